@@ -1,0 +1,141 @@
+//! Every timeout, size and cap of the proxy, in one table, with units and reasons.
+//!
+//! What the configuration can set (connect timeout, idle timeout, …) overrides the default here; the rest is fixed
+//! because no user has a reason to weaken it.
+
+use std::time::Duration;
+
+// --- downstream connections ---------------------------------------------------------------------------------------
+
+/// Open downstream connections of one listener. Beyond it new connections wait in the kernel's backlog, so that a
+/// flood costs neither memory nor file descriptors that live connections need.
+pub const MAX_DOWNSTREAM_CONNECTIONS: usize = 50_000;
+
+/// Pending connections in the kernel, for each listener and worker.
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Pause after `accept` failed for want of a resource (`EMFILE`, `ENOMEM`): retrying at once would only burn CPU.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// From accept to the end of the TLS handshake. A mesh handshake takes single-digit milliseconds; ten seconds cover a
+/// badly overloaded peer and still end a stalled attacker.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From accept (or handshake) to enough bytes for telling the protocol.
+pub const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes that protocol detection looks at: a TLS ClientHello with post-quantum key shares fits in 4 KiB; 16 KiB is one
+/// whole TLS record.
+pub const DETECT_BYTES: usize = 16 << 10;
+
+/// From the moment an HTTP/1 connection waits for a request to the end of that request's header. It is also how long
+/// an idle keep-alive connection lives, and must exceed [`POOL_IDLE_TIMEOUT`] so that a peer's pool gives up first.
+pub const HTTP1_HEADER_TIMEOUT: Duration = Duration::from_secs(90);
+
+// --- HTTP -----------------------------------------------------------------------------------------------------------
+
+/// Header fields of one HTTP/1 message. hyper's default; nginx and Envoy allow 100 too.
+pub const HTTP1_MAX_HEADERS: usize = 100;
+
+/// Bytes of one HTTP/1 header section, request line included (431 beyond it).
+pub const HTTP1_MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// Decoded bytes of one HTTP/2 header section.
+pub const HTTP2_MAX_HEADER_BYTES: u32 = 64 << 10;
+
+/// Concurrent streams that one downstream HTTP/2 connection may open.
+pub const HTTP2_MAX_STREAMS: u32 = 250;
+
+/// Flow-control window of one HTTP/2 stream.
+pub const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// Flow-control window of one HTTP/2 connection.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes buffered for sending on one HTTP/2 stream.
+pub const HTTP2_SEND_BUFFER: usize = 256 << 10;
+
+/// Streams that a peer may reset before the connection is closed (CVE-2023-44487).
+pub const HTTP2_MAX_PENDING_RESETS: usize = 20;
+
+/// Streams that we may have to reset for a peer's errors before the connection is closed (CVE-2025-8671).
+pub const HTTP2_MAX_LOCAL_RESETS: usize = 512;
+
+/// Bytes of the request target.
+pub const MAX_TARGET_BYTES: usize = 16 << 10;
+
+/// An HTTP/2 connection with open streams is probed after so much silence …
+pub const HTTP2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// … and given up when the probe is not answered.
+pub const HTTP2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+// --- upstream -------------------------------------------------------------------------------------------------------
+
+/// TCP connect, when the configuration names none.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// From the request to the head of its response, when the configuration names none (`SidecarTimeout` 0).
+/// Progress of the request body starts it anew.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Idle upstream connections are closed after so long.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Idle HTTP/1 connections kept for each endpoint and worker.
+pub const POOL_IDLE_CONNECTIONS: usize = 256;
+
+/// Streams put on one upstream HTTP/2 connection before another one is opened.
+pub const POOL_STREAMS_PER_CONNECTION: usize = 100;
+
+/// Open upstream connections of one cluster, when the configuration names no limit.
+pub const MAX_UPSTREAM_CONNECTIONS: usize = 16_384;
+
+/// How long the addresses of an external name are used before it is resolved again.
+pub const RESOLVE_TTL: Duration = Duration::from_secs(30);
+
+/// Resolving an external name.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Interim (1xx) responses tolerated before one final response.
+pub const MAX_INTERIM_RESPONSES: usize = 8;
+
+// --- TCP ------------------------------------------------------------------------------------------------------------
+
+/// A TCP connection without a byte in *either* direction for so long is closed, when `SidecarTimeout` is 0.
+/// The kernel's keep-alive finds dead peers long before.
+pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Keep-alive probes start after so much silence, on both sides.
+pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Copy buffer at first, for each direction: most connections move little.
+pub const COPY_BUFFER_SMALL: usize = 4 << 10;
+
+/// Copy buffer of a connection that has shown to be busy.
+pub const COPY_BUFFER_LARGE: usize = 64 << 10;
+
+/// Bytes after which a direction counts as busy.
+pub const COPY_BUSY_BYTES: u64 = 64 << 10;
+
+// --- lifecycle ------------------------------------------------------------------------------------------------------
+
+/// SIGTERM: how long new connections are still accepted, so that clients who have not heard yet are served.
+pub const DRAIN_MIN: Duration = Duration::from_secs(5);
+
+/// SIGTERM: everything that still runs is cut off after so long. Below Kubernetes' default grace of 30 s.
+pub const DRAIN_MAX: Duration = Duration::from_secs(25);
+
+/// Every peer of the admin ports gets so long for a request.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+// --- configuration --------------------------------------------------------------------------------------------------
+
+/// FSM's repository is asked for changes so often (Pipy's own interval).
+pub const REPO_POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One request to the repository.
+pub const REPO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The configuration file is looked at so often even if no change was notified: inotify can lose events.
+pub const FILE_POLL_INTERVAL: Duration = Duration::from_secs(5);

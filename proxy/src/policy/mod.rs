@@ -1,0 +1,1 @@
+//! Decisions as pure state machines: time and randomness are passed in, nothing here touches a socket.
