@@ -1,3 +1,103 @@
 //! What happened: counters of the hot path, their names for Prometheus, and the log.
 
 pub mod counters;
+
+use crate::reason::Reason;
+use counters::{Counter, Gauge};
+use std::time::Instant;
+
+/// Which way traffic flows through the pod's proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Towards our application.
+    Inbound,
+    /// From our application.
+    Outbound,
+}
+
+impl Direction {
+    /// Both directions, in the order of [`Telemetry`]'s arrays.
+    pub const ALL: [Direction; 2] = [Direction::Inbound, Direction::Outbound];
+
+    /// `inbound` or `outbound`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        }
+    }
+}
+
+/// Counters of the proxy as a whole; what belongs to a cluster is in [`counters::ClusterCounters`].
+#[derive(Debug)]
+pub struct Telemetry {
+    /// When the process started.
+    pub started: Instant,
+    directions: [DirectionCounters; 2],
+    /// Documents put in force.
+    pub config_applied: Counter,
+    /// Documents that were no documents at all and left the last good one in force.
+    pub config_rejected: Counter,
+    /// Polls or reads of the configuration source that failed.
+    pub config_source_errors: Counter,
+    /// Panics of supervised tasks.
+    pub panics: Counter,
+}
+
+/// Counters of one direction.
+#[derive(Debug)]
+pub struct DirectionCounters {
+    /// Open downstream connections.
+    pub connections_active: Gauge,
+    /// Downstream connections accepted so far.
+    pub connections_opened: Counter,
+    /// Finished TLS handshakes with clients.
+    pub handshakes: Counter,
+    /// Protocol detections that ran into the deadline.
+    pub detect_timeouts: Counter,
+    refusals: [Counter; Reason::ALL.len()],
+}
+
+impl Telemetry {
+    /// Counters at zero.
+    pub fn new() -> Self {
+        let direction = || DirectionCounters {
+            connections_active: Gauge::default(),
+            connections_opened: Counter::default(),
+            handshakes: Counter::default(),
+            detect_timeouts: Counter::default(),
+            refusals: std::array::from_fn(|_| Counter::default()),
+        };
+        Self {
+            started: Instant::now(),
+            directions: [direction(), direction()],
+            config_applied: Counter::default(),
+            config_rejected: Counter::default(),
+            config_source_errors: Counter::default(),
+            panics: Counter::default(),
+        }
+    }
+
+    /// The counters of one direction.
+    pub fn direction(&self, direction: Direction) -> &DirectionCounters {
+        &self.directions[direction as usize]
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DirectionCounters {
+    /// Counts a refusal, of a request or of a connection.
+    pub fn refused(&self, reason: Reason) {
+        self.refusals[reason as usize].increment();
+    }
+
+    /// How often the proxy refused for this reason.
+    pub fn refusals(&self, reason: Reason) -> u64 {
+        self.refusals[reason as usize].get()
+    }
+}

@@ -1,1 +1,3 @@
-//! x
+//! Whom we connect to: clusters, endpoints, balancing, pools and connecting.
+
+pub mod cluster;
