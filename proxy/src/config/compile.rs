@@ -8,16 +8,7 @@ use std::sync::Arc;
 ///
 /// `problems` are those of reading the document. State of `previous` (pools, counters, breakers, limiters, balancer
 /// positions) is carried over wherever the settings it belongs to did not change.
-pub fn compile(
-    document: Arc<Config>,
-    problems: Vec<Problem>,
-    previous: Option<&Snapshot>,
-) -> Snapshot {
+pub fn compile(document: Arc<Config>, problems: Vec<Problem>, previous: Option<&Snapshot>) -> Snapshot {
     let _ = previous;
-    Snapshot {
-        version: document.version.clone().unwrap_or_default(),
-        document,
-        problems,
-        clusters: Vec::new(),
-    }
+    Snapshot { version: document.version.clone().unwrap_or_default(), document, problems, clusters: Vec::new() }
 }
