@@ -13,6 +13,7 @@ pub mod http;
 pub mod inbound;
 pub mod limits;
 pub mod listen;
+pub mod modes;
 pub mod options;
 pub mod outbound;
 pub mod policy;

@@ -3,6 +3,7 @@
 //! `source` fetches documents, [`store`] puts them in force (or keeps the last good one), [`compile`] turns the wire
 //! form into a [`snapshot::Snapshot`].
 
+pub mod cache;
 pub mod compile;
 pub mod snapshot;
 pub mod source;

@@ -1,1 +1,426 @@
-//! x
+//! Puts documents in force: one door for every source.
+//!
+//! A document is read, compiled and swapped in as a whole; readers see the old snapshot or the new one, never a mixture.
+//! Whatever goes wrong before the swap (no JSON, FSM's empty placeholder, a panic of the compiler) leaves the last good
+//! snapshot in force and is kept for `/config_status`. Never blocks readers; never touches the network.
+
+use super::cache::Cache;
+use super::compile::compile;
+use super::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
+use arc_swap::{ArcSwapOption, Guard};
+use fsm_api::config::{Config, Problem, ReadError, Severity};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+/// Problems of one document that are logged one by one; the rest is summed up. `/config_status` has them all.
+const LOGGED_PROBLEMS: usize = 50;
+
+/// The configuration in force, and how it came about.
+#[derive(Debug)]
+pub struct Store {
+    current: ArcSwapOption<Snapshot>,
+    telemetry: Arc<Telemetry>,
+    generation: watch::Sender<u64>,
+    /// Held while a document is put in force: one at a time.
+    applying: Mutex<InForce>,
+    status: Mutex<Status>,
+    cache: Option<Cache>,
+}
+
+/// Where a document was taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// FSM's repository, by the URL of the document.
+    Repo(String),
+    /// The cache of an earlier run.
+    Cache(PathBuf),
+}
+
+/// What became of a document that was not rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is in force now.
+    Changed {
+        /// Number of documents put in force so far.
+        generation: u64,
+        /// Problems found in it.
+        problems: usize,
+    },
+    /// It says the same as the one in force.
+    Unchanged,
+}
+
+/// Why a document was not put in force; the last good one stays.
+#[derive(Debug, Error)]
+pub enum Rejected {
+    /// FSM's base codebase holds `{}`, which shines through until a pod's own document is published.
+    #[error(
+        "{origin} is the empty placeholder that FSM serves until the pod's document is published; the previous \
+         configuration stays in force"
+    )]
+    Placeholder {
+        /// Where it was taken from.
+        origin: Origin,
+    },
+    /// The bytes are no document.
+    #[error("{origin}: {source}; the previous configuration stays in force")]
+    Read {
+        /// Where they were taken from.
+        origin: Origin,
+        /// What is wrong with them.
+        source: ReadError,
+    },
+    /// A defect of the proxy.
+    #[error(
+        "{origin}: the proxy failed to compile the document ({message}); this is a defect, please report it; the \
+         previous configuration stays in force"
+    )]
+    Panicked {
+        /// Where the document was taken from.
+        origin: Origin,
+        /// The panic's message.
+        message: String,
+    },
+}
+
+/// The state of the configuration, for `/config_status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Where the document in force was taken from; `null` before the first one.
+    pub origin: Option<String>,
+    /// Number of documents put in force so far.
+    pub generation: u64,
+    /// When the document in force was put in force (RFC 3339, UTC).
+    pub applied_at: Option<String>,
+    /// `Version` of the document in force.
+    pub version: String,
+    /// Problems of the document in force.
+    pub problems: usize,
+    /// Those of them that deny traffic or have no effect.
+    pub errors: usize,
+    /// The last document that was rejected, while no later one was accepted.
+    pub rejected: Option<Failure>,
+    /// Why the source cannot be read, while it cannot.
+    pub source_failure: Option<Failure>,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// What, why, and what to do.
+    pub message: String,
+    /// When it happened first (RFC 3339, UTC).
+    pub since: String,
+    /// How often it has happened since, this time included.
+    pub count: u64,
+}
+
+/// A document that was read, but is not in force yet.
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    bytes: &'a [u8],
+    origin: Origin,
+    config: Config,
+    problems: Vec<Problem>,
+}
+
+/// What the next document is compared with.
+#[derive(Debug, Default)]
+struct InForce {
+    config: Option<Arc<Config>>,
+    /// Problems of reading it: two documents may differ only in parts that were skipped.
+    problems: Vec<Problem>,
+}
+
+impl Store {
+    /// A store without configuration.
+    pub fn new(telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            telemetry,
+            generation: watch::Sender::new(0),
+            applying: Mutex::default(),
+            status: Mutex::default(),
+            cache: None,
+        }
+    }
+
+    /// Keeps documents of the repository in `cache` from now on.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// The configuration in force; `None` before the first document.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.current.load_full()
+    }
+
+    /// The same without counting a reference; not to be held across an await.
+    pub fn load(&self) -> Guard<Option<Arc<Snapshot>>> {
+        self.current.load()
+    }
+
+    /// Tells when a document was put in force: the number of documents so far.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// How the configuration in force came about, and what went wrong since.
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    /// Puts a document in force, plain or gzip. Takes as long as compiling takes and may write the cache: asynchronous
+    /// callers run it on a blocking thread.
+    ///
+    /// # Errors
+    /// [`Rejected`] when the bytes are no document; the last good one stays in force.
+    pub fn apply(&self, bytes: &[u8], origin: &Origin) -> Result<Applied, Rejected> {
+        match self.read(bytes, origin) {
+            Ok(document) => self.put_in_force(document),
+            Err(rejected) => Err(self.reject(rejected)),
+        }
+    }
+
+    /// Puts the cached document of an earlier run in force, when there is one that fits.
+    pub fn apply_cached(&self) -> Option<Applied> {
+        let (bytes, path) = self.cache.as_ref()?.load()?;
+        self.apply(&bytes, &Origin::Cache(path)).ok()
+    }
+
+    /// Records that the source could not be read; logs it once for each new cause.
+    pub fn source_failed(&self, message: &str) {
+        self.telemetry.config_source_errors.increment();
+        let new = Failure::note(&mut self.status.lock().source_failure, message);
+        match new {
+            true => warn!("{message}"),
+            false => debug!("{message}"),
+        }
+    }
+
+    /// Records that the source can be read.
+    pub fn source_recovered(&self) {
+        if self.status.lock().source_failure.take().is_some() {
+            info!("the configuration source can be read again");
+        }
+    }
+
+    /// Reads a document without any effect, so that a caller may try again before it reports a failure.
+    pub(crate) fn read<'a>(
+        &self,
+        bytes: &'a [u8],
+        origin: &Origin,
+    ) -> Result<Document<'a>, Rejected> {
+        let read =
+            catch_unwind(|| Config::read(bytes)).map_err(|panic| self.panicked(origin, &*panic))?;
+        let (config, problems) = read.map_err(|source| Rejected::Read {
+            origin: origin.clone(),
+            source,
+        })?;
+        if matches!(origin, Origin::Repo(_)) && config == Config::default() {
+            return Err(Rejected::Placeholder {
+                origin: origin.clone(),
+            });
+        }
+        Ok(Document {
+            bytes,
+            origin: origin.clone(),
+            config,
+            problems,
+        })
+    }
+
+    /// Puts a document in force.
+    pub(crate) fn put_in_force(&self, document: Document<'_>) -> Result<Applied, Rejected> {
+        let Document {
+            bytes,
+            origin,
+            config,
+            problems,
+        } = document;
+        let mut in_force = self.applying.lock();
+        if in_force.says(&config, &problems) {
+            self.status.lock().confirm(&origin);
+            return Ok(Applied::Unchanged);
+        }
+        let config = Arc::new(config);
+        let previous = self.snapshot();
+        let compiled = catch_unwind(AssertUnwindSafe(|| {
+            compile(config.clone(), problems.clone(), previous.as_deref())
+        }));
+        let snapshot = match compiled {
+            Ok(snapshot) => Arc::new(snapshot),
+            Err(panic) => return Err(self.reject(self.panicked(&origin, &*panic))),
+        };
+        *in_force = InForce {
+            config: Some(config),
+            problems,
+        };
+        let generation = *self.generation.borrow() + 1;
+        self.current.store(Some(snapshot.clone()));
+        self.status.lock().enter(&origin, generation, &snapshot);
+        self.telemetry.config_applied.increment();
+        log_problems(&snapshot.problems, previous.as_deref());
+        info!(
+            "configuration {generation} is in force: {origin}, version {}, {} clusters, {} problems",
+            if snapshot.version.is_empty() {
+                "unknown"
+            } else {
+                &snapshot.version
+            },
+            snapshot.clusters.len(),
+            snapshot.problems.len(),
+        );
+        self.generation.send_replace(generation);
+        if let (Origin::Repo(_), Some(cache)) = (&origin, &self.cache) {
+            cache.save(bytes);
+        }
+        Ok(Applied::Changed {
+            generation,
+            problems: snapshot.problems.len(),
+        })
+    }
+
+    /// Records a rejected document; logs it once for each new cause.
+    pub(crate) fn reject(&self, rejected: Rejected) -> Rejected {
+        self.telemetry.config_rejected.increment();
+        let message = rejected.to_string();
+        let new = Failure::note(&mut self.status.lock().rejected, &message);
+        match (&rejected, new) {
+            (Rejected::Panicked { .. }, _) => error!("{message}"),
+            (_, true) => warn!("{message}"),
+            (_, false) => debug!("{message}"),
+        }
+        rejected
+    }
+
+    fn panicked(&self, origin: &Origin, panic: &(dyn Any + Send)) -> Rejected {
+        self.telemetry.panics.increment();
+        let text = panic.downcast_ref::<&str>().copied();
+        let message = text
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        Rejected::Panicked {
+            origin: origin.clone(),
+            message: message.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::Repo(url) => write!(f, "{url}"),
+            Origin::Cache(path) => write!(f, "cache {}", path.display()),
+        }
+    }
+}
+
+impl InForce {
+    /// Whether a document says the same; its time stamp says nothing.
+    fn says(&self, config: &Config, problems: &[Problem]) -> bool {
+        let Some(current) = &self.config else {
+            return false;
+        };
+        let stampless = |config: &Config| Config {
+            ts: None,
+            ..config.clone()
+        };
+        self.problems == problems
+            && (**current == *config || stampless(current) == stampless(config))
+    }
+}
+
+impl Status {
+    fn enter(&mut self, origin: &Origin, generation: u64, snapshot: &Snapshot) {
+        *self = Self {
+            origin: Some(origin.to_string()),
+            generation,
+            applied_at: Some(now()),
+            version: snapshot.version.clone(),
+            problems: snapshot.problems.len(),
+            errors: snapshot
+                .problems
+                .iter()
+                .filter(|problem| problem.severity == Severity::Error)
+                .count(),
+            rejected: None,
+            source_failure: self.source_failure.take(),
+        };
+    }
+
+    /// The document in force was seen again, perhaps from elsewhere: after a restart the repository confirms the cache.
+    fn confirm(&mut self, origin: &Origin) {
+        self.origin = Some(origin.to_string());
+        self.rejected = None;
+    }
+}
+
+impl Failure {
+    /// Counts the failure in its slot; true when it is another one than before.
+    fn note(slot: &mut Option<Failure>, message: &str) -> bool {
+        match slot {
+            Some(failure) if failure.message == message => {
+                failure.count += 1;
+                false
+            }
+            _ => {
+                *slot = Some(Failure {
+                    message: message.to_owned(),
+                    since: now(),
+                    count: 1,
+                });
+                true
+            }
+        }
+    }
+}
+
+/// Logs the problems that the previous document did not have.
+fn log_problems(problems: &[Problem], previous: Option<&Snapshot>) {
+    let known = previous.map_or(&[][..], |snapshot| &snapshot.problems);
+    let known: std::collections::HashSet<_> = known
+        .iter()
+        .map(|problem| (&problem.path, &problem.message))
+        .collect();
+    let new = problems
+        .iter()
+        .filter(|problem| !known.contains(&(&problem.path, &problem.message)));
+    let mut count = 0_usize;
+    for problem in new {
+        count += 1;
+        match problem.severity {
+            _ if count > LOGGED_PROBLEMS => {}
+            Severity::Error => warn!("configuration problem at {problem}"),
+            Severity::Note => info!("remark on the configuration at {problem}"),
+        }
+    }
+    if let Some(more) = count.checked_sub(LOGGED_PROBLEMS).filter(|more| *more > 0) {
+        warn!("{more} more configuration problems are not logged");
+    }
+}
+
+fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests;
