@@ -5,7 +5,7 @@
 //! snapshot in force and is kept for `/config_status`. Never blocks readers; never touches the network.
 
 use super::cache::Cache;
-use super::compile::compile;
+use super::compile::{Environment, compile};
 use super::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use arc_swap::{ArcSwapOption, Guard};
@@ -34,6 +34,7 @@ pub struct Store {
     applying: Mutex<InForce>,
     status: Mutex<Status>,
     cache: Option<Cache>,
+    environment: Environment,
 }
 
 /// Where a document was taken from.
@@ -155,7 +156,15 @@ impl Store {
             applying: Mutex::default(),
             status: Mutex::default(),
             cache: None,
+            environment: Environment::default(),
         }
+    }
+
+    /// Compiles with these facts of the machine from now on.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
     }
 
     /// Keeps documents of the repository in `cache` from now on.
@@ -261,7 +270,7 @@ impl Store {
         let config = Arc::new(config);
         let previous = self.snapshot();
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            compile(config.clone(), problems.clone(), previous.as_deref())
+            compile(config.clone(), problems.clone(), previous.as_deref(), self.environment)
         }));
         let snapshot = match compiled {
             Ok(snapshot) => Arc::new(snapshot),

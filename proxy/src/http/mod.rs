@@ -1,6 +1,7 @@
 //! HTTP on both sides: server settings, bodies, canonical targets, header hygiene, upgrades and local replies.
 
 pub mod body;
+pub mod forward;
 pub mod grpc;
 pub mod reply;
 pub mod sanitize;

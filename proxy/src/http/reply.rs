@@ -37,8 +37,8 @@ impl From<crate::upstream::error::UpstreamError> for Refusal {
 
 /// The reply to a refused request: FSM's status and text, and the reason in `x-fsm-reason`. A gRPC client gets its
 /// status in headers of a response without body ("trailers only"), as the gRPC protocol wants it.
-pub fn refuse(reason: Reason, request_headers: Option<&HeaderMap>) -> Response<ResponseBody> {
-    if request_headers.is_some_and(grpc::is_grpc) {
+pub fn refuse(reason: Reason, is_grpc: bool) -> Response<ResponseBody> {
+    if is_grpc {
         return grpc::refuse(reason);
     }
     let mut response = Response::new(ResponseBody::full(reason.body()));

@@ -10,20 +10,29 @@ use crate::limits;
 use crate::reason::Reason;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 /// Brings a request's target into its canonical form: the URI keeps only path and query, `Host` says the rest.
 ///
-/// Returns the host as a header value: `host` or `host:port` as the client wrote it, without user information.
+/// Returns the host as a header value: `host` or `host:port` as the client wrote it, without user information. An
+/// HTTP/1.0 request need not name one; it is for the address it was sent to (`destination`).
 ///
 /// # Errors
 /// [`Reason::BadHost`], [`Reason::BadPath`] or [`Reason::ConnectRefused`].
-pub fn canonicalize<B>(request: &mut Request<B>) -> Result<HeaderValue, Reason> {
+pub fn canonicalize<B>(request: &mut Request<B>, destination: SocketAddr) -> Result<HeaderValue, Reason> {
     if request.method() == Method::CONNECT {
         return Err(Reason::ConnectRefused);
     }
-    let host = host_of(request.uri(), request.headers())?;
+    let anonymous = request.version() == Version::HTTP_10
+        && request.uri().authority().is_none()
+        && !request.headers().contains_key(HOST);
+    let host = if anonymous {
+        HeaderValue::from_str(&destination.to_string()).map_err(|_| Reason::BadHost)?
+    } else {
+        host_of(request.uri(), request.headers())?
+    };
     let uri = request.uri();
     let path = uri.path();
     if path.len() + uri.query().map_or(0, str::len) > limits::MAX_TARGET_BYTES {

@@ -1,6 +1,7 @@
 //! A cluster: the endpoints that can serve a route, and everything that outlives a configuration update.
 
 use super::balance::Rotation;
+use super::connect::Host;
 use super::endpoint::Endpoint;
 use crate::telemetry::{Direction, counters::ClusterCounters};
 use arc_swap::ArcSwap;
@@ -99,9 +100,16 @@ impl Cluster {
         Some(Arc::clone(&endpoints.members[index].endpoint))
     }
 
-    /// Whether an endpoint chosen earlier still belongs to the cluster.
-    pub fn contains(&self, endpoint: &Arc<Endpoint>) -> bool {
-        self.endpoints.load().members.iter().any(|member| Arc::ptr_eq(&member.endpoint, endpoint))
+    /// Whether its endpoints are names of the outside world.
+    pub fn is_external(&self) -> bool {
+        self.endpoints.load().members.iter().any(|member| matches!(member.endpoint.target.host, Host::Name(_)))
+    }
+
+    /// The endpoint whose host is exactly this name (lower case).
+    pub fn named(&self, name: &str) -> Option<Arc<Endpoint>> {
+        let endpoints = self.endpoints.load();
+        let is_named = |member: &&Member| matches!(&member.endpoint.target.host, Host::Name(host) if **host == *name);
+        endpoints.members.iter().find(is_named).map(|member| Arc::clone(&member.endpoint))
     }
 
     /// The current endpoints.
