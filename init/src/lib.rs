@@ -17,6 +17,7 @@
 mod apply;
 mod command;
 mod error;
+mod flags;
 mod options;
 mod rules;
 mod tables;
@@ -24,8 +25,9 @@ mod xtables;
 
 pub use apply::{Outcome, apply, clean, dry_run, preview, run};
 pub use error::InitError;
+pub use flags::Flags;
 pub use options::{
-    Action, BackendChoice, Flags, InterfaceName, Ipv6Choice, Options, PacketMark, PodAddresses,
+    Action, BackendChoice, InterfaceName, Ipv6Choice, Options, PacketMark, PodAddresses,
     ProxySelector,
 };
 pub use rules::{Chain, Family, INBOUND_BYPASS_PORTS, Match, Operation, Rule, RuleSet, Target};

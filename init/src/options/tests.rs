@@ -1,9 +1,10 @@
 //! Flags to options: defaults, lists, and the reason code of every mistake.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 
 use super::*;
+use crate::flags::EXIT_CODES;
 
 fn parse(arguments: &[&str]) -> Result<Options, InitError> {
     let arguments = ["fsm-init"].iter().chain(arguments);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::options::Flags;
+use crate::flags::Flags;
 
 fn options(change: impl FnOnce(&mut Flags)) -> Options {
     let mut flags = Flags::default();

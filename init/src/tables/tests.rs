@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::options::{Flags, Options};
+use crate::flags::Flags;
+use crate::options::Options;
 use crate::rules::RuleSet;
 
 /// Chains in order of name with their rules: what a sequence of restore commands produces.
