@@ -21,6 +21,7 @@ mod server;
 pub use readiness::{Listeners, Readiness};
 
 use crate::config::snapshot::Snapshot;
+use crate::config::store::Store;
 use crate::limits::ADMIN_TIMEOUT;
 use crate::telemetry::Telemetry;
 use crate::telemetry::families::View;
@@ -55,6 +56,25 @@ pub trait ConfigView: Send + Sync {
     /// Why the latest attempt to get a document failed, or why the latest document was refused; `None` when it is in
     /// force.
     fn failure(&self) -> Option<String>;
+}
+
+impl ConfigView for Store {
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        Store::snapshot(self)
+    }
+
+    fn age(&self) -> Option<Duration> {
+        Store::age(self)
+    }
+
+    fn source(&self) -> String {
+        self.status().origin.unwrap_or_else(|| "none yet".to_owned())
+    }
+
+    fn failure(&self) -> Option<String> {
+        let status = self.status();
+        status.rejected.or(status.source_failure).map(|failure| failure.message)
+    }
 }
 
 /// Everything the operator's port shows and changes.

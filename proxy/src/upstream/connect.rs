@@ -145,7 +145,7 @@ pub async fn connect(
         }
         Err(error) => {
             counters.connect_failures.increment();
-            if matches!(error, ConnectError::Timeout) {
+            if matches!(error, ConnectError::Timeout(_)) {
                 counters.connect_timeouts.increment();
             }
             Err(UpstreamError::unsent(error.reason(), format!("endpoint {target}: {error}")))

@@ -9,8 +9,8 @@ use crate::tls::{Alpn, ClientTls, Expect, Identity, IdentityError, roots_from_pe
 use crate::upstream::cluster::{Cluster, ClusterSettings, Endpoints, Member};
 use crate::upstream::connect::{Host, Target, Transport, UpstreamTls};
 use crate::upstream::endpoint::Endpoint;
-use fsm_api::config::{Certificate, ClusterConfig};
-use std::collections::BTreeSet;
+use fsm_api::config::{Certificate, ClusterConfig, Outbound};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,28 +22,31 @@ impl Compiler<'_> {
     pub(super) fn local_clusters(&mut self, settings: &Settings) {
         let Some(inbound) = &self.document.inbound else { return };
         let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT };
-        let Some(transport) = self.transport(key, None, "Inbound") else { return };
+        let transport = self.transport(key, None, "Inbound");
         for (name, endpoints) in &inbound.clusters_configs {
             let path = format!("Inbound.ClustersConfigs[{name:?}]");
             let endpoints: Vec<(&str, u32)> =
                 endpoints.iter().map(|(address, weight)| (address.as_str(), *weight)).collect();
             let settings =
                 ClusterSettings { response_timeout: settings.response_timeout, requests_per_connection: None };
-            let cluster = self.cluster(name, Direction::Inbound, settings, &endpoints, &transport, &path);
+            let cluster = self.cluster(name, Direction::Inbound, settings, &endpoints, transport.as_ref(), &path);
             self.local.insert(Arc::clone(&cluster.name), cluster);
         }
     }
 
     /// Clusters of other pods and of the world outside.
     pub(super) fn remote_clusters(&mut self, settings: &Settings, identity: Option<&Arc<Identity>>) {
-        let Some(outbound) = &self.document.outbound else { return };
-        let mesh = self.clusters_of_mesh_destinations();
+        let document = self.document;
+        let Some(outbound) = &document.outbound else { return };
+        let mesh = clusters_of_mesh_destinations(outbound);
         for (name, config) in &outbound.clusters_configs {
             let path = format!("Outbound.ClustersConfigs[{name:?}]");
             let in_mesh = mesh.contains(name.as_str());
-            let Some(transport) = self.remote_transport(config, in_mesh, identity, &path) else { continue };
+            let transport = self.remote_transport(config, in_mesh, identity, &path);
+            // Without a secure way to its endpoints a cluster has none; it never falls back to an insecure one.
+            let usable = if transport.is_some() { config.endpoints.clone() } else { BTreeMap::new() };
             let endpoints: Vec<(&str, u32)> =
-                config.endpoints.iter().map(|(address, endpoint)| (address.as_str(), endpoint.weight)).collect();
+                usable.iter().map(|(address, endpoint)| (address.as_str(), endpoint.weight)).collect();
             let http = config.connection_settings.as_ref().and_then(|settings| settings.http.as_ref());
             let settings = ClusterSettings {
                 response_timeout: settings.response_timeout,
@@ -51,7 +54,7 @@ impl Compiler<'_> {
                     .and_then(|http| http.max_requests_per_connection)
                     .filter(|&requests| requests > 0),
             };
-            let cluster = self.cluster(name, Direction::Outbound, settings, &endpoints, &transport, &path);
+            let cluster = self.cluster(name, Direction::Outbound, settings, &endpoints, transport.as_ref(), &path);
             self.remote.insert(Arc::clone(&cluster.name), cluster);
         }
     }
@@ -68,31 +71,6 @@ impl Compiler<'_> {
         let cluster = Arc::new(cluster);
         self.remote.insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
         (cluster, transport)
-    }
-
-    /// Names of the clusters whose servers are mesh peers: some rule with destination ranges leads there, and their
-    /// endpoints are addresses. FSM tells them by the ranges alone and so tries mesh mTLS with external hosts whose
-    /// addresses an egress policy lists (weakness C-2); those endpoints are names.
-    fn clusters_of_mesh_destinations(&self) -> BTreeSet<&str> {
-        let mut mesh = BTreeSet::new();
-        let Some(outbound) = &self.document.outbound else { return mesh };
-        for entry in outbound.traffic_matches.values().flatten() {
-            if entry.destination_ip_ranges.as_ref().is_none_or(|ranges| ranges.is_empty()) {
-                continue;
-            }
-            let rules = entry.http_service_route_rules.values().flat_map(|rules| &rules.route_rules);
-            mesh.extend(rules.flat_map(|rule| rule.target_clusters.keys()).map(String::as_str));
-            let tcp = entry.tcp_service_route_rules.iter().filter_map(|rules| rules.target_clusters.as_ref());
-            mesh.extend(tcp.flat_map(|targets| targets.keys()).map(String::as_str));
-        }
-        let external = |name: &&str| {
-            outbound.clusters_configs.get(*name).is_some_and(|config| {
-                let target = |address: &String| address.parse::<Target>();
-                config.endpoints.keys().any(|address| matches!(target(address), Ok(Target { host: Host::Name(_), .. })))
-            })
-        };
-        mesh.retain(|name| !external(name));
-        mesh
     }
 
     fn remote_transport(
@@ -161,7 +139,10 @@ impl Compiler<'_> {
         let tls = match &key.tls {
             TlsKey::None => None,
             TlsKey::Mesh(identities) => {
-                let identity = identity.ok_or_else(|| IdentityError::missing("Certificate"))?;
+                let identity = identity.ok_or_else(|| IdentityError::Missing {
+                    path: "Certificate".to_owned(),
+                    expected: "CERTIFICATE",
+                })?;
                 let expect = if identities.is_empty() {
                     Expect::AnyOfMesh
                 } else {
@@ -203,13 +184,14 @@ impl Compiler<'_> {
         direction: Direction,
         settings: ClusterSettings,
         endpoints: &[(&str, u32)],
-        transport: &Arc<Transport>,
+        transport: Option<&Arc<Transport>>,
         path: &str,
     ) -> Arc<Cluster> {
         let counters = self.counters(direction, name);
         let before = self.previous.and_then(|previous| previous.cluster(direction, name)).map(|cluster| cluster.load());
         let mut members = Vec::with_capacity(endpoints.len());
-        for (address, weight) in endpoints {
+        let secured = transport.iter().flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
+        for (transport, (address, weight)) in secured {
             let target: Target = match address.parse() {
                 Ok(target) => target,
                 Err(error) => {
@@ -234,6 +216,30 @@ impl Compiler<'_> {
         let before = self.previous.and_then(|previous| previous.cluster(direction, name));
         before.map_or_else(Arc::default, |cluster| Arc::clone(&cluster.counters))
     }
+}
+
+/// Names of the clusters whose servers are mesh peers: some rule with destination ranges leads there, and their
+/// endpoints are addresses. FSM tells them by the ranges alone and so tries mesh mTLS with external hosts whose
+/// addresses an egress policy lists (weakness C-2); those endpoints are names.
+fn clusters_of_mesh_destinations(outbound: &Outbound) -> BTreeSet<&str> {
+    let mut mesh = BTreeSet::new();
+    for entry in outbound.traffic_matches.values().flatten() {
+        if entry.destination_ip_ranges.as_ref().is_none_or(|ranges| ranges.is_empty()) {
+            continue;
+        }
+        let rules = entry.http_service_route_rules.values().flat_map(|rules| &rules.route_rules);
+        mesh.extend(rules.flat_map(|rule| rule.target_clusters.keys()).map(String::as_str));
+        let tcp = entry.tcp_service_route_rules.iter().filter_map(|rules| rules.target_clusters.as_ref());
+        mesh.extend(tcp.flat_map(|targets| targets.keys()).map(String::as_str));
+    }
+    let external = |name: &&str| {
+        outbound.clusters_configs.get(*name).is_some_and(|config| {
+            let target = |address: &String| address.parse::<Target>();
+            config.endpoints.keys().any(|address| matches!(target(address), Ok(Target { host: Host::Name(_), .. })))
+        })
+    };
+    mesh.retain(|name| !external(name));
+    mesh
 }
 
 impl Own {

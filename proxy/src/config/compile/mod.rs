@@ -19,7 +19,6 @@ use crate::tls::{Alpn, ClientCertificate, Identity, IdentityError, ServerTls};
 use crate::upstream::cluster::Cluster;
 use fsm_api::config::{Config, PathType, Problem, RouteRule};
 use http::HeaderValue;
-use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
