@@ -17,6 +17,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
@@ -34,7 +35,11 @@ pub struct Store {
     applying: Mutex<InForce>,
     status: Mutex<Status>,
     cache: Option<Cache>,
+    compiler: Compiler,
 }
+
+/// [`compile`], or a broken one in tests.
+type Compiler = fn(Arc<Config>, Vec<Problem>, Option<&Snapshot>) -> Snapshot;
 
 /// Where a document was taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +109,9 @@ pub struct Status {
     pub generation: u64,
     /// When the document in force was put in force (RFC 3339, UTC).
     pub applied_at: Option<String>,
+    /// The same on the clock that never jumps.
+    #[serde(skip)]
+    applied: Option<Instant>,
     /// `Version` of the document in force.
     pub version: String,
     /// Problems of the document in force.
@@ -155,6 +163,7 @@ impl Store {
             applying: Mutex::default(),
             status: Mutex::default(),
             cache: None,
+            compiler: compile,
         }
     }
 
@@ -183,6 +192,23 @@ impl Store {
     /// How the configuration in force came about, and what went wrong since.
     pub fn status(&self) -> Status {
         self.status.lock().clone()
+    }
+
+    /// How long the configuration has been in force; `None` before the first document.
+    pub fn age(&self) -> Option<Duration> {
+        self.status.lock().applied.map(|applied| applied.elapsed())
+    }
+
+    /// Where the document in force was taken from, for people; empty before the first document.
+    pub fn source(&self) -> String {
+        self.status.lock().origin.clone().unwrap_or_default()
+    }
+
+    /// Why the latest document was refused or why there is none to be had; `None` while all is well.
+    pub fn failure(&self) -> Option<String> {
+        let status = self.status.lock();
+        let failure = status.rejected.as_ref().or(status.source_failure.as_ref());
+        failure.map(|failure| failure.message.clone())
     }
 
     /// Puts a document in force, plain or gzip. Takes as long as compiling takes and may write the cache: asynchronous
@@ -232,7 +258,7 @@ impl Store {
             origin: origin.clone(),
             source,
         })?;
-        if matches!(origin, Origin::Repo(_)) && config == Config::default() {
+        if matches!(origin, Origin::Repo(_)) && config.is_empty_placeholder() {
             return Err(Rejected::Placeholder {
                 origin: origin.clone(),
             });
@@ -261,7 +287,7 @@ impl Store {
         let config = Arc::new(config);
         let previous = self.snapshot();
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            compile(config.clone(), problems.clone(), previous.as_deref())
+            (self.compiler)(config.clone(), problems.clone(), previous.as_deref())
         }));
         let snapshot = match compiled {
             Ok(snapshot) => Arc::new(snapshot),
@@ -353,6 +379,7 @@ impl Status {
             origin: Some(origin.to_string()),
             generation,
             applied_at: Some(now()),
+            applied: Some(Instant::now()),
             version: snapshot.version.clone(),
             problems: snapshot.problems.len(),
             errors: snapshot

@@ -37,8 +37,10 @@ pub(super) enum FetchError {
     Timeout(String, Duration),
     #[error("the connection to {0} broke ({1})")]
     Http(String, hyper::Error),
-    #[error("{0} answered with more than 64 MiB")]
-    TooLarge(String),
+    #[error(
+        "{0} answered with more than {1} bytes; check that the URL is that of a sidecar's codebase"
+    )]
+    TooLarge(String, usize),
     #[error("{0} closed the connection before its answer was complete")]
     Closed(String),
     #[error("the request to {0} cannot be made ({1})")]
@@ -50,6 +52,8 @@ pub(super) enum FetchError {
 pub(super) struct Client {
     url: RepoUrl,
     deadline: Duration,
+    /// Bytes of a body that are read.
+    limit: usize,
     link: Option<Link>,
 }
 
@@ -66,6 +70,7 @@ impl Client {
         Self {
             url,
             deadline,
+            limit: MAX_DOCUMENT_BYTES,
             link: None,
         }
     }
@@ -93,7 +98,7 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, FetchError> {
         if let Some(mut link) = link {
-            match link.exchange(&self.url, request.clone()).await {
+            match link.exchange(&self.url, self.limit, request.clone()).await {
                 Ok(answer) => return Ok(self.keep(link, answer)),
                 // Idle connections may have died; all our requests may be sent twice.
                 Err(FetchError::Http(..) | FetchError::Closed(_)) => {}
@@ -101,7 +106,7 @@ impl Client {
             }
         }
         let mut link = Link::open(&self.url).await?;
-        let answer = link.exchange(&self.url, request).await?;
+        let answer = link.exchange(&self.url, self.limit, request).await?;
         Ok(self.keep(link, answer))
     }
 
@@ -168,6 +173,7 @@ impl Link {
     async fn exchange(
         &mut self,
         url: &RepoUrl,
+        limit: usize,
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, FetchError> {
         let Self {
@@ -183,13 +189,13 @@ impl Link {
                 .await
                 .map_err(failed)?
                 .into_parts();
-            let body = Limited::new(body, MAX_DOCUMENT_BYTES)
+            let body = Limited::new(body, limit)
                 .collect()
                 .await
                 .map_err(|error| match error.downcast::<hyper::Error>() {
                     Ok(error) => failed(*error),
                     Err(error) if error.is::<LengthLimitError>() => {
-                        FetchError::TooLarge(url.authority())
+                        FetchError::TooLarge(url.authority(), limit)
                     }
                     Err(_) => FetchError::Closed(url.authority()),
                 })?;
