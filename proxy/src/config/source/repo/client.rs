@@ -60,9 +60,8 @@ pub(super) struct Client {
 #[derive(Debug)]
 struct Link {
     sender: SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
-    /// The connection has come to its end and must not be driven again.
-    ended: bool,
+    /// `None` when it has come to its end.
+    connection: Option<Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
 }
 
 impl Client {
@@ -73,6 +72,12 @@ impl Client {
             limit: MAX_DOCUMENT_BYTES,
             link: None,
         }
+    }
+
+    /// Reads smaller bodies only.
+    #[cfg(test)]
+    pub(super) fn limit_bodies(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Sends one request for `name` below the codebase and reads the whole response, within the deadline.
@@ -111,7 +116,7 @@ impl Client {
     }
 
     fn keep(&mut self, link: Link, answer: Answer) -> Answer {
-        self.link = (!link.ended && !link.sender.is_closed()).then_some(link);
+        self.link = link.connection.is_some().then_some(link);
         answer
     }
 
@@ -159,8 +164,7 @@ impl Link {
                         handshake.map_err(|error| FetchError::Http(authority, error))?;
                     return Ok(Self {
                         sender,
-                        connection: Box::pin(connection),
-                        ended: false,
+                        connection: Some(Box::pin(connection)),
                     });
                 }
                 Ok(Err(error)) => last = error,
@@ -176,11 +180,7 @@ impl Link {
         limit: usize,
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, FetchError> {
-        let Self {
-            sender,
-            connection,
-            ended,
-        } = self;
+        let Self { sender, connection } = self;
         let exchange = async {
             let failed = |error| FetchError::Http(url.authority(), error);
             sender.ready().await.map_err(failed)?;
@@ -206,18 +206,24 @@ impl Link {
             })
         };
         tokio::pin!(exchange);
+        let end = async {
+            let end = match connection.as_mut() {
+                Some(connection) => connection.await,
+                None => Ok(()),
+            };
+            // Dropping it ends a request that it has not taken up.
+            *connection = None;
+            end
+        };
         tokio::select! {
             // The response may be complete in the same moment in which the peer closes: it is looked at first.
             biased;
             answer = &mut exchange => answer,
-            end = connection => {
-                *ended = true;
-                match end {
-                    // What was received before the end is still to be had.
-                    Ok(()) => exchange.await,
-                    Err(error) => Err(FetchError::Http(url.authority(), error)),
-                }
-            }
+            end = end => match end {
+                // What was received before the end is still to be had.
+                Ok(()) => exchange.await,
+                Err(error) => Err(FetchError::Http(url.authority(), error)),
+            },
         }
     }
 }
