@@ -37,7 +37,11 @@ pub struct Store {
     cache: Option<Cache>,
     environment: Environment,
     in_force_since: Mutex<Option<Instant>>,
+    compiler: Compiler,
 }
+
+/// [`compile`], or a broken one in tests.
+type Compiler = fn(Arc<Config>, Vec<Problem>, Option<&Snapshot>, Environment) -> Snapshot;
 
 /// Where a document was taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +111,9 @@ pub struct Status {
     pub generation: u64,
     /// When the document in force was put in force (RFC 3339, UTC).
     pub applied_at: Option<String>,
+    /// The same on the clock that never jumps.
+    #[serde(skip)]
+    applied: Option<Instant>,
     /// `Version` of the document in force.
     pub version: String,
     /// Problems of the document in force.
@@ -160,6 +167,7 @@ impl Store {
             cache: None,
             environment: Environment::default(),
             in_force_since: Mutex::default(),
+            compiler: compile,
         }
     }
 
@@ -200,6 +208,23 @@ impl Store {
     /// How the configuration in force came about, and what went wrong since.
     pub fn status(&self) -> Status {
         self.status.lock().clone()
+    }
+
+    /// How long the configuration has been in force; `None` before the first document.
+    pub fn age(&self) -> Option<Duration> {
+        self.status.lock().applied.map(|applied| applied.elapsed())
+    }
+
+    /// Where the document in force was taken from, for people; empty before the first document.
+    pub fn source(&self) -> String {
+        self.status.lock().origin.clone().unwrap_or_default()
+    }
+
+    /// Why the latest document was refused or why there is none to be had; `None` while all is well.
+    pub fn failure(&self) -> Option<String> {
+        let status = self.status.lock();
+        let failure = status.rejected.as_ref().or(status.source_failure.as_ref());
+        failure.map(|failure| failure.message.clone())
     }
 
     /// Puts a document in force, plain or gzip. Takes as long as compiling takes and may write the cache: asynchronous
@@ -249,7 +274,7 @@ impl Store {
             origin: origin.clone(),
             source,
         })?;
-        if matches!(origin, Origin::Repo(_)) && config == Config::default() {
+        if matches!(origin, Origin::Repo(_)) && config.is_empty_placeholder() {
             return Err(Rejected::Placeholder {
                 origin: origin.clone(),
             });
@@ -278,7 +303,7 @@ impl Store {
         let config = Arc::new(config);
         let previous = self.snapshot();
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            compile(config.clone(), problems.clone(), previous.as_deref(), self.environment)
+            (self.compiler)(config.clone(), problems.clone(), previous.as_deref(), self.environment)
         }));
         let snapshot = match compiled {
             Ok(snapshot) => Arc::new(snapshot),
@@ -371,6 +396,7 @@ impl Status {
             origin: Some(origin.to_string()),
             generation,
             applied_at: Some(now()),
+            applied: Some(Instant::now()),
             version: snapshot.version.clone(),
             problems: snapshot.problems.len(),
             errors: snapshot

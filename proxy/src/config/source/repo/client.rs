@@ -37,8 +37,10 @@ pub(super) enum FetchError {
     Timeout(String, Duration),
     #[error("the connection to {0} broke ({1})")]
     Http(String, hyper::Error),
-    #[error("{0} answered with more than 64 MiB")]
-    TooLarge(String),
+    #[error(
+        "{0} answered with more than {1} bytes; check that the URL is that of a sidecar's codebase"
+    )]
+    TooLarge(String, usize),
     #[error("{0} closed the connection before its answer was complete")]
     Closed(String),
     #[error("the request to {0} cannot be made ({1})")]
@@ -50,15 +52,16 @@ pub(super) enum FetchError {
 pub(super) struct Client {
     url: RepoUrl,
     deadline: Duration,
+    /// Bytes of a body that are read.
+    limit: usize,
     link: Option<Link>,
 }
 
 #[derive(Debug)]
 struct Link {
     sender: SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
-    /// The connection has come to its end and must not be driven again.
-    ended: bool,
+    /// `None` when it has come to its end.
+    connection: Option<Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
 }
 
 impl Client {
@@ -66,8 +69,15 @@ impl Client {
         Self {
             url,
             deadline,
+            limit: MAX_DOCUMENT_BYTES,
             link: None,
         }
+    }
+
+    /// Reads smaller bodies only.
+    #[cfg(test)]
+    pub(super) fn limit_bodies(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Sends one request for `name` below the codebase and reads the whole response, within the deadline.
@@ -93,7 +103,7 @@ impl Client {
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, FetchError> {
         if let Some(mut link) = link {
-            match link.exchange(&self.url, request.clone()).await {
+            match link.exchange(&self.url, self.limit, request.clone()).await {
                 Ok(answer) => return Ok(self.keep(link, answer)),
                 // Idle connections may have died; all our requests may be sent twice.
                 Err(FetchError::Http(..) | FetchError::Closed(_)) => {}
@@ -101,12 +111,12 @@ impl Client {
             }
         }
         let mut link = Link::open(&self.url).await?;
-        let answer = link.exchange(&self.url, request).await?;
+        let answer = link.exchange(&self.url, self.limit, request).await?;
         Ok(self.keep(link, answer))
     }
 
     fn keep(&mut self, link: Link, answer: Answer) -> Answer {
-        self.link = (!link.ended && !link.sender.is_closed()).then_some(link);
+        self.link = link.connection.is_some().then_some(link);
         answer
     }
 
@@ -154,8 +164,7 @@ impl Link {
                         handshake.map_err(|error| FetchError::Http(authority, error))?;
                     return Ok(Self {
                         sender,
-                        connection: Box::pin(connection),
-                        ended: false,
+                        connection: Some(Box::pin(connection)),
                     });
                 }
                 Ok(Err(error)) => last = error,
@@ -168,13 +177,10 @@ impl Link {
     async fn exchange(
         &mut self,
         url: &RepoUrl,
+        limit: usize,
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, FetchError> {
-        let Self {
-            sender,
-            connection,
-            ended,
-        } = self;
+        let Self { sender, connection } = self;
         let exchange = async {
             let failed = |error| FetchError::Http(url.authority(), error);
             sender.ready().await.map_err(failed)?;
@@ -183,13 +189,13 @@ impl Link {
                 .await
                 .map_err(failed)?
                 .into_parts();
-            let body = Limited::new(body, MAX_DOCUMENT_BYTES)
+            let body = Limited::new(body, limit)
                 .collect()
                 .await
                 .map_err(|error| match error.downcast::<hyper::Error>() {
                     Ok(error) => failed(*error),
                     Err(error) if error.is::<LengthLimitError>() => {
-                        FetchError::TooLarge(url.authority())
+                        FetchError::TooLarge(url.authority(), limit)
                     }
                     Err(_) => FetchError::Closed(url.authority()),
                 })?;
@@ -200,18 +206,24 @@ impl Link {
             })
         };
         tokio::pin!(exchange);
+        let end = async {
+            let end = match connection.as_mut() {
+                Some(connection) => connection.await,
+                None => Ok(()),
+            };
+            // Dropping it ends a request that it has not taken up.
+            *connection = None;
+            end
+        };
         tokio::select! {
             // The response may be complete in the same moment in which the peer closes: it is looked at first.
             biased;
             answer = &mut exchange => answer,
-            end = connection => {
-                *ended = true;
-                match end {
-                    // What was received before the end is still to be had.
-                    Ok(()) => exchange.await,
-                    Err(error) => Err(FetchError::Http(url.authority(), error)),
-                }
-            }
+            end = end => match end {
+                // What was received before the end is still to be had.
+                Ok(()) => exchange.await,
+                Err(error) => Err(FetchError::Http(url.authority(), error)),
+            },
         }
     }
 }
