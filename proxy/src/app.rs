@@ -60,14 +60,19 @@ impl App {
             RuntimeFlavor::PerCore => Scheduling::PerCore,
         };
         let workers = Workers::start(options.worker_threads(), scheduling)?;
-        let environment = Environment { mark: options.upstream_mark };
+        let environment = Environment {
+            mark: options.upstream_mark,
+        };
         let mut store = Store::new(Arc::clone(&telemetry)).with_environment(environment);
         if let (Some(directory), Source::Repo(url)) = (&options.cache_dir, &options.source) {
             store = store.with_cache(Cache::open(directory, url)?);
         }
         let store = Arc::new(store);
-        let proxy =
-            Arc::new(Proxy { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), drain: Drain::new() });
+        let proxy = Arc::new(Proxy {
+            store: Arc::clone(&store),
+            telemetry: Arc::clone(&telemetry),
+            drain: Drain::new(),
+        });
         let admin = Arc::new(AdminState {
             config: store,
             telemetry,
@@ -78,7 +83,13 @@ impl App {
             drain: CancellationToken::new(),
             quit: CancellationToken::new(),
         });
-        Ok(Self { options, proxy, workers, admin, stop: CancellationToken::new() })
+        Ok(Self {
+            options,
+            proxy,
+            workers,
+            admin,
+            stop: CancellationToken::new(),
+        })
     }
 
     /// Runs until the end has come: SIGTERM and all connections done, or SIGINT, or `/quitquitquit`.
@@ -86,7 +97,9 @@ impl App {
     /// # Errors
     /// When an admin port cannot be opened or signals cannot be had.
     pub fn run(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(self.run_until_the_end())
     }
 
@@ -160,11 +173,26 @@ impl App {
     }
 
     /// Whether everything that the snapshot wants is in place.
-    fn put_in_place(&self, snapshot: &Snapshot, data: &DataListeners, probes: &mut Vec<ProbeKind>) -> bool {
+    fn put_in_place(
+        &self,
+        snapshot: &Snapshot,
+        data: &DataListeners,
+        probes: &mut Vec<ProbeKind>,
+    ) -> bool {
         let outbound = snapshot.document.outbound.is_some() || snapshot.settings.egress_passthrough;
         let opened = [
-            data.want(Direction::Inbound, snapshot.inbound.is_some(), &self.workers, &self.admin.listeners),
-            data.want(Direction::Outbound, outbound, &self.workers, &self.admin.listeners),
+            data.want(
+                Direction::Inbound,
+                snapshot.inbound.is_some(),
+                &self.workers,
+                &self.admin.listeners,
+            ),
+            data.want(
+                Direction::Outbound,
+                outbound,
+                &self.workers,
+                &self.admin.listeners,
+            ),
         ];
         for kind in ProbeKind::ALL {
             if kind.is_wanted(&snapshot.document) && !probes.contains(&kind) {
@@ -177,7 +205,10 @@ impl App {
             && !level.is_empty()
             && let Err(error) = self.admin.log.set(level)
         {
-            tracing::warn!("Spec.SidecarLogLevel: {error}; the level stays {}", self.admin.log.get());
+            tracing::warn!(
+                "Spec.SidecarLogLevel: {error}; the level stays {}",
+                self.admin.log.get()
+            );
         }
         let complete = opened.iter().all(|opened| *opened);
         let identity = snapshot.identity.is_some() || snapshot.document.certificate.is_none();
@@ -189,15 +220,25 @@ impl App {
 
     fn open_admin_ports(&self) -> anyhow::Result<()> {
         let options = &self.options;
-        let legacy = options.admin_port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let legacy = options
+            .admin_port
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         for address in options.admin_listen.iter().copied().chain(legacy) {
             if let Some(listener) = self.bind("admin", address)? {
-                tokio::spawn(admin::serve(listener, Arc::clone(&self.admin), self.stop.clone()));
+                tokio::spawn(admin::serve(
+                    listener,
+                    Arc::clone(&self.admin),
+                    self.stop.clone(),
+                ));
             }
         }
         for address in &options.prometheus_listen {
             if let Some(listener) = self.bind("inbound-prometheus-listener", *address)? {
-                tokio::spawn(admin::prometheus::serve(listener, Arc::clone(&self.admin), self.stop.clone()));
+                tokio::spawn(admin::prometheus::serve(
+                    listener,
+                    Arc::clone(&self.admin),
+                    self.stop.clone(),
+                ));
             }
         }
         Ok(())
@@ -210,7 +251,13 @@ impl App {
                 Ok(Some(listener)) => {
                     let config: Arc<dyn ConfigView> = Arc::clone(&self.admin.config);
                     let telemetry = Arc::clone(&self.proxy.telemetry);
-                    tokio::spawn(admin::probes::serve_probes(listener, kind, config, telemetry, self.stop.clone()));
+                    tokio::spawn(admin::probes::serve_probes(
+                        listener,
+                        kind,
+                        config,
+                        telemetry,
+                        self.stop.clone(),
+                    ));
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!("{error:#}; probes of this kind will fail"),
@@ -220,7 +267,11 @@ impl App {
 
     /// Binds an address; `None` when the machine has no such address family, which is fine for the IPv6 twin of an
     /// IPv4 address.
-    fn bind(&self, name: &str, address: SocketAddr) -> anyhow::Result<Option<tokio::net::TcpListener>> {
+    fn bind(
+        &self,
+        name: &str,
+        address: SocketAddr,
+    ) -> anyhow::Result<Option<tokio::net::TcpListener>> {
         match listen::bind(address, false) {
             Ok(listener) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -266,7 +317,13 @@ impl App {
     }
 
     fn open_connections(&self) -> i64 {
-        let active = |direction| self.proxy.telemetry.direction(direction).connections_active.get();
+        let active = |direction| {
+            self.proxy
+                .telemetry
+                .direction(direction)
+                .connections_active
+                .get()
+        };
         Direction::ALL.into_iter().map(active).sum()
     }
 }

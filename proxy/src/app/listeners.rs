@@ -2,8 +2,8 @@
 
 use super::Proxy;
 use crate::admin::Listeners;
-use crate::listen::{self, ConnInfo, accept_loop};
 use crate::limits;
+use crate::listen::{self, ConnInfo, accept_loop};
 use crate::options::Options;
 use crate::runtime::workers::Workers;
 use crate::telemetry::Direction;
@@ -44,7 +44,13 @@ impl DataListeners {
     }
 
     /// Opens or closes the ports of a direction. Live connections are not touched. Returns whether it is done.
-    pub(super) fn want(&self, direction: Direction, wanted: bool, workers: &Workers, shown: &Listeners) -> bool {
+    pub(super) fn want(
+        &self,
+        direction: Direction,
+        wanted: bool,
+        workers: &Workers,
+        shown: &Listeners,
+    ) -> bool {
         let port = &self.ports[direction as usize];
         let mut open = port.open.lock();
         match (&*open, wanted) {
@@ -106,7 +112,11 @@ impl DataListeners {
         workers: &Workers,
         stop: CancellationToken,
     ) {
-        let (proxy, direction, admission) = (Arc::clone(&self.proxy), port.direction, Arc::clone(&port.admission));
+        let (proxy, direction, admission) = (
+            Arc::clone(&self.proxy),
+            port.direction,
+            Arc::clone(&port.admission),
+        );
         workers.spawn(worker, async move {
             let handle = move |stream: TcpStream, info: ConnInfo, permit: OwnedSemaphorePermit| {
                 let proxy = Arc::clone(&proxy);
@@ -126,7 +136,10 @@ impl DataListeners {
                 Err(error) => Err(error),
             };
             if let Err(error) = accepted {
-                tracing::error!("{}: cannot accept connections any more: {error}", name(direction));
+                tracing::error!(
+                    "{}: cannot accept connections any more: {error}",
+                    name(direction)
+                );
             }
         });
     }

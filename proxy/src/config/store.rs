@@ -296,7 +296,12 @@ impl Store {
         let config = Arc::new(config);
         let previous = self.snapshot();
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            (self.compiler)(config.clone(), problems.clone(), previous.as_deref(), self.environment)
+            (self.compiler)(
+                config.clone(),
+                problems.clone(),
+                previous.as_deref(),
+                self.environment,
+            )
         }));
         let snapshot = match compiled {
             Ok(snapshot) => Arc::new(snapshot),

@@ -56,12 +56,18 @@ where
     let name = match &detected.protocol {
         Protocol::Tls(hello) => hello.server_name.clone(),
         Protocol::Timeout | Protocol::Closed => return Err(Reason::DownstreamTimeout.into()),
-        Protocol::Http1 | Protocol::Http2 | Protocol::Other => return Err(Reason::UnknownProtocol.into()),
+        Protocol::Http1 | Protocol::Http2 | Protocol::Other => {
+            return Err(Reason::UnknownProtocol.into());
+        }
     };
     let endpoint = name.as_deref().and_then(|name| cluster.named(name));
     let endpoint = endpoint.ok_or_else(|| Refusal {
         reason: Reason::UnknownServerName,
-        detail: format!("server name {:?} is none of cluster `{}`", name.as_deref().unwrap_or(""), cluster.name),
+        detail: format!(
+            "server name {:?} is none of cluster `{}`",
+            name.as_deref().unwrap_or(""),
+            cluster.name
+        ),
     })?;
     let upstream = Box::pin(endpoint.open_tcp()).await?;
     carry(cluster, detected.io, upstream).await;
