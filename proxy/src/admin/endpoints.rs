@@ -206,7 +206,7 @@ fn stats(ask: &Ask, state: &AdminState) -> Reply {
 }
 
 fn clusters(ask: &Ask, state: &AdminState) -> Reply {
-    let snapshot = state.config.snapshot();
+    let snapshot = state.store.snapshot();
     match query(ask, "format").as_deref() {
         None | Some("text") => text(StatusCode::OK, pages::clusters_text(snapshot.as_deref())),
         Some("json") => json(&pages::clusters_json(snapshot.as_deref())),
@@ -217,7 +217,7 @@ fn clusters(ask: &Ask, state: &AdminState) -> Reply {
 fn certificates(_: &Ask, state: &AdminState) -> Reply {
     json(
         &state
-            .config
+            .store
             .snapshot()
             .map(|snapshot| certs::summaries(&snapshot.document))
             .unwrap_or_default(),
@@ -242,7 +242,7 @@ fn logging(ask: &Ask, state: &AdminState) -> Reply {
         Some(level) => match state.log.set(&level) {
             Ok(()) => {
                 info!(
-                    level = state.log.get(),
+                    level = %state.log.get(),
                     "the log level was changed through the admin port"
                 );
                 text(StatusCode::OK, format!("level: {}\n", state.log.get()))

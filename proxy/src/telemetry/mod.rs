@@ -2,6 +2,8 @@
 
 pub mod counters;
 pub mod families;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod log;
 pub mod process;
 pub mod stats_text;
