@@ -9,8 +9,9 @@
 //! None of them ever shows a private key, serves a file, or takes a target from a request unchecked. A slow, huge or
 //! silent client costs one connection slot for a bounded time, and never the last one (see `server`).
 
-pub mod certs;
 mod endpoints;
+#[cfg(test)]
+mod fixtures;
 mod pages;
 pub mod probes;
 pub mod prometheus;
@@ -31,15 +32,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-/// Version of the proxy.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Commit that the proxy was built from, if the build said so (environment variable `FSM_GIT_COMMIT`).
-pub const GIT_COMMIT: Option<&str> = option_env!("FSM_GIT_COMMIT");
-
-/// Compiler that the proxy was built with, if the build said so (environment variable `FSM_RUSTC_VERSION`).
-pub const RUSTC: Option<&str> = option_env!("FSM_RUSTC_VERSION");
 
 /// Everything the operator's port shows and changes.
 pub struct AdminState {

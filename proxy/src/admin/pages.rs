@@ -5,6 +5,7 @@ use super::reply::{Reply, json, text};
 use crate::config::snapshot::Snapshot;
 use crate::config::store::Status;
 use crate::reason::Reason;
+use crate::telemetry::build::{GIT_COMMIT, RUSTC, VERSION};
 use crate::upstream::cluster::{Cluster, EndpointStatus};
 use fsm_api::config::Problem;
 use http::StatusCode;
@@ -54,7 +55,7 @@ pub(super) fn config_status(state: &AdminState) -> ConfigStatus {
 
 /// Version of the proxy.
 pub(super) fn version() -> Value {
-    object!({ "name": "fsm-proxy", "version": super::VERSION, "gitCommit": super::GIT_COMMIT, "rustc": super::RUSTC })
+    object!({ "name": "fsm-proxy", "version": VERSION, "gitCommit": GIT_COMMIT, "rustc": RUSTC })
 }
 
 /// Every reason code and what it means.

@@ -8,7 +8,7 @@
 //! The application is asked on loopback without a bound source address: redirection leaves the proxy's own traffic on
 //! loopback alone, and the application sees what it would see from a local client.
 
-use super::reply::{Ask, Reply, check_method, reply, text};
+use super::reply::{Ask, Reply, reply, text, wrong_method};
 use super::server;
 use crate::config::store::Store;
 use crate::reason::Reason;
@@ -114,7 +114,7 @@ async fn answer(ask: &Ask, kind: ProbeKind, store: &Store) -> Reply {
             format!("only {PATH} is served here\n"),
         );
     }
-    if let Err(refusal) = check_method(ask.method(), &["GET"]) {
+    if let Some(refusal) = wrong_method(ask.method(), &["GET"]) {
         return refusal;
     }
     let Some(snapshot) = store.snapshot() else {

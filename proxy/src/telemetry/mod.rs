@@ -1,5 +1,7 @@
 //! What happened: counters of the hot path, their names for Prometheus, and the log.
 
+pub mod build;
+pub mod certificates;
 pub mod counters;
 pub mod families;
 #[cfg(test)]

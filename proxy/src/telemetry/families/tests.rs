@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::prometheus_text;
+use crate::config::compile::compile;
 use crate::reason::Reason;
 use crate::telemetry::fixtures::{cluster, view};
 use crate::telemetry::{ConnectionLimit, Direction};
 use http::StatusCode;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 const WORKLOAD: &str = "source_namespace=\"shop\",source_workload_kind=\"Deployment\",\
@@ -251,4 +253,59 @@ fn before_the_first_configuration_the_page_still_answers() {
     assert_line(&page, "fsm_proxy_config_applied_total 0");
     assert!(!page.contains("fsm_proxy_config_version") && !page.contains("config_age"));
     assert!(page.contains("process_resident_memory_bytes "));
+}
+
+#[test]
+fn the_documentation_lists_exactly_what_is_exported() {
+    const PAGE: &str = include_str!("../../../../docs/admin.md");
+    let documented: BTreeSet<(&str, &str)> = PAGE
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let name = cells.next()?.strip_suffix('`')?;
+            let kind = cells.next()?;
+            ["counter", "gauge", "histogram"]
+                .contains(&kind)
+                .then_some((name, kind))
+        })
+        .collect();
+
+    let remote = cluster("c", Direction::Outbound);
+    remote
+        .counters
+        .response(StatusCode::OK, Duration::from_millis(1));
+    let mut view = view(vec![remote]);
+    let inbound = view.telemetry.direction(Direction::Inbound);
+    inbound.refused(Reason::NoRoute);
+    let limit = ConnectionLimit {
+        port: 80,
+        protocol: "tcp".into(),
+    };
+    view.telemetry.connection_limit(limit).increment();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["web".into()]).unwrap();
+    let certificate = fsm_api::config::Certificate {
+        cert_chain: params.self_signed(&key).unwrap().pem(),
+        ..Default::default()
+    };
+    let document = fsm_api::config::Config {
+        certificate: Some(certificate),
+        ..Default::default()
+    };
+    let clusters = view.snapshot.unwrap().clusters.clone();
+    let mut snapshot = compile(Arc::new(document), Vec::new(), None);
+    snapshot.clusters = clusters;
+    view.snapshot = Some(Arc::new(snapshot));
+    let page = prometheus_text(&view);
+    let exported: BTreeSet<(&str, &str)> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+
+    let undocumented: Vec<_> = exported.difference(&documented).collect();
+    let gone: Vec<_> = documented.difference(&exported).collect();
+    assert!(
+        undocumented.is_empty() && gone.is_empty(),
+        "not in docs/admin.md: {undocumented:?}; not exported: {gone:?}"
+    );
 }
