@@ -1,7 +1,9 @@
 //! The operator's port: which path does what, and who may ask.
 
-use super::reply::{Ask, Reply, check_method, json, query, text};
-use super::{AdminState, certs, pages, prometheus};
+use super::reply::{Ask, Reply, json, query, text, wrong_method};
+use super::{AdminState, pages, prometheus};
+use crate::telemetry::build::VERSION;
+use crate::telemetry::certificates;
 use crate::telemetry::stats_text::stats_text;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
@@ -61,7 +63,7 @@ const ENDPOINTS: &[Endpoint] = &[
         path: "/certs",
         methods: GET,
         help: "certificates and when they expire, without keys (JSON)",
-        answer: certificates,
+        answer: certificate_list,
     },
     Endpoint {
         path: "/config_dump",
@@ -121,21 +123,19 @@ const ENDPOINTS: &[Endpoint] = &[
 
 /// Answers one request to the operator's port.
 pub(super) fn answer(ask: &Ask, state: &AdminState) -> Reply {
-    if let Err(refusal) = check_origin(ask) {
+    if let Some(refusal) = wrong_origin(ask) {
         return refusal;
     }
     let path = ask.uri().path();
     let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
         return text(StatusCode::NOT_FOUND, format!("Not Found\n\n{}", list()));
     };
-    check_method(ask.method(), endpoint.methods)
-        .err()
-        .unwrap_or_else(|| (endpoint.answer)(ask, state))
+    wrong_method(ask.method(), endpoint.methods).unwrap_or_else(|| (endpoint.answer)(ask, state))
 }
 
 /// Refuses requests that a web page made: through a name that leads to loopback (DNS rebinding: the host is not
 /// loopback), or as a cross-site form (state changes with an `Origin`).
-fn check_origin(ask: &Ask) -> Result<(), Reply> {
+fn wrong_origin(ask: &Ask) -> Option<Reply> {
     let hosts: Vec<_> = ask.headers().get_all(HOST).iter().collect();
     let in_target = ask
         .uri()
@@ -149,19 +149,19 @@ fn check_origin(ask: &Ask) -> Result<(), Reply> {
     };
     if !(in_target && named) {
         warn!("a request to the admin port was refused: its host is not loopback");
-        return Err(text(
+        return Some(text(
             StatusCode::FORBIDDEN,
             "this port answers to the hosts localhost, 127.0.0.1 and [::1] only\n",
         ));
     }
     if !ask.method().is_safe() && ask.headers().contains_key(ORIGIN) {
         warn!("a request to the admin port was refused: a web page made it");
-        return Err(text(
+        return Some(text(
             StatusCode::FORBIDDEN,
             "web pages may not change anything here\n",
         ));
     }
-    Ok(())
+    None
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -174,7 +174,7 @@ fn list() -> String {
         .map(|endpoint| endpoint.path.len())
         .max()
         .unwrap_or_default();
-    let mut list = format!("fsm-proxy {}\n\n", super::VERSION);
+    let mut list = format!("fsm-proxy {}\n\n", VERSION);
     for endpoint in ENDPOINTS {
         let _ = writeln!(
             list,
@@ -206,7 +206,7 @@ fn stats(ask: &Ask, state: &AdminState) -> Reply {
 }
 
 fn clusters(ask: &Ask, state: &AdminState) -> Reply {
-    let snapshot = state.config.snapshot();
+    let snapshot = state.store.snapshot();
     match query(ask, "format").as_deref() {
         None | Some("text") => text(StatusCode::OK, pages::clusters_text(snapshot.as_deref())),
         Some("json") => json(&pages::clusters_json(snapshot.as_deref())),
@@ -214,12 +214,12 @@ fn clusters(ask: &Ask, state: &AdminState) -> Reply {
     }
 }
 
-fn certificates(_: &Ask, state: &AdminState) -> Reply {
+fn certificate_list(_: &Ask, state: &AdminState) -> Reply {
     json(
         &state
-            .config
+            .store
             .snapshot()
-            .map(|snapshot| certs::summaries(&snapshot.document))
+            .map(|snapshot| certificates::summaries(&snapshot.document))
             .unwrap_or_default(),
     )
 }
@@ -242,7 +242,7 @@ fn logging(ask: &Ask, state: &AdminState) -> Reply {
         Some(level) => match state.log.set(&level) {
             Ok(()) => {
                 info!(
-                    level = state.log.get(),
+                    level = %state.log.get(),
                     "the log level was changed through the admin port"
                 );
                 text(StatusCode::OK, format!("level: {}\n", state.log.get()))
@@ -254,6 +254,8 @@ fn logging(ask: &Ask, state: &AdminState) -> Reply {
 
 fn drain(_: &Ask, state: &AdminState) -> Reply {
     info!("the admin port was asked to drain");
+    // At once, so that whoever asked sees it in the next answer of /ready.
+    state.readiness.begin_draining();
     state.drain.cancel();
     text(StatusCode::OK, "DRAINING\n")
 }

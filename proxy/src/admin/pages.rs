@@ -3,78 +3,59 @@
 use super::AdminState;
 use super::reply::{Reply, json, text};
 use crate::config::snapshot::Snapshot;
+use crate::config::store::Status;
 use crate::reason::Reason;
+use crate::telemetry::build::{GIT_COMMIT, RUSTC, VERSION};
 use crate::upstream::cluster::{Cluster, EndpointStatus};
+use fsm_api::config::Problem;
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json as object};
 use std::fmt::Write;
 
-/// Keys of the document whose values are secrets.
-const SECRETS: [&str; 2] = ["PrivateKey", "authorization"];
-
-const REDACTED: &str = "[redacted]";
-
-/// The document in force, in FSM's shape.
+/// The document in force, in FSM's shape and without secrets.
 pub(super) fn config_dump(state: &AdminState) -> Reply {
-    let Some(snapshot) = state.config.snapshot() else {
-        return text(
+    match state.store.snapshot() {
+        Some(snapshot) => json(&snapshot.document.redacted()),
+        None => text(
             StatusCode::SERVICE_UNAVAILABLE,
             "no configuration is in force yet; see /config_status\n",
-        );
-    };
-    match serde_json::to_value(&*snapshot.document) {
-        Ok(mut document) => {
-            redact(&mut document);
-            json(&document)
-        }
-        Err(error) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the configuration cannot be shown: {error}\n"),
         ),
     }
 }
 
-/// Blanks secrets wherever they stand, plugin settings included.
-fn redact(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            for (key, member) in members.iter_mut() {
-                match member {
-                    Value::String(secret)
-                        if SECRETS.contains(&key.as_str()) && !secret.is_empty() =>
-                    {
-                        REDACTED.clone_into(secret);
-                    }
-                    member => redact(member),
-                }
-            }
-        }
-        Value::Array(elements) => elements.iter_mut().for_each(redact),
-        _ => {}
-    }
+/// Where the configuration comes from, how old it is and what is wrong with it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConfigStatus {
+    #[serde(flatten)]
+    status: Status,
+    /// When the controller published the document, by its own account.
+    published: Option<String>,
+    age_seconds: Option<u64>,
+    not_ready: Vec<&'static str>,
+    /// What is wrong with the document; [`Status`] has their number under `problems`.
+    details: Vec<Problem>,
 }
 
-/// Where the configuration stands.
-pub(super) fn config_status(state: &AdminState) -> Value {
-    let snapshot = state.config.snapshot();
-    object!({
-        "source": state.config.source(),
-        "inForce": snapshot.is_some(),
-        "version": snapshot.as_ref().map(|snapshot| &snapshot.version),
-        "published": snapshot.as_ref().and_then(|snapshot| snapshot.document.ts.as_ref()),
-        "ageSeconds": state.config.age().map(|age| age.as_secs()),
-        "failure": state.config.failure(),
-        "applied": state.telemetry.config_applied.get(),
-        "rejected": state.telemetry.config_rejected.get(),
-        "sourceErrors": state.telemetry.config_source_errors.get(),
-        "notReady": state.readiness.missing(),
-        "problems": state.problems(),
-    })
+pub(super) fn config_status(state: &AdminState) -> ConfigStatus {
+    let snapshot = state.store.snapshot();
+    ConfigStatus {
+        status: state.store.status(),
+        published: snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.document.ts.clone()),
+        age_seconds: state.config_age().map(|age| age.as_secs()),
+        not_ready: state.readiness.missing(),
+        details: snapshot
+            .map(|snapshot| snapshot.problems.clone())
+            .unwrap_or_default(),
+    }
 }
 
 /// Version of the proxy.
 pub(super) fn version() -> Value {
-    object!({ "name": "fsm-proxy", "version": super::VERSION, "gitCommit": super::GIT_COMMIT, "rustc": super::RUSTC })
+    object!({ "name": "fsm-proxy", "version": VERSION, "gitCommit": GIT_COMMIT, "rustc": RUSTC })
 }
 
 /// Every reason code and what it means.

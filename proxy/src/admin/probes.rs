@@ -8,8 +8,9 @@
 //! The application is asked on loopback without a bound source address: redirection leaves the proxy's own traffic on
 //! loopback alone, and the application sees what it would see from a local client.
 
-use super::reply::{Ask, Reply, check_method, reply, text};
-use super::{ConfigView, server};
+use super::reply::{Ask, Reply, reply, text, wrong_method};
+use super::server;
+use crate::config::store::Store;
 use crate::reason::Reason;
 use crate::telemetry::Telemetry;
 use bytes::Bytes;
@@ -95,28 +96,28 @@ impl ProbeKind {
 pub async fn serve_probes(
     listener: TcpListener,
     kind: ProbeKind,
-    config: Arc<dyn ConfigView>,
+    store: Arc<Store>,
     telemetry: Arc<Telemetry>,
     stop: CancellationToken,
 ) {
     let handler = move |ask: Ask| {
-        let config = Arc::clone(&config);
-        async move { answer(&ask, kind, &*config).await }
+        let store = Arc::clone(&store);
+        async move { answer(&ask, kind, &store).await }
     };
     server::serve_connections(listener, handler, MAX_TIMEOUT, &telemetry, stop).await;
 }
 
-async fn answer(ask: &Ask, kind: ProbeKind, config: &dyn ConfigView) -> Reply {
+async fn answer(ask: &Ask, kind: ProbeKind, store: &Store) -> Reply {
     if ask.uri().path() != PATH {
         return text(
             StatusCode::NOT_FOUND,
             format!("only {PATH} is served here\n"),
         );
     }
-    if let Err(refusal) = check_method(ask.method(), &["GET"]) {
+    if let Some(refusal) = wrong_method(ask.method(), &["GET"]) {
         return refusal;
     }
-    let Some(snapshot) = config.snapshot() else {
+    let Some(snapshot) = store.snapshot() else {
         return text(
             StatusCode::SERVICE_UNAVAILABLE,
             "the proxy has no configuration yet\n",

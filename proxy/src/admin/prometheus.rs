@@ -1,7 +1,7 @@
 //! Port 15010: the metrics page, for anyone who can reach the pod. It shows numbers and names of the configuration,
 //! and nothing else is served here.
 
-use super::reply::{Ask, Reply, check_method, reply, text};
+use super::reply::{Ask, Reply, reply, text, wrong_method};
 use super::{AdminState, server};
 use crate::limits::ADMIN_TIMEOUT;
 use crate::telemetry::families::{CONTENT_TYPE, prometheus_text};
@@ -27,9 +27,7 @@ fn answer(ask: &Ask, state: &AdminState) -> Reply {
             "only /stats/prometheus and /metrics are served here\n",
         );
     }
-    check_method(ask.method(), &["GET"])
-        .err()
-        .unwrap_or_else(|| page(state))
+    wrong_method(ask.method(), &["GET"]).unwrap_or_else(|| page(state))
 }
 
 /// The metrics page.

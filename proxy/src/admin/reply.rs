@@ -41,21 +41,21 @@ pub(super) fn reply(
 }
 
 /// 405 unless the method is one of `allowed`; HEAD goes where GET goes (hyper leaves the body out).
-pub(super) fn check_method(method: &Method, allowed: &'static [&'static str]) -> Result<(), Reply> {
+pub(super) fn wrong_method(method: &Method, allowed: &'static [&'static str]) -> Option<Reply> {
     let asked = if method == Method::HEAD {
         "GET"
     } else {
         method.as_str()
     };
     if allowed.contains(&asked) {
-        return Ok(());
+        return None;
     }
     let list = allowed.join(", ");
     let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, format!("use {list}\n"));
     if let Ok(list) = HeaderValue::from_str(&list) {
         reply.headers_mut().insert(ALLOW, list);
     }
-    Err(reply)
+    Some(reply)
 }
 
 /// The value of a query parameter, percent-decoded.

@@ -1,7 +1,11 @@
 //! What happened: counters of the hot path, their names for Prometheus, and the log.
 
+pub mod build;
+pub mod certificates;
 pub mod counters;
 pub mod families;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod log;
 pub mod process;
 pub mod stats_text;

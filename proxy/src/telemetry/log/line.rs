@@ -1,6 +1,7 @@
 //! One event, one line.
 
-use super::{LogFormat, Queue};
+use super::Queue;
+use crate::options::LogFormat;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write};

@@ -1,0 +1,50 @@
+//! What tests of pages and ports look at: snapshots with known clusters.
+
+use super::workload::Workload;
+use super::{Direction, Telemetry, families::View};
+use crate::config::compile::compile;
+use crate::config::snapshot::Snapshot;
+use crate::upstream::cluster::Cluster;
+use fsm_api::config::Config;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A cluster that has counted nothing yet.
+pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
+    Arc::new(Cluster {
+        name: name.to_owned(),
+        direction,
+        counters: Arc::default(),
+    })
+}
+
+/// A snapshot of an empty document with these clusters.
+pub(crate) fn snapshot(clusters: Vec<Arc<Cluster>>) -> Snapshot {
+    let document = Config {
+        version: Some("42".into()),
+        ..Config::default()
+    };
+    let mut snapshot = compile(Arc::new(document), Vec::new(), None);
+    snapshot.clusters = clusters;
+    snapshot
+}
+
+/// A view of these clusters by the pod `shop/web-7d4b9-x2x`.
+pub(crate) fn view(clusters: Vec<Arc<Cluster>>) -> View {
+    View {
+        snapshot: Some(Arc::new(snapshot(clusters))),
+        config_age: Some(Duration::from_secs(90)),
+        telemetry: Arc::new(Telemetry::new()),
+        workload: Arc::new(workload()),
+    }
+}
+
+/// The pod `shop/web-7d4b9-x2x`.
+pub(crate) fn workload() -> Workload {
+    Workload {
+        namespace: "shop".into(),
+        kind: "Deployment".into(),
+        name: "web".into(),
+        pod: "web-7d4b9-x2x".into(),
+    }
+}
