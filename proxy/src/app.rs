@@ -1,1 +1,299 @@
-//! x
+//! Builds every part in order and runs them: the admin runtime on the main thread, data workers on their own.
+
+mod listeners;
+
+use crate::admin::{self, AdminState, ConfigView, Listeners, Readiness, probes::ProbeKind};
+use crate::config::cache::Cache;
+use crate::config::compile::Environment;
+use crate::config::snapshot::Snapshot;
+use crate::config::source::{self, Source};
+use crate::config::store::Store;
+use crate::limits;
+use crate::listen;
+use crate::options::{self, Options, RuntimeFlavor};
+use crate::runtime::drain::{Drain, Phase};
+use crate::runtime::workers::{Scheduling, Workers};
+use crate::telemetry::log::{self, LogControl};
+use crate::telemetry::workload::Workload;
+use crate::telemetry::{Direction, Telemetry};
+use anyhow::Context;
+use listeners::DataListeners;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The configuration in force.
+    pub store: Arc<Store>,
+    /// Counters of the proxy as a whole.
+    pub telemetry: Arc<Telemetry>,
+    /// Announces the end.
+    pub drain: Drain,
+}
+
+/// The proxy, ready to run.
+pub struct App {
+    options: Options,
+    proxy: Arc<Proxy>,
+    workers: Workers,
+    admin: Arc<AdminState>,
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Builds every part; opens nothing yet.
+    ///
+    /// # Errors
+    /// When the log, the workers or the cache directory cannot be had.
+    pub fn build(options: Options) -> anyhow::Result<Self> {
+        let log = install_log(&options)?;
+        let telemetry = Arc::new(Telemetry::new());
+        count_panics(Arc::clone(&telemetry));
+        raise_descriptor_limit();
+        let scheduling = match options.runtime {
+            RuntimeFlavor::WorkStealing => Scheduling::WorkStealing,
+            RuntimeFlavor::PerCore => Scheduling::PerCore,
+        };
+        let workers = Workers::start(options.worker_threads(), scheduling)?;
+        let environment = Environment { mark: options.upstream_mark };
+        let mut store = Store::new(Arc::clone(&telemetry)).with_environment(environment);
+        if let (Some(directory), Source::Repo(url)) = (&options.cache_dir, &options.source) {
+            store = store.with_cache(Cache::open(directory, url)?);
+        }
+        let store = Arc::new(store);
+        let proxy =
+            Arc::new(Proxy { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), drain: Drain::new() });
+        let admin = Arc::new(AdminState {
+            config: store,
+            telemetry,
+            workload: Arc::new(Workload::from_environment()),
+            readiness: Arc::new(Readiness::new()),
+            listeners: Arc::new(Listeners::default()),
+            log,
+            drain: CancellationToken::new(),
+            quit: CancellationToken::new(),
+        });
+        Ok(Self { options, proxy, workers, admin, stop: CancellationToken::new() })
+    }
+
+    /// Runs until the end has come: SIGTERM and all connections done, or SIGINT, or `/quitquitquit`.
+    ///
+    /// # Errors
+    /// When an admin port cannot be opened or signals cannot be had.
+    pub fn run(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.run_until_the_end())
+    }
+
+    async fn run_until_the_end(self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        self.open_admin_ports()?;
+        for note in &self.options.notes {
+            tracing::warn!("{note}");
+        }
+        tracing::info!(
+            "fsm-proxy {} started: {} data worker(s), configuration from {}",
+            admin::VERSION,
+            self.options.worker_threads(),
+            self.options.source,
+        );
+        let follow = source::run(
+            self.options.source.clone(),
+            Arc::clone(&self.proxy.store),
+            Arc::clone(&self.proxy.telemetry),
+            self.stop.clone(),
+        );
+        let data = DataListeners::new(&self.options, Arc::clone(&self.proxy));
+        tokio::select! {
+            () = follow => {}
+            () = self.follow_configuration(&data) => {}
+            () = self.sweep_pools() => {}
+            _ = interrupt.recv() => tracing::info!("interrupted: ending at once"),
+            () = self.admin.quit.cancelled() => tracing::info!("asked to quit: ending at once"),
+            () = self.end_asked_for(&mut terminate) => {
+                tokio::select! {
+                    () = self.drain(&data) => {}
+                    _ = interrupt.recv() => tracing::info!("interrupted: ending at once"),
+                    () = self.admin.quit.cancelled() => tracing::info!("asked to quit: ending at once"),
+                }
+            }
+        }
+        self.stop.cancel();
+        self.admin.log.flush(Duration::from_secs(1));
+        self.workers.stop();
+        Ok(())
+    }
+
+    async fn end_asked_for(&self, terminate: &mut tokio::signal::unix::Signal) {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            () = self.admin.drain.cancelled() => {}
+        }
+    }
+
+    /// Opens and closes data and probe ports as the configuration asks, and tells `/ready` about it.
+    async fn follow_configuration(&self, data: &DataListeners) {
+        let mut generations = self.proxy.store.subscribe();
+        let mut probes: Vec<ProbeKind> = Vec::new();
+        loop {
+            let complete = match self.proxy.store.snapshot() {
+                None => true,
+                Some(snapshot) => self.put_in_place(&snapshot, data, &mut probes),
+            };
+            let retry = async {
+                if complete {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            };
+            tokio::select! {
+                changed = generations.changed() => if changed.is_err() { return },
+                () = retry => {}
+            }
+        }
+    }
+
+    /// Whether everything that the snapshot wants is in place.
+    fn put_in_place(&self, snapshot: &Snapshot, data: &DataListeners, probes: &mut Vec<ProbeKind>) -> bool {
+        let outbound = snapshot.document.outbound.is_some() || snapshot.settings.egress_passthrough;
+        let opened = [
+            data.want(Direction::Inbound, snapshot.inbound.is_some(), &self.workers, &self.admin.listeners),
+            data.want(Direction::Outbound, outbound, &self.workers, &self.admin.listeners),
+        ];
+        for kind in ProbeKind::ALL {
+            if kind.is_wanted(&snapshot.document) && !probes.contains(&kind) {
+                self.open_probe_port(kind);
+                probes.push(kind);
+            }
+        }
+        let level = &snapshot.document.spec.sidecar_log_level;
+        if !self.options.log_level_pinned
+            && !level.is_empty()
+            && let Err(error) = self.admin.log.set(level)
+        {
+            tracing::warn!("Spec.SidecarLogLevel: {error}; the level stays {}", self.admin.log.get());
+        }
+        let complete = opened.iter().all(|opened| *opened);
+        let identity = snapshot.identity.is_some() || snapshot.document.certificate.is_none();
+        self.admin.readiness.set_identity(identity);
+        self.admin.readiness.set_listeners(complete);
+        self.admin.readiness.set_config(true);
+        complete
+    }
+
+    fn open_admin_ports(&self) -> anyhow::Result<()> {
+        let options = &self.options;
+        let legacy = options.admin_port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        for address in options.admin_listen.iter().copied().chain(legacy) {
+            if let Some(listener) = self.bind("admin", address)? {
+                tokio::spawn(admin::serve(listener, Arc::clone(&self.admin), self.stop.clone()));
+            }
+        }
+        for address in &options.prometheus_listen {
+            if let Some(listener) = self.bind("inbound-prometheus-listener", *address)? {
+                tokio::spawn(admin::prometheus::serve(listener, Arc::clone(&self.admin), self.stop.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_probe_port(&self, kind: ProbeKind) {
+        for address in &self.options.probe_listen_address {
+            let address = SocketAddr::new(*address, kind.port());
+            match self.bind("probe", address) {
+                Ok(Some(listener)) => {
+                    let config: Arc<dyn ConfigView> = Arc::clone(&self.admin.config);
+                    let telemetry = Arc::clone(&self.proxy.telemetry);
+                    tokio::spawn(admin::probes::serve_probes(listener, kind, config, telemetry, self.stop.clone()));
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!("{error:#}; probes of this kind will fail"),
+            }
+        }
+    }
+
+    /// Binds an address; `None` when the machine has no such address family, which is fine for the IPv6 twin of an
+    /// IPv4 address.
+    fn bind(&self, name: &str, address: SocketAddr) -> anyhow::Result<Option<tokio::net::TcpListener>> {
+        match listen::bind(address, false) {
+            Ok(listener) => {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                self.admin.listeners.opened(name, listener.local_addr()?);
+                Ok(Some(listener))
+            }
+            Err(error) if address.is_ipv6() && error.address_missing() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Closes upstream connections that have been idle for too long, also of endpoints that get no traffic.
+    async fn sweep_pools(&self) {
+        loop {
+            tokio::time::sleep(limits::POOL_IDLE_TIMEOUT / 6).await;
+            if let Some(snapshot) = self.proxy.store.snapshot() {
+                snapshot.clusters.iter().for_each(|cluster| cluster.sweep());
+            }
+        }
+    }
+
+    /// The end, as `runtime::drain` describes it.
+    async fn drain(&self, data: &DataListeners) {
+        let deadline = Instant::now() + self.options.drain_max;
+        tracing::info!(
+            "draining: not ready any more, still accepting for {:?}, cut off after {:?}",
+            self.options.drain_min,
+            self.options.drain_max,
+        );
+        self.admin.readiness.begin_draining();
+        self.proxy.drain.advance(Phase::Draining);
+        tokio::time::sleep(self.options.drain_min.min(self.options.drain_max)).await;
+        data.close(Direction::Inbound, &self.admin.listeners);
+        self.proxy.drain.advance(Phase::Closing);
+        // The application may still be calling others while it ends: outbound stays open until all is quiet.
+        while self.open_connections() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        match self.open_connections() {
+            0 => tracing::info!("drained: no connection is left"),
+            left => tracing::warn!("drained: {left} connection(s) were still open and are cut off"),
+        }
+    }
+
+    fn open_connections(&self) -> i64 {
+        let active = |direction| self.proxy.telemetry.direction(direction).connections_active.get();
+        Direction::ALL.into_iter().map(active).sum()
+    }
+}
+
+fn install_log(options: &Options) -> anyhow::Result<LogControl> {
+    let format = match options.log_format {
+        options::LogFormat::Text => log::LogFormat::Text,
+        options::LogFormat::Json => log::LogFormat::Json,
+    };
+    Ok(log::install(&options.log_level.to_string(), format)?)
+}
+
+/// A panic ends the task it happens in and nothing else; it is a defect, so it is counted and logged loudly.
+fn count_panics(telemetry: Arc<Telemetry>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        telemetry.panics.increment();
+        tracing::error!("panic (please report it): {panic}");
+    }));
+}
+
+/// Every connection costs two descriptors; the usual soft limit of 1,024 would be reached by 500.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
+    }
+}

@@ -55,6 +55,8 @@ pub struct Options {
     pub prometheus_listen: Vec<SocketAddr>,
     /// Addresses of the probe ports 15901–15904; all addresses. Empty: no probe ports.
     pub probe_listen_address: Vec<IpAddr>,
+    /// Packet mark of the proxy's own connections.
+    pub upstream_mark: Option<u32>,
     /// Data-plane threads; `None`: see [`Options::worker_threads`].
     pub workers: Option<NonZeroUsize>,
     /// How the data-plane threads share the work.
@@ -214,6 +216,7 @@ impl Options {
             admin_port: values::admin_port(raw.admin_port.as_ref(), &mut notes)?,
             prometheus_listen: values::listen(&raw.prometheus_listen, &wildcard, 15010)?,
             probe_listen_address: values::addresses(&raw.probe_listen_address, &wildcard)?,
+            upstream_mark: values::mark(raw.upstream_mark.as_ref())?,
             workers: values::workers(raw.workers.as_ref().or(threads.as_ref()))?,
             runtime: values::keyword(raw.runtime.as_ref())?,
             cache_dir: raw.cache_dir.map(|given| PathBuf::from(given.value)),

@@ -6,11 +6,11 @@
 use http::StatusCode;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal, $grpc:literal, $body:literal;)+) => {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $code:literal, $status:literal, $grpc:literal, $body:literal;)+) => {
         /// Why the proxy refused or gave up.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum Reason { $($(#[$doc])* $variant),+ }
+        pub enum Reason { $($(#[doc = $meaning])+ $variant),+ }
 
         impl Reason {
             /// Every reason, in declaration order.
@@ -19,6 +19,11 @@ macro_rules! reasons {
             /// The stable code: kebab case, never renamed.
             pub const fn code(self) -> &'static str {
                 match self { $(Reason::$variant => $code),+ }
+            }
+
+            /// What the code means, in one sentence; causes and remedies are in `docs/reasons.md`.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Reason::$variant => concat!($($meaning),+).trim_ascii()),+ }
             }
 
             /// HTTP status of the local reply. Connections that speak no HTTP are closed instead.
@@ -122,3 +127,6 @@ impl std::fmt::Display for Reason {
         f.write_str(self.code())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! snapshot in force and is kept for `/config_status`. Never blocks readers; never touches the network.
 
 use super::cache::Cache;
-use super::compile::compile;
+use super::compile::{Environment, compile};
 use super::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use arc_swap::{ArcSwapOption, Guard};
@@ -35,11 +35,13 @@ pub struct Store {
     applying: Mutex<InForce>,
     status: Mutex<Status>,
     cache: Option<Cache>,
+    environment: Environment,
+    in_force_since: Mutex<Option<Instant>>,
     compiler: Compiler,
 }
 
 /// [`compile`], or a broken one in tests.
-type Compiler = fn(Arc<Config>, Vec<Problem>, Option<&Snapshot>) -> Snapshot;
+type Compiler = fn(Arc<Config>, Vec<Problem>, Option<&Snapshot>, Environment) -> Snapshot;
 
 /// Where a document was taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,8 +165,17 @@ impl Store {
             applying: Mutex::default(),
             status: Mutex::default(),
             cache: None,
+            environment: Environment::default(),
+            in_force_since: Mutex::default(),
             compiler: compile,
         }
+    }
+
+    /// Compiles with these facts of the machine from now on.
+    #[must_use]
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
     }
 
     /// Keeps documents of the repository in `cache` from now on.
@@ -187,6 +198,11 @@ impl Store {
     /// Tells when a document was put in force: the number of documents so far.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    /// How long the configuration in force has been so; `None` before the first document.
+    pub fn age(&self) -> Option<Duration> {
+        self.in_force_since.lock().map(|since| since.elapsed())
     }
 
     /// How the configuration in force came about, and what went wrong since.
@@ -287,7 +303,7 @@ impl Store {
         let config = Arc::new(config);
         let previous = self.snapshot();
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            (self.compiler)(config.clone(), problems.clone(), previous.as_deref())
+            (self.compiler)(config.clone(), problems.clone(), previous.as_deref(), self.environment)
         }));
         let snapshot = match compiled {
             Ok(snapshot) => Arc::new(snapshot),
@@ -299,6 +315,7 @@ impl Store {
         };
         let generation = *self.generation.borrow() + 1;
         self.current.store(Some(snapshot.clone()));
+        *self.in_force_since.lock() = Some(Instant::now());
         self.status.lock().enter(&origin, generation, &snapshot);
         self.telemetry.config_applied.increment();
         log_problems(&snapshot.problems, previous.as_deref());

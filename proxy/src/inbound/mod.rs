@@ -1,1 +1,198 @@
-//! x
+//! Towards our application. One connection, step by step:
+//!
+//! 1. *admit*: it was redirected to us, the port is known, the source may connect;
+//! 2. *terminate TLS*: mesh clients prove their identity, sources of `SourceIPRanges` as their entry says;
+//! 3. *carry*: HTTP request by request ([`http`]), anything else as bytes ([`tcp`]).
+//!
+//! A connection that is refused is reset, as FSM does it, and counted under its reason.
+
+pub mod http;
+pub mod tcp;
+
+use crate::app::Proxy;
+use crate::config::snapshot::{Carries, Inbound, InboundPort, MeshTls, Source};
+use crate::detect::{self, Prefixed, Protocol};
+use crate::http::reply::Refusal;
+use crate::http::server::Version;
+use crate::limits;
+use crate::listen::ConnInfo;
+use crate::reason::Reason;
+use crate::tcp::reset_on_close;
+use crate::telemetry::Direction;
+use crate::tls::{Alpn, Peer, ServerTls};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// What is known of a client once its connection is established.
+#[derive(Debug)]
+pub struct Client {
+    /// Addresses of the connection.
+    pub info: ConnInfo,
+    /// Verified certificate; `None` on plaintext connections.
+    pub peer: Option<Peer>,
+}
+
+/// The bytes of an admitted connection.
+enum Stream {
+    Plain(Prefixed<TcpStream>),
+    Tls(Prefixed<TlsStream<TcpStream>>),
+    TlsAfterPeek(Prefixed<TlsStream<Prefixed<TcpStream>>>),
+}
+
+/// Carries one connection from accept to end.
+pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
+    let counters = proxy.telemetry.direction(Direction::Inbound);
+    counters.connections_opened.increment();
+    counters.connections_active.increment();
+    if let Err(refusal) = carry(&proxy, stream, &info).await {
+        counters.refused(refusal.reason);
+        tracing::debug!(
+            direction = "inbound",
+            reason = refusal.reason.code(),
+            peer = %info.peer,
+            destination = %info.destination,
+            detail = refusal.detail,
+            "connection refused"
+        );
+    }
+    counters.connections_active.decrement();
+}
+
+async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {
+    let snapshot = proxy.store.snapshot();
+    let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_ref());
+    let (inbound, port) = match admit(inbound, info) {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            reset_on_close(&stream);
+            return Err(reason.into());
+        }
+    };
+    let carries = port.carries;
+    let established = Box::pin(terminate_tls(proxy, stream, info, inbound, &port)).await?;
+    // The connection may live for days; the snapshot must not.
+    drop(snapshot);
+    let (stream, peer, version) = established;
+    let client = Client { info: info.clone(), peer };
+    match (carries, stream) {
+        (Carries::Http | Carries::Grpc, Stream::Plain(io)) => http::serve(proxy, io, version, client).await,
+        (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,
+        (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => http::serve(proxy, io, version, client).await,
+        (_, Stream::Plain(io)) => tcp::serve(&port, io, &client).await?,
+        (_, Stream::Tls(io)) => tcp::serve(&port, io, &client).await?,
+        (_, Stream::TlsAfterPeek(io)) => tcp::serve(&port, io, &client).await?,
+    }
+    Ok(())
+}
+
+/// Step 1: whether the connection may be talked to at all.
+fn admit<'a>(inbound: Option<&'a Inbound>, info: &ConnInfo) -> Result<(&'a Inbound, Arc<InboundPort>), Reason> {
+    if !info.redirected {
+        return Err(Reason::DirectConnection);
+    }
+    let inbound = inbound.ok_or(Reason::UnknownPort)?;
+    let port = inbound.ports.get(&info.destination.port()).ok_or(Reason::UnknownPort)?;
+    let source = info.peer.ip();
+    if port.sources.find(source).is_none() && !inbound.allows(source) {
+        return Err(Reason::SourceNotAllowed);
+    }
+    Ok((inbound, Arc::clone(port)))
+}
+
+type Established = (Stream, Option<Peer>, Version);
+
+/// Step 2: mesh clients come with mTLS wherever the mesh has certificates; sources outside the mesh as their entry says.
+async fn terminate_tls(
+    proxy: &Proxy,
+    stream: TcpStream,
+    info: &ConnInfo,
+    inbound: &Inbound,
+    port: &InboundPort,
+) -> Result<Established, Refusal> {
+    let http = matches!(port.carries, Carries::Http | Carries::Grpc);
+    let tls = match (&inbound.mesh_tls, http) {
+        (MeshTls::Off, _) => return plaintext(proxy, stream, http).await,
+        (MeshTls::Broken, _) => {
+            reset_on_close(&stream);
+            let detail = "the configuration's certificate is unusable (see /config_status)".to_owned();
+            return Err(Refusal { reason: Reason::DownstreamTls, detail });
+        }
+        (MeshTls::On { http, .. }, true) => http,
+        (MeshTls::On { tcp, .. }, false) => tcp,
+    };
+    match port.sources.find(info.peer.ip()) {
+        Some(Source::Plaintext) if http => plaintext_or_tls(proxy, stream, tls).await,
+        Some(Source::Plaintext) => plaintext(proxy, stream, http).await,
+        Some(Source::Tls { .. }) | None => {
+            let accepted = accept(proxy, tls, stream).await?;
+            let (version, io) = if http {
+                detect_version(proxy, accepted.stream, accepted.alpn).await?
+            } else {
+                (Version::Http1, Prefixed::new(Bytes::new(), accepted.stream))
+            };
+            Ok((Stream::Tls(io), accepted.peer, version))
+        }
+    }
+}
+
+async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<crate::tls::Accepted<IO>, Refusal>
+where
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let accepted = tls.accept(stream, limits::TLS_HANDSHAKE_TIMEOUT).await;
+    let accepted = accepted.map_err(|error| Refusal { reason: error.reason(), detail: error.to_string() })?;
+    proxy.telemetry.direction(Direction::Inbound).handshakes.increment();
+    Ok(accepted)
+}
+
+async fn plaintext(proxy: &Proxy, stream: TcpStream, http: bool) -> Result<Established, Refusal> {
+    if !http {
+        return Ok((Stream::Plain(Prefixed::new(Bytes::new(), stream)), None, Version::Http1));
+    }
+    let (version, io) = detect_version(proxy, stream, Alpn::None).await?;
+    Ok((Stream::Plain(io), None, version))
+}
+
+/// A source that may come in plaintext may be a mesh pod as well: then it comes with TLS and an identity.
+async fn plaintext_or_tls(proxy: &Proxy, stream: TcpStream, tls: &ServerTls) -> Result<Established, Refusal> {
+    let detected = detect::detect(stream, limits::DETECT_TIMEOUT).await;
+    let version = match detected.protocol {
+        Protocol::Tls(_) => {
+            let accepted = accept(proxy, tls, detected.io).await?;
+            let (version, io) = detect_version(proxy, accepted.stream, accepted.alpn).await?;
+            return Ok((Stream::TlsAfterPeek(io), accepted.peer, version));
+        }
+        Protocol::Http2 => Version::Http2,
+        // The HTTP/1 codec answers garbage with 400, which tells its sender more than silence.
+        Protocol::Http1 | Protocol::Other => Version::Http1,
+        Protocol::Timeout | Protocol::Closed => return Err(undetected(proxy, &detected.protocol)),
+    };
+    Ok((Stream::Plain(detected.io), None, version))
+}
+
+/// HTTP/1 or HTTP/2: by agreement (ALPN), else by the first bytes.
+async fn detect_version<IO>(proxy: &Proxy, io: IO, alpn: Alpn) -> Result<(Version, Prefixed<IO>), Refusal>
+where
+    IO: tokio::io::AsyncRead + Unpin,
+{
+    match alpn {
+        Alpn::H2 => return Ok((Version::Http2, Prefixed::new(Bytes::new(), io))),
+        Alpn::Http1 => return Ok((Version::Http1, Prefixed::new(Bytes::new(), io))),
+        Alpn::None | Alpn::Other => {}
+    }
+    let detected = detect::detect_http(io, limits::DETECT_TIMEOUT).await;
+    match detected.protocol {
+        Protocol::Http2 => Ok((Version::Http2, detected.io)),
+        Protocol::Http1 | Protocol::Other | Protocol::Tls(_) => Ok((Version::Http1, detected.io)),
+        Protocol::Timeout | Protocol::Closed => Err(undetected(proxy, &detected.protocol)),
+    }
+}
+
+fn undetected(proxy: &Proxy, protocol: &Protocol) -> Refusal {
+    if matches!(protocol, Protocol::Timeout) {
+        proxy.telemetry.direction(Direction::Inbound).detect_timeouts.increment();
+    }
+    Refusal { reason: Reason::DownstreamTimeout, detail: "the client sent no request".to_owned() }
+}

@@ -64,6 +64,7 @@ pub(super) struct RawOptions {
     pub(super) admin_port: Option<Given>,
     pub(super) prometheus_listen: Vec<Given>,
     pub(super) probe_listen_address: Vec<Given>,
+    pub(super) upstream_mark: Option<Given>,
     pub(super) workers: Option<Given>,
     pub(super) runtime: Option<Given>,
     pub(super) cache_dir: Option<Given>,
@@ -99,6 +100,7 @@ impl RawOptions {
             admin_port: one("--admin-port", flags.admin_port),
             prometheus_listen: many("--prometheus-listen", flags.prometheus_listen),
             probe_listen_address: many("--probe-listen-address", flags.probe_listen_address),
+            upstream_mark: one("--upstream-mark", flags.upstream_mark),
             workers: one("--workers", flags.workers),
             runtime: one("--runtime", flags.runtime),
             cache_dir: one("--cache-dir", flags.cache_dir),
@@ -278,6 +280,10 @@ pub(super) struct ServeFlags {
     /// Answer probes on ports 15901 to 15904 of these IP addresses [default: 0.0.0.0 and ::]
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     probe_listen_address: Vec<OsString>,
+    /// Packet mark (SO_MARK) of every connection that the proxy opens, where redirection tells the proxy's own traffic by
+    /// mark instead of by user: the same number as fsm-init's --proxy-mark. Needs CAP_NET_ADMIN [default: none]
+    #[arg(long, value_name = "MARK")]
+    upstream_mark: Option<OsString>,
     /// Data-plane threads [default: one for each CPU that affinity and cgroup quota allow]
     #[arg(long, value_name = "NUMBER")]
     workers: Option<OsString>,

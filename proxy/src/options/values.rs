@@ -156,6 +156,22 @@ pub(super) fn duration(given: Option<&Given>, default: Duration) -> Result<Durat
         })
 }
 
+/// A packet mark.
+pub(super) fn mark(given: Option<&Given>) -> Result<Option<u32>, UsageError> {
+    let Some(given) = given else { return Ok(None) };
+    let text = given.text()?;
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(mark) if mark > 0 => Ok(Some(mark)),
+        _ => Err(given.refuse(format_args!(
+            "this is not a packet mark; give a number from 1 to 4294967295, decimal or 0x…"
+        ))),
+    }
+}
+
 /// A number of threads.
 pub(super) fn workers(given: Option<&Given>) -> Result<Option<NonZeroUsize>, UsageError> {
     let Some(given) = given else { return Ok(None) };

@@ -1,9 +1,17 @@
 //! What happened: counters of the hot path, their names for Prometheus, and the log.
 
 pub mod counters;
+pub mod families;
+pub mod log;
+pub mod process;
+pub mod stats_text;
+pub mod workload;
 
 use crate::reason::Reason;
 use counters::{Counter, Gauge};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Which way traffic flows through the pod's proxy.
@@ -42,6 +50,16 @@ pub struct Telemetry {
     pub config_source_errors: Counter,
     /// Panics of supervised tasks.
     pub panics: Counter,
+    connection_limits: Mutex<BTreeMap<ConnectionLimit, Arc<Counter>>>,
+}
+
+/// A port whose new connections are limited (`RateLimit` of an inbound traffic match).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionLimit {
+    /// The application's port (`Port` of the match).
+    pub port: u16,
+    /// `Protocol` of the match, as the document spells it.
+    pub protocol: String,
 }
 
 /// Counters of one direction.
@@ -75,12 +93,29 @@ impl Telemetry {
             config_rejected: Counter::default(),
             config_source_errors: Counter::default(),
             panics: Counter::default(),
+            connection_limits: Mutex::default(),
         }
     }
 
     /// The counters of one direction.
     pub fn direction(&self, direction: Direction) -> &DirectionCounters {
         &self.directions[direction as usize]
+    }
+
+    /// The counter of connections refused by the limit of one inbound port. It outlives configuration updates.
+    ///
+    /// Takes a lock: call it when the limit is compiled, never for each connection.
+    pub fn connection_limit(&self, limit: ConnectionLimit) -> Arc<Counter> {
+        Arc::clone(self.connection_limits.lock().entry(limit).or_default())
+    }
+
+    /// Every connection limit so far and how many connections it refused.
+    pub fn connection_limits(&self) -> Vec<(ConnectionLimit, u64)> {
+        let limits = self.connection_limits.lock();
+        limits
+            .iter()
+            .map(|(limit, refused)| (limit.clone(), refused.get()))
+            .collect()
     }
 }
 

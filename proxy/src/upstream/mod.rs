@@ -1,3 +1,8 @@
 //! Whom we connect to: clusters, endpoints, balancing, pools and connecting.
 
+pub mod balance;
 pub mod cluster;
+pub mod connect;
+pub mod endpoint;
+pub mod error;
+pub mod pool;

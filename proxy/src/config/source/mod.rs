@@ -28,6 +28,15 @@ pub enum Source {
     Repo(RepoUrl),
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Repo(url) => write!(f, "{url}"),
+        }
+    }
+}
+
 /// Follows a source until `stop`, putting every new document in force.
 pub async fn run(
     source: Source,

@@ -1,0 +1,205 @@
+//! The longer answers of the operator's port.
+
+use super::AdminState;
+use super::reply::{Reply, json, text};
+use crate::config::snapshot::Snapshot;
+use crate::reason::Reason;
+use crate::upstream::cluster::{Cluster, EndpointStatus};
+use http::StatusCode;
+use serde_json::{Value, json as object};
+use std::fmt::Write;
+
+/// Keys of the document whose values are secrets.
+const SECRETS: [&str; 2] = ["PrivateKey", "authorization"];
+
+const REDACTED: &str = "[redacted]";
+
+/// The document in force, in FSM's shape.
+pub(super) fn config_dump(state: &AdminState) -> Reply {
+    let Some(snapshot) = state.config.snapshot() else {
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no configuration is in force yet; see /config_status\n",
+        );
+    };
+    match serde_json::to_value(&*snapshot.document) {
+        Ok(mut document) => {
+            redact(&mut document);
+            json(&document)
+        }
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the configuration cannot be shown: {error}\n"),
+        ),
+    }
+}
+
+/// Blanks secrets wherever they stand, plugin settings included.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members.iter_mut() {
+                match member {
+                    Value::String(secret)
+                        if SECRETS.contains(&key.as_str()) && !secret.is_empty() =>
+                    {
+                        REDACTED.clone_into(secret);
+                    }
+                    member => redact(member),
+                }
+            }
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+/// Where the configuration stands.
+pub(super) fn config_status(state: &AdminState) -> Value {
+    let snapshot = state.config.snapshot();
+    object!({
+        "source": state.config.source(),
+        "inForce": snapshot.is_some(),
+        "version": snapshot.as_ref().map(|snapshot| &snapshot.version),
+        "published": snapshot.as_ref().and_then(|snapshot| snapshot.document.ts.as_ref()),
+        "ageSeconds": state.config.age().map(|age| age.as_secs()),
+        "failure": state.config.failure(),
+        "applied": state.telemetry.config_applied.get(),
+        "rejected": state.telemetry.config_rejected.get(),
+        "sourceErrors": state.telemetry.config_source_errors.get(),
+        "notReady": state.readiness.missing(),
+        "problems": state.problems(),
+    })
+}
+
+/// Version of the proxy.
+pub(super) fn version() -> Value {
+    object!({ "name": "fsm-proxy", "version": super::VERSION, "gitCommit": super::GIT_COMMIT, "rustc": super::RUSTC })
+}
+
+/// Every reason code and what it means.
+pub(super) fn reasons() -> String {
+    let width = Reason::ALL
+        .iter()
+        .map(|reason| reason.code().len())
+        .max()
+        .unwrap_or_default();
+    let mut table = format!("{:width$}  http  grpc  meaning\n", "reason");
+    for reason in Reason::ALL {
+        let (status, grpc) = (reason.status().as_u16(), reason.grpc_status());
+        let _ = writeln!(
+            table,
+            "{:width$}  {status:<4}  {grpc:<4}  {}",
+            reason.code(),
+            reason.meaning()
+        );
+    }
+    table
+}
+
+/// Clusters for people.
+pub(super) fn clusters_text(snapshot: Option<&Snapshot>) -> String {
+    let mut page = String::new();
+    for cluster in snapshot.into_iter().flat_map(|snapshot| &snapshot.clusters) {
+        write_cluster(&mut page, cluster);
+    }
+    page
+}
+
+fn write_cluster(page: &mut String, cluster: &Cluster) {
+    let counters = &*cluster.counters;
+    let classes = counters
+        .responses
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| count.get() > 0);
+    let classes: String = classes
+        .map(|(index, count)| format!(" {}xx={}", index + 1, count.get()))
+        .collect();
+    let _ = writeln!(
+        page,
+        "{} {} requests={}{classes} active={} connections={} opened={} connect-failures={} connect-timeouts={} \
+         retries={} timeouts={} overflows={} sent={} received={}",
+        one_line(&cluster.name),
+        cluster.direction.name(),
+        counters.requests.get(),
+        counters.requests_active.get(),
+        counters.connections_active.get(),
+        counters.connections_opened.get(),
+        counters.connect_failures.get(),
+        counters.connect_timeouts.get(),
+        counters.retries.get(),
+        counters.request_timeouts.get(),
+        counters.overflows.get(),
+        counters.sent_bytes.get(),
+        counters.received_bytes.get(),
+    );
+    let endpoints = cluster.endpoints();
+    if endpoints.is_empty() {
+        page.push_str("  no endpoints\n");
+    }
+    for endpoint in endpoints {
+        let EndpointStatus {
+            address,
+            weight,
+            healthy,
+            connections,
+            requests,
+        } = endpoint;
+        let state = if healthy { "healthy" } else { "ejected" };
+        let address = one_line(&address);
+        let _ = writeln!(
+            page,
+            "  {address} {state} weight={weight} connections={connections} requests={requests}"
+        );
+    }
+}
+
+/// Names come from the configuration; a line must stay a line.
+fn one_line(name: &str) -> String {
+    name.chars()
+        .map(|character| {
+            if character.is_control() {
+                '?'
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+/// Clusters for programs.
+pub(super) fn clusters_json(snapshot: Option<&Snapshot>) -> Value {
+    let clusters = snapshot.into_iter().flat_map(|snapshot| &snapshot.clusters);
+    clusters.map(|cluster| cluster_json(cluster)).collect()
+}
+
+fn cluster_json(cluster: &Cluster) -> Value {
+    let counters = &*cluster.counters;
+    let endpoints = cluster.endpoints().into_iter().map(|endpoint| {
+        object!({
+            "address": endpoint.address,
+            "weight": endpoint.weight,
+            "healthy": endpoint.healthy,
+            "connections": endpoint.connections,
+            "requests": endpoint.requests,
+        })
+    });
+    object!({
+        "name": cluster.name,
+        "direction": cluster.direction.name(),
+        "requests": counters.requests.get(),
+        "responses": counters.responses.iter().map(|count| count.get()).collect::<Vec<_>>(),
+        "requestsActive": counters.requests_active.get(),
+        "connectionsActive": counters.connections_active.get(),
+        "connectionsOpened": counters.connections_opened.get(),
+        "connectFailures": counters.connect_failures.get(),
+        "connectTimeouts": counters.connect_timeouts.get(),
+        "retries": counters.retries.get(),
+        "requestTimeouts": counters.request_timeouts.get(),
+        "overflows": counters.overflows.get(),
+        "sentBytes": counters.sent_bytes.get(),
+        "receivedBytes": counters.received_bytes.get(),
+        "endpoints": endpoints.collect::<Vec<_>>(),
+    })
+}

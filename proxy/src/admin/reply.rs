@@ -1,0 +1,75 @@
+//! Small whole answers.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+
+pub(super) type Reply = Response<Full<Bytes>>;
+/// A request whose body has been swallowed.
+pub(super) type Ask = Request<()>;
+
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    reply(status, "text/plain; charset=utf-8", body)
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> Reply {
+    match serde_json::to_vec_pretty(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            reply(StatusCode::OK, "application/json", body)
+        }
+        Err(error) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("this cannot be shown as JSON: {error}\n"),
+        ),
+    }
+}
+
+pub(super) fn reply(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+/// 405 unless the method is one of `allowed`; HEAD goes where GET goes (hyper leaves the body out).
+pub(super) fn check_method(method: &Method, allowed: &'static [&'static str]) -> Result<(), Reply> {
+    let asked = if method == Method::HEAD {
+        "GET"
+    } else {
+        method.as_str()
+    };
+    if allowed.contains(&asked) {
+        return Ok(());
+    }
+    let list = allowed.join(", ");
+    let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, format!("use {list}\n"));
+    if let Ok(list) = HeaderValue::from_str(&list) {
+        reply.headers_mut().insert(ALLOW, list);
+    }
+    Err(reply)
+}
+
+/// The value of a query parameter, percent-decoded.
+pub(super) fn query(ask: &Ask, name: &str) -> Option<String> {
+    let pairs = ask
+        .uri()
+        .query()?
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+    let value = value.replace('+', " ");
+    Some(
+        percent_encoding::percent_decode_str(&value)
+            .decode_utf8_lossy()
+            .into_owned(),
+    )
+}

@@ -1,0 +1,82 @@
+//! The downstream side of an HTTP connection: codec, limits, deadlines and draining.
+//!
+//! Malformed messages never reach a handler: the codec answers 400, 414 or 431 itself and closes (hyper's rules for
+//! ambiguous framing are the ones of RFC 9112 §6.3, and stricter).
+
+use super::body::ResponseBody;
+use crate::limits;
+use crate::runtime::drain::{DrainWatch, Phase};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// The version that a downstream connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Serves a connection until it ends or the proxy drains.
+///
+/// # Errors
+/// What the codec found wrong with the connection; local replies have been sent where the protocol allows them.
+pub async fn serve<IO, H, F>(io: IO, version: Version, mut drain: DrainWatch, handle: H) -> Result<(), hyper::Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<ResponseBody>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let response = handle(request);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    match version {
+        Version::Http1 => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits::HTTP1_HEADER_TIMEOUT)
+                .max_buf_size(limits::HTTP1_MAX_HEADER_BYTES)
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(io), service)
+                .with_upgrades();
+            let mut connection = pin!(connection);
+            tokio::select! {
+                biased;
+                result = connection.as_mut() => return result,
+                () = drain.reached(Phase::Closing) => connection.as_mut().graceful_shutdown(),
+            }
+            connection.await
+        }
+        Version::Http2 => {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW)
+                .initial_connection_window_size(limits::HTTP2_CONNECTION_WINDOW)
+                .max_concurrent_streams(limits::HTTP2_MAX_STREAMS)
+                .max_header_list_size(limits::HTTP2_MAX_HEADER_BYTES)
+                .max_send_buf_size(limits::HTTP2_SEND_BUFFER)
+                .max_pending_accept_reset_streams(limits::HTTP2_MAX_PENDING_RESETS)
+                .max_local_error_reset_streams(limits::HTTP2_MAX_LOCAL_RESETS)
+                .keep_alive_interval(limits::HTTP2_KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(limits::HTTP2_KEEP_ALIVE_TIMEOUT)
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(io), service);
+            let mut connection = pin!(connection);
+            tokio::select! {
+                biased;
+                result = connection.as_mut() => return result,
+                () = drain.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
+            }
+            connection.await
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! One HTTP request towards our application, in the order of FSM's inbound chain.
+
+use super::Client;
+use crate::app::Proxy;
+use crate::config::snapshot::{Carries, InboundPort, Snapshot, Source};
+use crate::detect::Prefixed;
+use crate::http::body::ResponseBody;
+use crate::http::forward::{self, Destination};
+use crate::http::reply::{self, Refusal};
+use crate::http::sanitize::SERVICE_IDENTITY;
+use crate::http::server::{self, Version};
+use crate::http::{grpc, target};
+use crate::reason::Reason;
+use crate::route::table::{Question, Service};
+use crate::runtime::drain::{DrainWatch, Phase};
+use crate::telemetry::Direction;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+struct Connection {
+    proxy: Arc<Proxy>,
+    client: Client,
+    drain: DrainWatch,
+    version: Version,
+}
+
+/// Serves the requests of one connection.
+pub async fn serve<IO>(proxy: &Arc<Proxy>, io: Prefixed<IO>, version: Version, client: Client)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let drain = proxy.drain.watch();
+    let peer = client.info.peer;
+    let connection = Arc::new(Connection { proxy: Arc::clone(proxy), client, drain: drain.clone(), version });
+    let handle = move |request| handle(Arc::clone(&connection), request);
+    if let Err(error) = server::serve(io, version, drain, handle).await {
+        tracing::debug!(direction = "inbound", %peer, %error, "HTTP connection ended");
+    }
+}
+
+async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let grpc = grpc::is_grpc(request.headers());
+    let mut response = match carry(&connection, request).await {
+        Ok(response) => response,
+        Err(refusal) => refuse(&connection, &refusal, grpc),
+    };
+    if connection.version == Version::Http1 && connection.drain.phase() >= Phase::Draining {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The chain: routing, metrics, load balancing. (TLS termination has happened; rate limits come with their policies.)
+async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
+    let client = &connection.client;
+    let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownPort)?;
+    let port = current_port(&snapshot, client)?;
+
+    // Routing, on verified facts only: whatever identity the client claims is dropped here.
+    let host = target::canonicalize(&mut request, client.info.destination)?;
+    request.headers_mut().remove(SERVICE_IDENTITY);
+    let caller = client.peer.as_ref().and_then(|peer| peer.service.as_deref());
+    let service = service(port, client, &host)?;
+    let question = Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller };
+    let route = service.route(question)?;
+    let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
+
+    // Headers: the application learns who called.
+    if let Some(caller) = caller.and_then(|caller| HeaderValue::from_str(caller).ok()) {
+        request.headers_mut().insert(SERVICE_IDENTITY, caller);
+    }
+
+    // Load balancing and metrics.
+    let started = Instant::now();
+    let outcome = match cluster.pick() {
+        Some(endpoint) => {
+            let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
+            forward::forward(request, Destination { cluster, endpoint: &endpoint, protocol, host: &host }).await
+        }
+        None => Err(Reason::NoEndpoint.into()),
+    };
+    let status = outcome.as_ref().map_or_else(|refusal| refusal.reason.status(), Response::status);
+    cluster.counters.response(status, started.elapsed());
+    outcome
+}
+
+/// The port as it is configured now: rules apply to the next request, not to the next connection.
+fn current_port<'a>(snapshot: &'a Snapshot, client: &Client) -> Result<&'a InboundPort, Reason> {
+    let inbound = snapshot.inbound.as_ref().ok_or(Reason::UnknownPort)?;
+    inbound.ports.get(&client.info.destination.port()).map(|port| &**port).ok_or(Reason::UnknownPort)
+}
+
+/// The service: by host for the mesh; the one called `*` for clients of `SourceIPRanges`, whose certificate must name
+/// a permitted principal where the range says so.
+fn service<'a>(port: &'a InboundPort, client: &Client, host: &HeaderValue) -> Result<&'a Arc<Service>, Reason> {
+    let source = if port.sources.is_empty() { None } else { port.sources.find(client.info.peer.ip()) };
+    if let Some(Source::Tls { principals: Some(principals) }) = source {
+        let admitted = client.peer.as_ref().is_some_and(|peer| principals.iter().any(|name| peer.has_name(name)));
+        if !admitted {
+            return Err(Reason::PrincipalNotAllowed);
+        }
+    }
+    let by_host = || host.to_str().ok().and_then(|host| port.hosts.find(host));
+    // A mesh pod inside such a range is still a mesh client if it came with an identity.
+    let service = if source.is_some() && client.peer.is_none() {
+        port.hosts.any()
+    } else if source.is_some() {
+        port.hosts.any().or_else(by_host)
+    } else {
+        by_host()
+    };
+    service.ok_or(Reason::NoService)
+}
+
+fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<ResponseBody> {
+    connection.proxy.telemetry.direction(Direction::Inbound).refused(refusal.reason);
+    let client = &connection.client;
+    tracing::debug!(
+        direction = "inbound",
+        reason = refusal.reason.code(),
+        peer = %client.info.peer,
+        identity = client.peer.as_ref().and_then(|peer| peer.principal.as_deref()).unwrap_or("none"),
+        detail = refusal.detail,
+        "request refused"
+    );
+    reply::refuse(refusal.reason, grpc)
+}

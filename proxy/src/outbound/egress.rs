@@ -1,0 +1,30 @@
+//! To the outside: destinations that no cluster serves, passed through as they are.
+
+use super::tcp;
+use crate::config::snapshot::Snapshot;
+use crate::http::reply::Refusal;
+use crate::listen::ConnInfo;
+use crate::reason::Reason;
+use crate::upstream::connect::{self, Host, Protocol, ResolvedNames, Target};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Relays a connection to its original destination. All of them are counted together: a label for each destination
+/// would let clients fill the memory (weakness P-5).
+///
+/// # Errors
+/// [`Refusal`] when the destination cannot be reached.
+pub async fn passthrough<IO>(snapshot: &Snapshot, io: IO, info: &ConnInfo) -> Result<(), Refusal>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let outbound = &snapshot.outbound;
+    let (Some(cluster), Some(transport)) = (&outbound.passthrough, &outbound.passthrough_transport) else {
+        return Err(Reason::UnknownDestination.into());
+    };
+    let target = Target { host: Host::Address(info.destination.ip()), port: info.destination.port() };
+    let names = ResolvedNames::default();
+    let connecting = connect::connect(&target, transport, Protocol::Tcp, &names, &cluster.counters);
+    let upstream = Box::pin(connecting).await?;
+    tcp::carry(cluster, io, upstream).await;
+    Ok(())
+}

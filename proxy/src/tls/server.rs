@@ -1,0 +1,192 @@
+//! Accepting TLS: our identity, the client's verified certificate, one deadline.
+//!
+//! Fails, with a reason, when the peer speaks no TLS, shows no certificate or one that does not verify, or is too slow.
+//! Never resumes a session, never issues a ticket, never takes early data.
+
+use super::Alpn;
+use super::identity::{Identity, IdentityError};
+use super::provider::{VERSIONS, provider};
+use super::verify::Peer;
+use crate::reason::Reason;
+use arcstr::ArcStr;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::{InvalidMessage, ServerConfig};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// What is asked of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// A certificate of the trusted roots, or no connection.
+    Required,
+    /// Asked for; a certificate that is shown must verify.
+    Optional,
+    /// Not asked for.
+    NotAsked,
+}
+
+/// A TLS server; cheap to clone.
+#[derive(Clone)]
+pub struct ServerTls(Arc<Inner>);
+
+struct Inner {
+    acceptor: TlsAcceptor,
+    client: ClientCertificate,
+    trust_domain: ArcStr,
+}
+
+/// A finished handshake.
+#[derive(Debug)]
+pub struct Accepted<IO> {
+    /// The connection.
+    pub stream: TlsStream<IO>,
+    /// The client, when it showed a certificate (which then is verified).
+    pub peer: Option<Peer>,
+    /// What both sides agreed on.
+    pub alpn: Alpn,
+}
+
+/// Why a handshake with a client failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The client did not finish in time.
+    #[error("the client did not finish the TLS handshake within {0:?}")]
+    Timeout(Duration),
+    /// The first bytes are no TLS record.
+    #[error("the client speaks no TLS")]
+    Plaintext,
+    /// A certificate is required and the client has none.
+    #[error("the client showed no certificate")]
+    NoCertificate,
+    /// The client's certificate does not verify.
+    #[error("the client's certificate is refused: {detail}")]
+    BadCertificate {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Anything else that is wrong with the handshake, for instance that the client refused *our* certificate.
+    #[error("the TLS handshake with the client failed: {detail}")]
+    Protocol {
+        /// What is wrong.
+        detail: String,
+    },
+    /// The client went away.
+    #[error("the client closed the connection during the TLS handshake")]
+    Closed,
+}
+
+impl AcceptError {
+    /// The stable code of this failure.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Timeout(_) => Reason::DownstreamTimeout,
+            Self::Plaintext => Reason::MtlsRequired,
+            Self::NoCertificate | Self::BadCertificate { .. } | Self::Protocol { .. } | Self::Closed => {
+                Reason::DownstreamTls
+            }
+        }
+    }
+
+    fn from_io(error: &io::Error) -> Self {
+        let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+            return match error.kind() {
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::NotConnected => Self::Closed,
+                _ => Self::Protocol { detail: error.to_string() },
+            };
+        };
+        match error {
+            // A record that starts with neither a TLS content type nor a TLS version was never meant to be one.
+            rustls::Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+            ) => Self::Plaintext,
+            rustls::Error::NoCertificatesPresented => Self::NoCertificate,
+            rustls::Error::InvalidCertificate(problem) => Self::BadCertificate { detail: problem.to_string() },
+            rustls::Error::AlertReceived(alert) => {
+                Self::Protocol { detail: format!("the client ended it with the alert {alert:?}") }
+            }
+            other => Self::Protocol { detail: other.to_string() },
+        }
+    }
+}
+
+impl ServerTls {
+    /// `alpn` is what we offer, best first; empty means that we have no opinion and accept any client. A client
+    /// that offers only protocols outside a non-empty list is refused (RFC 7301 §3.2).
+    pub fn new(identity: &Identity, client: ClientCertificate, alpn: &[&[u8]]) -> Result<Self, IdentityError> {
+        let config = Self::config(identity, client, alpn)?;
+        Ok(Self(Arc::new(Inner {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            client,
+            trust_domain: identity.trust_domain().clone(),
+        })))
+    }
+
+    /// Shakes hands within `deadline`.
+    pub async fn accept<IO>(&self, io: IO, deadline: Duration) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = match timeout(deadline, self.0.acceptor.accept(io)).await {
+            Err(_) => return Err(AcceptError::Timeout(deadline)),
+            Ok(Err(error)) => return Err(AcceptError::from_io(&error)),
+            Ok(Ok(stream)) => stream,
+        };
+        let (_, session) = stream.get_ref();
+        let alpn = Alpn::negotiated(session.alpn_protocol());
+        let leaf = session.peer_certificates().and_then(<[_]>::first);
+        let peer = leaf.map(|leaf| Peer::from_leaf(leaf, Some(&self.0.trust_domain)));
+        Ok(Accepted { stream, peer, alpn })
+    }
+
+    fn config(identity: &Identity, client: ClientCertificate, alpn: &[&[u8]]) -> Result<ServerConfig, IdentityError> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)
+            .map_err(|error| unusable("Certificate", &error))?;
+        let resolver = SingleCertAndKey::from(Arc::clone(identity.certified_key()));
+        let mut config =
+            builder.with_client_cert_verifier(verifier(identity, client)?).with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        // Ours is the cheaper order (see `provider`), and every suite in it is safe.
+        config.ignore_client_order = true;
+        // A resumed session would skip the certificate checks.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        Ok(config)
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls").field("client", &self.0.client).finish_non_exhaustive()
+    }
+}
+
+fn verifier(identity: &Identity, client: ClientCertificate) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+    let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(identity.roots()), provider());
+    let verifier = match client {
+        ClientCertificate::Required => builder().build(),
+        ClientCertificate::Optional => builder().allow_unauthenticated().build(),
+        ClientCertificate::NotAsked => return Ok(Arc::new(NoClientAuth)),
+    };
+    match verifier {
+        Ok(verifier) => Ok(verifier),
+        Err(error) => Err(unusable("Certificate.IssuingCA", &error)),
+    }
+}
+
+fn unusable(path: &str, error: &dyn fmt::Display) -> IdentityError {
+    IdentityError::Unusable { path: path.to_owned(), detail: error.to_string() }
+}

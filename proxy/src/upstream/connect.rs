@@ -1,0 +1,318 @@
+//! Opening connections to endpoints: resolve, bind, connect, secure.
+
+use super::error::UpstreamError;
+use crate::limits;
+use crate::reason::Reason;
+use crate::telemetry::counters::{ClusterCounters, Counter};
+use crate::tls::client::{ClientTls, ConnectError};
+use arcstr::ArcStr;
+use parking_lot::Mutex;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
+
+/// FSM's source address of connections from the proxy to the application: tells the application's own connections
+/// apart from the proxy's, in captures and in rules.
+const TO_APPLICATION: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+
+/// Where an endpoint is: an address, or a name that is resolved when needed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Address or name, without brackets.
+    pub host: Host,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// The host of a [`Target`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A literal address.
+    Address(IpAddr),
+    /// A DNS name.
+    Name(ArcStr),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    /// Parses `host:port`, with an IPv6 address in brackets.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self { host: Host::Address(address.ip()), port: address.port() });
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port; write `host:port`"))?;
+        let port = port.parse().map_err(|_| format!("`{port}` is no port number (1–65535)"))?;
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if host.is_empty() || host.len() > 253 || !host.bytes().all(valid) {
+            return Err(format!("`{host}` is neither an IP address nor a DNS name"));
+        }
+        Ok(Self { host: Host::Name(host.to_ascii_lowercase().into()), port })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
+            Host::Address(address) => write!(f, "{address}:{}", self.port),
+            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+/// How the connections of a cluster are made. Equal settings share one value, so pointer equality tells whether an
+/// endpoint's pool may be kept over a configuration update.
+#[derive(Debug)]
+pub struct Transport {
+    /// TLS towards the endpoint; `None` speaks plaintext.
+    pub tls: Option<UpstreamTls>,
+    /// Deadline of the TCP connect, and again of the TLS handshake.
+    pub connect_timeout: Duration,
+    /// Packet mark of the proxy's own sockets, where redirection tells them apart by mark.
+    pub mark: Option<u32>,
+}
+
+/// TLS towards an endpoint.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// Own certificate, trusted roots and expected identity, for HTTP/1, HTTP/2 and TCP.
+    pub http1: ClientTls,
+    /// The same, offering `h2`.
+    pub http2: ClientTls,
+    /// The same, offering no application protocol.
+    pub tcp: ClientTls,
+    /// Whether to name the endpoint's host (SNI); mesh peers are known by identity instead.
+    pub send_server_name: bool,
+}
+
+/// What will be spoken on a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Anything.
+    Tcp,
+}
+
+/// A fresh connection to an endpoint.
+#[derive(Debug)]
+pub enum Connection {
+    /// Plaintext.
+    Plain(TcpStream),
+    /// Secured.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Opens a connection to `target`.
+///
+/// # Errors
+/// [`UpstreamError`] with the reason and the endpoint's name. Nothing of a request has been sent then.
+pub async fn connect(
+    target: &Target,
+    transport: &Transport,
+    protocol: Protocol,
+    names: &ResolvedNames,
+    counters: &ClusterCounters,
+) -> Result<Connection, UpstreamError> {
+    let stream = connect_tcp(target, transport, names, counters).await?;
+    let Some(tls) = &transport.tls else { return Ok(Connection::Plain(stream)) };
+    let client = match protocol {
+        Protocol::Http1 => &tls.http1,
+        Protocol::Http2 => &tls.http2,
+        Protocol::Tcp => &tls.tcp,
+    };
+    let server_name = match (&target.host, tls.send_server_name) {
+        (Host::Name(name), true) => Some(name.as_str()),
+        _ => None,
+    };
+    match client.connect(stream, server_name, transport.connect_timeout).await {
+        Ok(connected) => {
+            if !connected.named {
+                counters.unnamed_identities.increment();
+            }
+            Ok(Connection::Tls(Box::new(connected.stream)))
+        }
+        Err(error) => {
+            counters.connect_failures.increment();
+            if matches!(error, ConnectError::Timeout(_)) {
+                counters.connect_timeouts.increment();
+            }
+            Err(UpstreamError::unsent(error.reason(), format!("endpoint {target}: {error}")))
+        }
+    }
+}
+
+async fn connect_tcp(
+    target: &Target,
+    transport: &Transport,
+    names: &ResolvedNames,
+    counters: &ClusterCounters,
+) -> Result<TcpStream, UpstreamError> {
+    let mut last = None;
+    let addresses = names.resolve(target).await?;
+    for address in addresses.iter().take(4) {
+        let attempt = tokio::time::timeout(transport.connect_timeout, open(*address, transport.mark)).await;
+        match attempt {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => {
+                counters.connect_failures.increment();
+                let reason = match error.kind() {
+                    io::ErrorKind::ConnectionRefused => Reason::UpstreamRefused,
+                    io::ErrorKind::TimedOut => Reason::UpstreamConnectTimeout,
+                    _ => Reason::UpstreamUnreachable,
+                };
+                last = Some(UpstreamError::unsent(reason, format!("endpoint {target} at {address}: {error}")));
+            }
+            Err(_) => {
+                counters.connect_failures.increment();
+                counters.connect_timeouts.increment();
+                let detail = format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
+                last = Some(UpstreamError::unsent(Reason::UpstreamConnectTimeout, detail));
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        UpstreamError::unsent(Reason::UpstreamUnresolved, format!("endpoint {target}: the name has no address"))
+    }))
+}
+
+async fn open(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let reference = socket2::SockRef::from(&socket);
+    reference.set_tcp_nodelay(true)?;
+    reference.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(limits::TCP_KEEP_ALIVE))?;
+    if let Some(mark) = mark {
+        reference.set_mark(mark)?;
+    }
+    if address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        // Without it the kernel would pick the source port at bind time, for all destinations together, and run out.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+        socket.bind(SocketAddr::new(TO_APPLICATION, 0))?;
+    }
+    socket.connect(address).await
+}
+
+/// The addresses of names, kept for [`limits::RESOLVE_TTL`] (the system's resolver tells no TTL).
+#[derive(Debug, Default)]
+pub struct ResolvedNames(Mutex<Option<(Instant, Arc<[SocketAddr]>)>>);
+
+impl ResolvedNames {
+    async fn resolve(&self, target: &Target) -> Result<Arc<[SocketAddr]>, UpstreamError> {
+        let name = match &target.host {
+            Host::Address(address) => return Ok(Arc::new([SocketAddr::new(*address, target.port)])),
+            Host::Name(name) => name,
+        };
+        let fresh = |(since, _): &&(Instant, Arc<[SocketAddr]>)| since.elapsed() < limits::RESOLVE_TTL;
+        if let Some((_, addresses)) = self.0.lock().as_ref().filter(fresh) {
+            return Ok(Arc::clone(addresses));
+        }
+        let lookup = tokio::net::lookup_host((name.as_str(), target.port));
+        let outcome = tokio::time::timeout(limits::RESOLVE_TIMEOUT, lookup).await;
+        let failure = match outcome {
+            Ok(Ok(addresses)) => {
+                let addresses: Arc<[SocketAddr]> = addresses.collect();
+                if !addresses.is_empty() {
+                    *self.0.lock() = Some((Instant::now(), Arc::clone(&addresses)));
+                    return Ok(addresses);
+                }
+                "the name has no address".to_owned()
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer from the resolver after {:?}", limits::RESOLVE_TIMEOUT),
+        };
+        // A resolver that is down must not take a working destination with it.
+        if let Some((_, addresses)) = self.0.lock().as_ref() {
+            return Ok(Arc::clone(addresses));
+        }
+        Err(UpstreamError::unsent(Reason::UpstreamUnresolved, format!("endpoint {target}: {failure}")))
+    }
+}
+
+/// Counts an upstream connection while it lives.
+#[derive(Debug)]
+pub struct ConnectionGuard(Arc<ClusterCounters>);
+
+impl ConnectionGuard {
+    /// Counts one more open connection until it is dropped.
+    pub fn new(counters: Arc<ClusterCounters>) -> Self {
+        counters.connections_opened.increment();
+        counters.connections_active.increment();
+        Self(counters)
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.connections_active.decrement();
+    }
+}
+
+/// Counts the connection and every byte that passes it.
+#[derive(Debug)]
+pub struct Counted<T> {
+    io: T,
+    guard: ConnectionGuard,
+}
+
+impl<T> Counted<T> {
+    /// Starts counting.
+    pub fn new(io: T, counters: Arc<ClusterCounters>) -> Self {
+        Self { io, guard: ConnectionGuard::new(counters) }
+    }
+}
+
+fn count(counter: &Counter, result: &io::Result<usize>) {
+    if let Ok(length) = result {
+        counter.add(*length as u64);
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
+        self.guard.0.received_bytes.add((buffer.filled().len() - before) as u64);
+        Poll::Ready(result)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        count(&self.guard.0.sent_bytes, &result);
+        Poll::Ready(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
+        count(&self.guard.0.sent_bytes, &result);
+        Poll::Ready(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,226 @@
+//! One endpoint: where it is, its connections, and the exchange of one request for one response.
+
+use super::cluster::EndpointStatus;
+use super::connect::{self, Connection, Protocol, ResolvedNames, Target, Transport};
+use super::error::{Sent, UpstreamError};
+use super::pool::{Dial, Http1Connection, Lease, Pool};
+use crate::http::body::{BodyProgress, RequestBody, ResponseBody};
+use crate::reason::Reason;
+use crate::telemetry::counters::ClusterCounters;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// One endpoint of a cluster. Lives over configuration updates for as long as its address and transport stay.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where it is.
+    pub target: Target,
+    /// How connections to it are made.
+    pub transport: Arc<Transport>,
+    names: ResolvedNames,
+    pool: Arc<Pool>,
+    counters: Arc<ClusterCounters>,
+}
+
+/// What an exchange must know besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeOptions {
+    /// Protocol towards the endpoint.
+    pub protocol: Protocol,
+    /// The connection must serve nothing else before or after: it will be upgraded.
+    pub upgrade: bool,
+    /// From the request to the response head; progress of the request body starts it anew.
+    pub response_timeout: Duration,
+    /// An HTTP/1 connection is retired after so many requests.
+    pub requests_per_connection: Option<u32>,
+}
+
+type Exchanged = Result<Response<Incoming>, Failed>;
+
+/// A failed attempt, with the request if it was certainly not sent.
+struct Failed {
+    error: UpstreamError,
+    request: Option<Request<RequestBody>>,
+}
+
+impl Endpoint {
+    /// An endpoint without connections.
+    pub fn new(target: Target, transport: Arc<Transport>, counters: Arc<ClusterCounters>) -> Self {
+        Self { target, transport, names: ResolvedNames::default(), pool: Arc::default(), counters }
+    }
+
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// A connection that was idle may have been closed by its peer at the very moment of its reuse. Such a request is
+    /// sent once more, on a fresh connection, if it certainly was not sent or is safe to repeat (RFC 9110 §9.2.2, no
+    /// body); this is invisible to retry policies and budgets.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] naming the endpoint.
+    pub async fn exchange(
+        &self,
+        request: Request<RequestBody>,
+        options: ExchangeOptions,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        match options.protocol {
+            Protocol::Http2 => self.exchange_http2(request, options).await,
+            Protocol::Http1 | Protocol::Tcp => self.exchange_http1(request, options).await,
+        }
+    }
+
+    /// Opens a connection for bytes of any kind.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] naming the endpoint.
+    pub async fn open_tcp(&self) -> Result<Connection, UpstreamError> {
+        connect::connect(&self.target, &self.transport, Protocol::Tcp, &self.names, &self.counters).await
+    }
+
+    /// The live state, for people.
+    pub fn status(&self, weight: u32) -> EndpointStatus {
+        EndpointStatus {
+            address: self.target.to_string(),
+            weight,
+            healthy: true,
+            connections: self.pool.connections(),
+            requests: 0,
+        }
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn sweep(&self) {
+        self.pool.sweep();
+    }
+
+    fn dial(&self, options: ExchangeOptions) -> Dial<'_> {
+        Dial {
+            target: &self.target,
+            transport: &self.transport,
+            names: &self.names,
+            counters: &self.counters,
+            requests_per_connection: options.requests_per_connection,
+        }
+    }
+
+    async fn exchange_http1(
+        &self,
+        mut request: Request<RequestBody>,
+        options: ExchangeOptions,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        let mut idle = if options.upgrade { None } else { self.pool.idle_http1().await };
+        loop {
+            let reused = idle.is_some();
+            let mut connection = match idle.take() {
+                Some(connection) => connection,
+                None => self.pool.open_http1(self.dial(options)).await?,
+            };
+            let progress = request.body().progress();
+            let spare = if reused { repeatable(&request) } else { None };
+            let sending = connection.sender.try_send_request(request);
+            let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
+                Ok(response) => return Ok(self.lend_http1(response, connection, progress, options)),
+                Err(failed) => failed,
+            };
+            match failed.request.or(spare) {
+                Some(again) if reused => request = again,
+                _ => return Err(failed.error),
+            }
+        }
+    }
+
+    async fn exchange_http2(
+        &self,
+        mut request: Request<RequestBody>,
+        options: ExchangeOptions,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        let mut attempts_on_reused = 0;
+        loop {
+            let (stream, reused) = self.pool.http2(self.dial(options)).await?;
+            let progress = request.body().progress();
+            let spare = if reused { repeatable(&request) } else { None };
+            let sending = {
+                let mut sender = stream.sender();
+                async move { sender.try_send_request(request).await }
+            };
+            let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
+                Ok(response) => {
+                    let lease = Lease::http2(stream, Arc::clone(&self.counters));
+                    return Ok(response.map(|body| ResponseBody::upstream(body, lease)));
+                }
+                Err(failed) => failed,
+            };
+            attempts_on_reused += 1;
+            match failed.request.or(spare) {
+                Some(again) if reused && attempts_on_reused <= 2 => request = again,
+                _ => return Err(failed.error),
+            }
+        }
+    }
+
+    fn lend_http1(
+        &self,
+        response: Response<Incoming>,
+        mut connection: Http1Connection,
+        request: Option<Arc<BodyProgress>>,
+        options: ExchangeOptions,
+    ) -> Response<ResponseBody> {
+        connection.served += 1;
+        let retired = options.requests_per_connection.is_some_and(|limit| connection.served >= limit);
+        let reusable = !options.upgrade && !retired;
+        let lease = Lease::http1(connection, Arc::clone(&self.pool), request, reusable, Arc::clone(&self.counters));
+        response.map(|body| ResponseBody::upstream(body, lease))
+    }
+
+    /// Waits for the response head. The deadline starts anew while the request body makes progress, so that a long
+    /// upload is not mistaken for a silent server.
+    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, deadline: Duration) -> Exchanged
+    where
+        F: Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>>,
+    {
+        let mut sending = std::pin::pin!(sending);
+        let mut seen = 0;
+        loop {
+            let Ok(outcome) = timeout(deadline, &mut sending).await else {
+                let frames = progress.map_or(0, BodyProgress::frames);
+                if frames > seen {
+                    seen = frames;
+                    continue;
+                }
+                self.counters.request_timeouts.increment();
+                let detail = format!("endpoint {}: no response after {deadline:?}", self.target);
+                return Err(Failed { error: UpstreamError::sent(Reason::UpstreamTimeout, detail), request: None });
+            };
+            return outcome.map_err(|mut refused| {
+                let request = refused.take_message();
+                let mut error = UpstreamError::from_exchange(refused.error(), &self.target.to_string());
+                if request.is_some() {
+                    error.sent = Sent::Nothing;
+                } else {
+                    self.counters.resets_received.increment();
+                }
+                Failed { error, request }
+            });
+        }
+    }
+}
+
+/// A copy of a request that may be sent twice: idempotent by definition and without a body.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    );
+    if !idempotent || !request.body().is_empty() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}

@@ -1,0 +1,295 @@
+//! Connections to one endpoint, kept for reuse. The pool lives in the endpoint: finding a connection needs no hashing.
+//!
+//! * HTTP/1: last in, first out, so that a burst's surplus connections grow old and go. A connection comes back when
+//!   the last byte of its response has passed *and* its request was sent whole; anything else closes it.
+//! * HTTP/2: as many connections as the streams need ([`limits::POOL_STREAMS_PER_CONNECTION`]); one connection attempt
+//!   at a time, whose result all waiters share.
+//!
+//! Each worker has its own shelf, so workers do not contend; a shelf's lock is never held across an await.
+
+use super::connect::{Connection, Counted, Protocol, ResolvedNames, Target, Transport, connect};
+use super::error::UpstreamError;
+use crate::http::body::{BodyProgress, RequestBody};
+use crate::limits;
+use crate::reason::Reason;
+use crate::runtime;
+use crate::telemetry::counters::ClusterCounters;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Connections to one endpoint.
+#[derive(Debug)]
+pub struct Pool {
+    shelves: Box<[Shelf]>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    http1: Mutex<Vec<IdleHttp1>>,
+    http2: Mutex<Vec<Arc<Http2Connection>>>,
+    opening_http2: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct IdleHttp1 {
+    connection: Http1Connection,
+    since: Instant,
+}
+
+/// An HTTP/1 connection in the hands of one request.
+#[derive(Debug)]
+pub struct Http1Connection {
+    /// Sends requests.
+    pub sender: http1::SendRequest<RequestBody>,
+    /// Requests it has served before this one.
+    pub served: u32,
+}
+
+/// An HTTP/2 connection shared by many requests.
+#[derive(Debug)]
+pub struct Http2Connection {
+    sender: http2::SendRequest<RequestBody>,
+    streams: AtomicUsize,
+    served: AtomicUsize,
+}
+
+/// What connecting needs to know besides the pool itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial<'a> {
+    /// Where to.
+    pub target: &'a Target,
+    /// How.
+    pub transport: &'a Transport,
+    /// Resolved addresses of the target's name.
+    pub names: &'a ResolvedNames,
+    /// The cluster's counters.
+    pub counters: &'a Arc<ClusterCounters>,
+    /// A connection is retired after so many requests.
+    pub requests_per_connection: Option<u32>,
+}
+
+impl Pool {
+    /// An empty pool with a shelf for each worker.
+    pub fn new() -> Self {
+        Self { shelves: (0..runtime::worker_count()).map(|_| Shelf::default()).collect() }
+    }
+
+    fn shelf(&self) -> &Shelf {
+        &self.shelves[runtime::worker_index() % self.shelves.len()]
+    }
+
+    /// An idle HTTP/1 connection that is alive as far as can be known, the most recently used first.
+    pub async fn idle_http1(&self) -> Option<Http1Connection> {
+        loop {
+            let mut idle = self.shelf().http1.lock().pop()?;
+            if idle.since.elapsed() >= limits::POOL_IDLE_TIMEOUT || idle.connection.sender.is_closed() {
+                continue;
+            }
+            // Its task may not have noticed yet that the last response is over; if the connection died, it errs.
+            if idle.connection.sender.is_ready() || idle.connection.sender.ready().await.is_ok() {
+                return Some(idle.connection);
+            }
+        }
+    }
+
+    /// Opens an HTTP/1 connection.
+    pub async fn open_http1(&self, dial: Dial<'_>) -> Result<Http1Connection, UpstreamError> {
+        let sender = match open(dial, Protocol::Http1).await? {
+            Connection::Plain(stream) => handshake_http1(stream, dial).await?,
+            Connection::Tls(stream) => handshake_http1(stream, dial).await?,
+        };
+        Ok(Http1Connection { sender, served: 0 })
+    }
+
+    /// Gives an HTTP/1 connection back, once its exchange is over.
+    fn give_back(&self, connection: Http1Connection) {
+        let mut shelf = self.shelf().http1.lock();
+        if shelf.len() < limits::POOL_IDLE_CONNECTIONS {
+            shelf.push(IdleHttp1 { connection, since: Instant::now() });
+        }
+    }
+
+    /// A place for one stream on an HTTP/2 connection; `true` when the connection had served requests before.
+    pub async fn http2(self: &Arc<Self>, dial: Dial<'_>) -> Result<(Http2Stream, bool), UpstreamError> {
+        let shelf = self.shelf();
+        if let Some(stream) = shelf.http2_stream(dial.requests_per_connection) {
+            return Ok((stream, true));
+        }
+        // Whoever gets the lock second finds the connection that the first one has opened.
+        let _opening = shelf.opening_http2.lock().await;
+        if let Some(stream) = shelf.http2_stream(dial.requests_per_connection) {
+            return Ok((stream, true));
+        }
+        let sender = match open(dial, Protocol::Http2).await? {
+            Connection::Plain(stream) => handshake_http2(stream, dial).await?,
+            Connection::Tls(stream) => handshake_http2(stream, dial).await?,
+        };
+        let connection =
+            Arc::new(Http2Connection { sender, streams: AtomicUsize::new(1), served: AtomicUsize::new(1) });
+        shelf.http2.lock().push(Arc::clone(&connection));
+        Ok((Http2Stream { connection }, false))
+    }
+
+    /// Closes what has been idle for too long; called now and then for endpoints that get no traffic.
+    pub fn sweep(&self) {
+        for shelf in &self.shelves {
+            let expired = |idle: &IdleHttp1| {
+                idle.since.elapsed() >= limits::POOL_IDLE_TIMEOUT || idle.connection.sender.is_closed()
+            };
+            shelf.http1.lock().retain(|idle| !expired(idle));
+            shelf.http2.lock().retain(|connection| !connection.sender.is_closed());
+        }
+    }
+
+    /// Idle HTTP/1 connections and HTTP/2 connections at the moment.
+    pub fn connections(&self) -> usize {
+        self.shelves.iter().map(|shelf| shelf.http1.lock().len() + shelf.http2.lock().len()).sum()
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shelf {
+    fn http2_stream(&self, requests_per_connection: Option<u32>) -> Option<Http2Stream> {
+        let limit = requests_per_connection.map_or(usize::MAX, |limit| limit as usize);
+        let mut connections = self.http2.lock();
+        connections.retain(|connection| !connection.sender.is_closed() && connection.served.load(Relaxed) < limit);
+        let connection = connections
+            .iter()
+            .find(|connection| connection.streams.load(Relaxed) < limits::POOL_STREAMS_PER_CONNECTION)?;
+        connection.streams.fetch_add(1, Relaxed);
+        connection.served.fetch_add(1, Relaxed);
+        Some(Http2Stream { connection: Arc::clone(connection) })
+    }
+}
+
+/// A place for one stream on an HTTP/2 connection, free again when dropped.
+#[derive(Debug)]
+pub struct Http2Stream {
+    connection: Arc<Http2Connection>,
+}
+
+impl Http2Stream {
+    /// Sends requests on the connection.
+    pub fn sender(&self) -> http2::SendRequest<RequestBody> {
+        self.connection.sender.clone()
+    }
+}
+
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        self.connection.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Holds an upstream connection for as long as a response streams.
+#[derive(Debug)]
+pub struct Lease {
+    held: Held,
+    counters: Arc<ClusterCounters>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Http1 { connection: Http1Connection, pool: Arc<Pool>, request: Option<Arc<BodyProgress>>, reusable: bool },
+    Http2 { _stream: Http2Stream },
+}
+
+impl Lease {
+    /// Holds an HTTP/1 connection. `reusable` is false when it must not serve another request.
+    pub fn http1(
+        connection: Http1Connection,
+        pool: Arc<Pool>,
+        request: Option<Arc<BodyProgress>>,
+        reusable: bool,
+        counters: Arc<ClusterCounters>,
+    ) -> Self {
+        counters.requests_active.increment();
+        Self { held: Held::Http1 { connection, pool, request, reusable }, counters }
+    }
+
+    /// Holds a place on an HTTP/2 connection.
+    pub fn http2(stream: Http2Stream, counters: Arc<ClusterCounters>) -> Self {
+        counters.requests_active.increment();
+        Self { held: Held::Http2 { _stream: stream }, counters }
+    }
+
+    /// The response has passed whole: the connection may serve another request.
+    pub fn finish(self) {
+        self.counters.requests_active.decrement();
+        if let Held::Http1 { connection, pool, request, reusable: true } = self.held
+            && request.is_none_or(|progress| progress.ended())
+        {
+            pool.give_back(connection);
+        }
+    }
+
+    /// The upstream cut the response off.
+    pub fn broken(self) {
+        self.counters.requests_active.decrement();
+        self.counters.resets_received.increment();
+    }
+}
+
+async fn open(dial: Dial<'_>, protocol: Protocol) -> Result<Connection, UpstreamError> {
+    let active = usize::try_from(dial.counters.connections_active.get()).unwrap_or(0);
+    if active >= limits::MAX_UPSTREAM_CONNECTIONS {
+        dial.counters.overflows.increment();
+        let detail = format!("endpoint {}: the cluster has {active} open connections", dial.target);
+        return Err(UpstreamError::unsent(Reason::Overloaded, detail));
+    }
+    connect(dial.target, dial.transport, protocol, dial.names, dial.counters).await
+}
+
+async fn handshake_http1<T>(stream: T, dial: Dial<'_>) -> Result<http1::SendRequest<RequestBody>, UpstreamError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(Counted::new(stream, Arc::clone(dial.counters)));
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(limits::HTTP1_MAX_HEADER_BYTES)
+        .handshake(io)
+        .await
+        .map_err(|error| UpstreamError::from_exchange(&error, &dial.target.to_string()))?;
+    let target = dial.target.clone();
+    runtime::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(endpoint = %target, %error, "upstream HTTP/1 connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+async fn handshake_http2<T>(stream: T, dial: Dial<'_>) -> Result<http2::SendRequest<RequestBody>, UpstreamError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(Counted::new(stream, Arc::clone(dial.counters)));
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(limits::HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(limits::HTTP2_SEND_BUFFER)
+        .max_header_list_size(limits::HTTP2_MAX_HEADER_BYTES)
+        .keep_alive_interval(limits::HTTP2_KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(limits::HTTP2_KEEP_ALIVE_TIMEOUT)
+        .handshake(io)
+        .await
+        .map_err(|error| UpstreamError::from_exchange(&error, &dial.target.to_string()))?;
+    let target = dial.target.clone();
+    runtime::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(endpoint = %target, %error, "upstream HTTP/2 connection ended");
+        }
+    });
+    Ok(sender)
+}
