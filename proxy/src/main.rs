@@ -10,7 +10,7 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match Options::parse(std::env::args_os(), |name| std::env::var(name).ok()) {
+    match Options::parse(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(Invocation::Serve(options)) => serve(*options),
         Ok(Invocation::WaitReady(options)) => report(modes::wait::run(&options), "the proxy is ready"),
         Ok(Invocation::Drain(options)) => report(modes::drain::run(&options), "the proxy has drained"),

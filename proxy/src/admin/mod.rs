@@ -68,12 +68,11 @@ impl ConfigView for Store {
     }
 
     fn source(&self) -> String {
-        self.status().origin.unwrap_or_else(|| "none yet".to_owned())
+        Store::source(self)
     }
 
     fn failure(&self) -> Option<String> {
-        let status = self.status();
-        status.rejected.or(status.source_failure).map(|failure| failure.message)
+        Store::failure(self)
     }
 }
 

@@ -36,7 +36,6 @@ pub struct Store {
     status: Mutex<Status>,
     cache: Option<Cache>,
     environment: Environment,
-    in_force_since: Mutex<Option<Instant>>,
     compiler: Compiler,
 }
 
@@ -166,7 +165,6 @@ impl Store {
             status: Mutex::default(),
             cache: None,
             environment: Environment::default(),
-            in_force_since: Mutex::default(),
             compiler: compile,
         }
     }
@@ -198,11 +196,6 @@ impl Store {
     /// Tells when a document was put in force: the number of documents so far.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
-    }
-
-    /// How long the configuration in force has been so; `None` before the first document.
-    pub fn age(&self) -> Option<Duration> {
-        self.in_force_since.lock().map(|since| since.elapsed())
     }
 
     /// How the configuration in force came about, and what went wrong since.
@@ -315,7 +308,6 @@ impl Store {
         };
         let generation = *self.generation.borrow() + 1;
         self.current.store(Some(snapshot.clone()));
-        *self.in_force_since.lock() = Some(Instant::now());
         self.status.lock().enter(&origin, generation, &snapshot);
         self.telemetry.config_applied.increment();
         log_problems(&snapshot.problems, previous.as_deref());
