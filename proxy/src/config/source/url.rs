@@ -67,22 +67,27 @@ impl FromStr for RepoUrl {
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(RepoUrlError::Extra);
         }
+        // `http` takes a port that is no port number for none.
+        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+            Some(port) => port.parse().ok().filter(|port| *port > 0),
+            None => Some(80),
+        };
         let host = authority
             .host()
             .trim_start_matches('[')
             .trim_end_matches(']');
-        if host.is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
+        let (Some(port), false) = (port, host.is_empty()) else {
             return Err(RepoUrlError::Malformed(
-                "no host, or a port that is no number".into(),
+                "no host, or a port that is no port number".into(),
             ));
-        }
+        };
         let mut path = uri.path().to_owned();
         if !path.ends_with('/') {
             path.push('/');
         }
         Ok(Self {
             host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port,
             path,
         })
     }
