@@ -150,7 +150,11 @@ impl ServerTls {
         Ok(Accepted { stream, peer, alpn })
     }
 
-    fn config(identity: &Identity, client: ClientCertificate, alpn: &[&[u8]]) -> Result<ServerConfig, IdentityError> {
+    pub(super) fn config(
+        identity: &Identity,
+        client: ClientCertificate,
+        alpn: &[&[u8]],
+    ) -> Result<ServerConfig, IdentityError> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)
             .map_err(|error| unusable("Certificate", &error))?;
