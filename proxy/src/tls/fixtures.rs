@@ -116,10 +116,6 @@ impl Authority {
         (Self { issuer: Issuer::new(params, key), pem: self.pem.clone() }, pem)
     }
 
-    pub(crate) fn pem(&self) -> &str {
-        &self.pem
-    }
-
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         super::roots_from_pem(&self.pem, "roots").unwrap()
     }
