@@ -536,7 +536,7 @@ fn the_defaults_we_rely_on_have_not_changed() {
     assert!(server.cert_compressors.is_empty() && server.cert_decompressors.is_empty(), "no decompression bombs");
     let client = ClientTls::config(None, authority.roots(), Expect::AnyOfMesh, None, Alpn::HTTP).unwrap();
     assert!(client.enable_sni && !client.enable_early_data && !client.enable_secret_extraction);
-    assert!(client.cert_decompressors.is_empty() && client.key_log.will_log("any") == false);
+    assert!(client.cert_decompressors.is_empty() && !client.key_log.will_log("any"));
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn the_summary_shows_chain_and_roots() {
 #[test]
 fn an_expired_certificate_is_shown_as_expired_and_no_error() {
     let mut leaf = Leaf::fsm("a.b", &[]);
-    leaf.not_before = leaf.not_before - time::Duration::days(3);
+    leaf.not_before -= time::Duration::days(3);
     leaf.not_after = leaf.not_before + time::Duration::days(1);
     let identity = Authority::new().identity_of(&leaf);
     assert!(identity.summary()[0].seconds_left < -3600);
