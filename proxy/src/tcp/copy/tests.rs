@@ -187,7 +187,7 @@ fn assert_finished(relayed: &Relayed) {
     assert!(matches!(relayed.end, RelayEnd::Finished), "{relayed:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bytes_and_both_ends_pass_whichever_side_ends_first() {
     for client_first in [true, false] {
         let Running { mut client, mut server, counters, task } = start_duplex(64);
@@ -227,7 +227,7 @@ async fn half_close_passes_between_real_sockets() {
     assert_finished(&task.await.unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn counters_move_while_the_connection_lives() {
     let Running { mut client, mut server, counters, task } = start_duplex(64);
     client.write_all(b"12345").await.unwrap();
@@ -252,7 +252,9 @@ async fn a_reset_of_one_side_becomes_a_reset_of_the_other() {
         };
         reset_on_close(&broken);
         drop(broken);
-        let error = other.read(&mut [0]).await.unwrap_err();
+        // At once, not when the idle time is over.
+        let read = tokio::time::timeout(IDLE / 4, other.read(&mut [0])).await.unwrap();
+        let error = read.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let relayed = task.await.unwrap();
         let RelayEnd::Failed { side: failed, error } = relayed.end else { panic!("{relayed:?}") };
@@ -260,21 +262,22 @@ async fn a_reset_of_one_side_becomes_a_reset_of_the_other() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_server_said_before_it_went_away_still_arrives() {
-    let Running { mut client, mut server, task, .. } = start_duplex(1 << 10);
-    server.write_all(b"413 too large").await.unwrap();
+    let (mut client, downstream) = duplex(16);
+    let (upstream, mut server) = duplex(1 << 10);
+    let said = [b'!'; 1_000];
+    server.write_all(&said).await.unwrap();
     drop(server);
-    // The client goes on sending what nobody wants.
-    let sending = async { while client.write_all(&[0; 256]).await.is_ok() {} };
-    tokio::select! {
-        () = sending => {}
-        () = async { for _ in 0..1000 { tokio::task::yield_now().await } } => {}
+    let running = start((), downstream, upstream, ());
+    // The client goes on sending what nobody wants, and only then reads.
+    for _ in 0..10 {
+        let _ = tokio::time::timeout(Duration::from_millis(1), client.write_all(&[0; 16])).await;
     }
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer, b"413 too large");
-    let relayed = task.await.unwrap();
+    assert!(answer == said, "{} bytes", answer.len());
+    let relayed = running.task.await.unwrap();
     assert!(matches!(relayed.end, RelayEnd::Failed { side: Side::Upstream, .. }), "{relayed:?}");
 }
 
@@ -313,7 +316,7 @@ async fn a_half_closed_connection_is_still_subject_to_the_idle_time() {
     drop(server);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bytes_are_flushed_when_nothing_more_comes() {
     let (mut client, downstream) = duplex(1 << 10);
     let (upstream, mut server) = duplex(1 << 10);
