@@ -259,9 +259,8 @@ fn reassemble(bytes: &[u8]) -> Reassembled {
         let available = payload.len().min(length);
         message.extend_from_slice(&payload[..available]);
         match message.first() {
-            Some(&CLIENT_HELLO) => {}
+            Some(&CLIENT_HELLO) | None => {}
             Some(_) => return Reassembled::NotTls,
-            None => return Reassembled::Partial,
         }
         if let [_, a, b, c, ref body @ ..] = message[..] {
             let length = u32::from_be_bytes([0, a, b, c]) as usize;

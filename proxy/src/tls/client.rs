@@ -197,7 +197,7 @@ impl ClientTls {
         }
     }
 
-    fn config(
+    pub(super) fn config(
         identity: Option<&Identity>,
         roots: Arc<RootCertStore>,
         expect: Expect,

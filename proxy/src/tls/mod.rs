@@ -57,4 +57,6 @@ impl Alpn {
 }
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;
