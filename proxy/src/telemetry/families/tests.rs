@@ -293,7 +293,7 @@ fn the_documentation_lists_exactly_what_is_exported() {
         ..Default::default()
     };
     let clusters = view.snapshot.unwrap().clusters.clone();
-    let mut snapshot = compile(Arc::new(document), Vec::new(), None);
+    let mut snapshot = compile(Arc::new(document), Vec::new(), None, Default::default());
     snapshot.clusters = clusters;
     view.snapshot = Some(Arc::new(snapshot));
     let page = prometheus_text(&view);
