@@ -296,7 +296,12 @@ impl Store {
         let config = Arc::new(config);
         let previous = self.snapshot();
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            (self.compiler)(config.clone(), problems.clone(), previous.as_deref(), self.environment)
+            (self.compiler)(
+                config.clone(),
+                problems.clone(),
+                previous.as_deref(),
+                self.environment,
+            )
         }));
         let snapshot = match compiled {
             Ok(snapshot) => Arc::new(snapshot),
@@ -344,8 +349,8 @@ impl Store {
         rejected
     }
 
+    /// The process's panic hook has logged and counted it.
     fn panicked(&self, origin: &Origin, panic: &(dyn Any + Send)) -> Rejected {
-        self.telemetry.panics.increment();
         let text = panic.downcast_ref::<&str>().copied();
         let message = text
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
