@@ -34,7 +34,7 @@ pub enum Invocation {
     WaitReady(WaitOptions),
     /// `drain`, or called as `gkill`: drain the proxy and wait for its end.
     Drain(DrainOptions),
-    /// `--help` or `--version`: print this text on standard output and exit with 0.
+    /// `--help` or `--version`: print this text (without a line end) on standard output and exit with 0.
     Print(String),
 }
 

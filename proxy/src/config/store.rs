@@ -349,8 +349,8 @@ impl Store {
         rejected
     }
 
+    /// The process's panic hook has logged and counted it.
     fn panicked(&self, origin: &Origin, panic: &(dyn Any + Send)) -> Rejected {
-        self.telemetry.panics.increment();
         let text = panic.downcast_ref::<&str>().copied();
         let message = text
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))

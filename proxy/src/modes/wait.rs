@@ -3,7 +3,10 @@
 //! As a post-start hook of a sidecar that is the pod's first container it keeps the kubelet from starting the
 //! application before the application has a network. Fails when the proxy is not ready in time, saying why not.
 
-use super::{INTERVAL, exchange::exchange};
+use super::{
+    INTERVAL,
+    exchange::{exchange, one_line},
+};
 use crate::options::WaitOptions;
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +43,7 @@ pub fn run(options: &WaitOptions) -> Result<Duration, NotReady> {
         match exchange(options.admin, "GET", "/ready", left) {
             Ok((200, _)) => return Ok(started.elapsed()),
             Ok((status, body)) => {
-                last = format!("it answered {status} {}", body.trim());
+                last = format!("it answered {status} {}", one_line(&body));
                 answered = true;
             }
             // That our own time is up tells less than the answer before.

@@ -195,7 +195,9 @@ fn typed<T: Parser>(name: &'static str, arguments: Vec<OsString>) -> Result<Type
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             ) =>
         {
-            Ok(Typed::Print(error.render().to_string()))
+            Ok(Typed::Print(
+                error.render().to_string().trim_end().to_owned(),
+            ))
         }
         Err(error) => {
             let text = error.render().to_string();

@@ -223,7 +223,7 @@ fn panic_of_the_compiler_leaves_the_last_good_document_in_force() {
         "{rejected}"
     );
     assert_eq!(store.snapshot().unwrap().version, "1");
-    assert_eq!(store.telemetry.panics.get(), 1);
+    assert_eq!(store.telemetry.config_rejected.get(), 1);
     store.compiler = compile;
     store.apply(&document("2", "web.shop"), &file()).unwrap();
     assert_eq!(

@@ -24,7 +24,7 @@ fn waits_until_the_proxy_is_ready() {
 #[test]
 fn gives_up_with_the_last_answer() {
     let proxy = Scripted::start(vec![
-        Answer::Status(503, "config: missing\n"),
+        Answer::Status(503, "NOT READY\nconfig: missing\n"),
         Answer::Silence,
     ]);
     let options = WaitOptions {
@@ -35,7 +35,7 @@ fn gives_up_with_the_last_answer() {
     assert!(error.timeout == options.timeout && error.admin == options.admin);
     let text = error.to_string();
     assert!(
-        text.contains("was not ready within 1 s: it answered 503 config: missing; "),
+        text.contains("was not ready within 1 s: it answered 503 NOT READY, config: missing; "),
         "{text}"
     );
 }

@@ -61,8 +61,10 @@ pub(super) struct Client {
 struct Link {
     sender: SendRequest<Full<Bytes>>,
     /// `None` when it has come to its end.
-    connection: Option<Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
+    connection: Option<Pin<Box<Driver>>>,
 }
+
+type Driver = Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
 impl Client {
     pub(super) fn new(url: RepoUrl, deadline: Duration) -> Self {
