@@ -177,7 +177,7 @@ impl ServerTls {
             .with_client_cert_verifier(verifier(identity, client)?)
             .with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        // Ours is the cheaper order (see `provider`), and every suite in it is safe.
+        // Ours is the cheaper order (see `provider.rs`), and every suite in it is safe.
         config.ignore_client_order = true;
         // A resumed session would skip the certificate checks.
         config.session_storage = Arc::new(NoServerSessionStorage {});
