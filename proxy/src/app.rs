@@ -61,19 +61,14 @@ impl App {
             RuntimeFlavor::PerCore => Scheduling::PerCore,
         };
         let workers = Workers::start(options.worker_threads(), scheduling)?;
-        let environment = Environment {
-            mark: options.upstream_mark,
-        };
+        let environment = Environment { mark: options.upstream_mark };
         let mut store = Store::new(Arc::clone(&telemetry)).with_environment(environment);
         if let (Some(directory), Source::Repo(url)) = (&options.cache_dir, &options.source) {
             store = store.with_cache(Cache::open(directory, url)?);
         }
         let store = Arc::new(store);
-        let proxy = Arc::new(Proxy {
-            store: Arc::clone(&store),
-            telemetry: Arc::clone(&telemetry),
-            drain: Drain::new(),
-        });
+        let proxy =
+            Arc::new(Proxy { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), drain: Drain::new() });
         let admin = Arc::new(AdminState {
             store,
             telemetry,
@@ -84,13 +79,7 @@ impl App {
             drain: CancellationToken::new(),
             quit: CancellationToken::new(),
         });
-        Ok(Self {
-            options,
-            proxy,
-            workers,
-            admin,
-            stop: CancellationToken::new(),
-        })
+        Ok(Self { options, proxy, workers, admin, stop: CancellationToken::new() })
     }
 
     /// Runs until the end has come: SIGTERM and all connections done, or SIGINT, or `/quitquitquit`.
@@ -98,9 +87,7 @@ impl App {
     /// # Errors
     /// When an admin port cannot be opened or signals cannot be had.
     pub fn run(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.run_until_the_end())
     }
 
@@ -174,26 +161,11 @@ impl App {
     }
 
     /// Whether everything that the snapshot wants is in place.
-    fn put_in_place(
-        &self,
-        snapshot: &Snapshot,
-        data: &DataListeners,
-        probes: &mut Vec<ProbeKind>,
-    ) -> bool {
+    fn put_in_place(&self, snapshot: &Snapshot, data: &DataListeners, probes: &mut Vec<ProbeKind>) -> bool {
         let outbound = snapshot.document.outbound.is_some() || snapshot.settings.egress_passthrough;
         let opened = [
-            data.want(
-                Direction::Inbound,
-                snapshot.inbound.is_some(),
-                &self.workers,
-                &self.admin.listeners,
-            ),
-            data.want(
-                Direction::Outbound,
-                outbound,
-                &self.workers,
-                &self.admin.listeners,
-            ),
+            data.want(Direction::Inbound, snapshot.inbound.is_some(), &self.workers, &self.admin.listeners),
+            data.want(Direction::Outbound, outbound, &self.workers, &self.admin.listeners),
         ];
         for kind in ProbeKind::ALL {
             if kind.is_wanted(&snapshot.document) && !probes.contains(&kind) {
@@ -206,10 +178,7 @@ impl App {
             && !level.is_empty()
             && let Err(error) = self.admin.log.set(level)
         {
-            tracing::warn!(
-                "Spec.SidecarLogLevel: {error}; the level stays {}",
-                self.admin.log.get()
-            );
+            tracing::warn!("Spec.SidecarLogLevel: {error}; the level stays {}", self.admin.log.get());
         }
         let complete = opened.iter().all(|opened| *opened);
         let identity = snapshot.identity.is_some() || snapshot.document.certificate.is_none();
@@ -221,25 +190,15 @@ impl App {
 
     fn open_admin_ports(&self) -> anyhow::Result<()> {
         let options = &self.options;
-        let legacy = options
-            .admin_port
-            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let legacy = options.admin_port.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         for address in options.admin_listen.iter().copied().chain(legacy) {
             if let Some(listener) = self.bind("admin", address)? {
-                tokio::spawn(admin::serve(
-                    listener,
-                    Arc::clone(&self.admin),
-                    self.stop.clone(),
-                ));
+                tokio::spawn(admin::serve(listener, Arc::clone(&self.admin), self.stop.clone()));
             }
         }
         for address in &options.prometheus_listen {
             if let Some(listener) = self.bind("inbound-prometheus-listener", *address)? {
-                tokio::spawn(admin::prometheus::serve(
-                    listener,
-                    Arc::clone(&self.admin),
-                    self.stop.clone(),
-                ));
+                tokio::spawn(admin::prometheus::serve(listener, Arc::clone(&self.admin), self.stop.clone()));
             }
         }
         Ok(())
@@ -252,13 +211,7 @@ impl App {
                 Ok(Some(listener)) => {
                     let store = Arc::clone(&self.proxy.store);
                     let telemetry = Arc::clone(&self.proxy.telemetry);
-                    tokio::spawn(admin::probes::serve_probes(
-                        listener,
-                        kind,
-                        store,
-                        telemetry,
-                        self.stop.clone(),
-                    ));
+                    tokio::spawn(admin::probes::serve_probes(listener, kind, store, telemetry, self.stop.clone()));
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!("{error:#}; probes of this kind will fail"),
@@ -268,11 +221,7 @@ impl App {
 
     /// Binds an address; `None` when the machine has no such address family, which is fine for the IPv6 twin of an
     /// IPv4 address.
-    fn bind(
-        &self,
-        name: &str,
-        address: SocketAddr,
-    ) -> anyhow::Result<Option<tokio::net::TcpListener>> {
+    fn bind(&self, name: &str, address: SocketAddr) -> anyhow::Result<Option<tokio::net::TcpListener>> {
         match listen::bind(address, false) {
             Ok(listener) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -318,13 +267,7 @@ impl App {
     }
 
     fn open_connections(&self) -> i64 {
-        let active = |direction| {
-            self.proxy
-                .telemetry
-                .direction(direction)
-                .connections_active
-                .get()
-        };
+        let active = |direction| self.proxy.telemetry.direction(direction).connections_active.get();
         Direction::ALL.into_iter().map(active).sum()
     }
 }

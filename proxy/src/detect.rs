@@ -113,10 +113,7 @@ async fn detect_with<T: AsyncRead + Unpin>(
     let mut bytes = BytesMut::with_capacity(FIRST_READ);
     let protocol = timeout(deadline, read_until_known(&mut io, &mut bytes, classify)).await;
     let protocol = protocol.unwrap_or(Protocol::Timeout);
-    Detected {
-        io: Prefixed::new(bytes.freeze(), io),
-        protocol,
-    }
+    Detected { io: Prefixed::new(bytes.freeze(), io), protocol }
 }
 
 async fn read_until_known<T: AsyncRead + Unpin>(
@@ -160,11 +157,7 @@ fn classify_http1(bytes: &[u8]) -> Verdict {
         return Verdict::Other;
     }
     let Some(length) = bytes.iter().position(|byte| !is_token(*byte)) else {
-        return if bytes.len() > LONGEST_METHOD {
-            Verdict::Other
-        } else {
-            Verdict::NeedMore
-        };
+        return if bytes.len() > LONGEST_METHOD { Verdict::Other } else { Verdict::NeedMore };
     };
     if length > LONGEST_METHOD || bytes[length] != b' ' {
         return Verdict::Other;
@@ -174,14 +167,14 @@ fn classify_http1(bytes: &[u8]) -> Verdict {
         _ if method == b"CONNECT" => Verdict::Http1,
         None => Verdict::NeedMore,
         Some(b'/' | b'*') => Verdict::Http1,
-        Some(_) => [b"http://".as_slice(), b"https://"]
-            .into_iter()
-            .map(|scheme| starts(target, scheme))
-            .fold(Verdict::Other, |verdict, next| match (verdict, next) {
+        Some(_) => [b"http://".as_slice(), b"https://"].into_iter().map(|scheme| starts(target, scheme)).fold(
+            Verdict::Other,
+            |verdict, next| match (verdict, next) {
                 (Verdict::Http1, _) | (_, Verdict::Http1) => Verdict::Http1,
                 (Verdict::NeedMore, _) | (_, Verdict::NeedMore) => Verdict::NeedMore,
                 _ => Verdict::Other,
-            }),
+            },
+        ),
     }
 }
 
@@ -234,15 +227,10 @@ fn reassemble(bytes: &[u8]) -> Reassembled {
     let mut first = true;
     loop {
         let broken = || {
-            if first {
-                Reassembled::NotTls
-            } else {
-                Reassembled::Malformed
-            }
+            if first { Reassembled::NotTls } else { Reassembled::Malformed }
         };
         // Byte by byte, so that a short prefix is refused exactly when the whole would be.
-        let plausible =
-            |index: usize, test: fn(u8) -> bool| rest.get(index).is_none_or(|byte| test(*byte));
+        let plausible = |index: usize, test: fn(u8) -> bool| rest.get(index).is_none_or(|byte| test(*byte));
         if !plausible(0, |kind| kind == TLS_HANDSHAKE)
             || !plausible(1, |major| major == 3)
             || !plausible(2, |minor| minor <= 4)
@@ -324,10 +312,7 @@ fn host_name(name: &[u8]) -> Option<ArcStr> {
     };
     let is_host = (1..=253).contains(&name.len())
         && name.split('.').all(label)
-        && !name
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+        && !name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     is_host.then(|| ArcStr::from(name.to_ascii_lowercase()))
 }
 
@@ -404,11 +389,7 @@ impl<T> Prefixed<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buffer);
         }
@@ -423,11 +404,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 

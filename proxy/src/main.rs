@@ -12,12 +12,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     match Options::parse(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(Invocation::Serve(options)) => serve(*options),
-        Ok(Invocation::WaitReady(options)) => {
-            report(modes::wait::run(&options), "the proxy is ready")
-        }
-        Ok(Invocation::Drain(options)) => {
-            report(modes::drain::run(&options), "the proxy has drained")
-        }
+        Ok(Invocation::WaitReady(options)) => report(modes::wait::run(&options), "the proxy is ready"),
+        Ok(Invocation::Drain(options)) => report(modes::drain::run(&options), "the proxy has drained"),
         Ok(Invocation::Print(text)) => {
             println!("{text}");
             ExitCode::SUCCESS
@@ -39,10 +35,7 @@ fn serve(options: Options) -> ExitCode {
     }
 }
 
-fn report<E: std::fmt::Display>(
-    outcome: Result<std::time::Duration, E>,
-    success: &str,
-) -> ExitCode {
+fn report<E: std::fmt::Display>(outcome: Result<std::time::Duration, E>, success: &str) -> ExitCode {
     match outcome {
         Ok(took) => {
             println!("{success} after {:.1} s", took.as_secs_f64());

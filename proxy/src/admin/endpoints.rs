@@ -95,30 +95,10 @@ const ENDPOINTS: &[Endpoint] = &[
         help: "GET shows the log level; POST or PUT with ?level=LEVEL changes it",
         answer: logging,
     },
-    Endpoint {
-        path: "/drain",
-        methods: POST,
-        help: "shut down gently, as on SIGTERM",
-        answer: drain,
-    },
-    Endpoint {
-        path: "/quitquitquit",
-        methods: POST,
-        help: "end the proxy at once",
-        answer: quit,
-    },
-    Endpoint {
-        path: "/",
-        methods: GET,
-        help: "this list",
-        answer: |_, _| text(StatusCode::OK, list()),
-    },
-    Endpoint {
-        path: "/help",
-        methods: GET,
-        help: "this list",
-        answer: |_, _| text(StatusCode::OK, list()),
-    },
+    Endpoint { path: "/drain", methods: POST, help: "shut down gently, as on SIGTERM", answer: drain },
+    Endpoint { path: "/quitquitquit", methods: POST, help: "end the proxy at once", answer: quit },
+    Endpoint { path: "/", methods: GET, help: "this list", answer: |_, _| text(StatusCode::OK, list()) },
+    Endpoint { path: "/help", methods: GET, help: "this list", answer: |_, _| text(StatusCode::OK, list()) },
 ];
 
 /// Answers one request to the operator's port.
@@ -137,14 +117,10 @@ pub(super) fn answer(ask: &Ask, state: &AdminState) -> Reply {
 /// loopback), or as a cross-site form (state changes with an `Origin`).
 fn wrong_origin(ask: &Ask) -> Option<Reply> {
     let hosts: Vec<_> = ask.headers().get_all(HOST).iter().collect();
-    let in_target = ask
-        .uri()
-        .authority()
-        .is_none_or(|authority| is_loopback(authority.host()));
+    let in_target = ask.uri().authority().is_none_or(|authority| is_loopback(authority.host()));
     let named = match hosts.as_slice() {
         [] => ask.version() == Version::HTTP_10,
-        [host] => Authority::try_from(host.as_bytes())
-            .is_ok_and(|authority| is_loopback(authority.host())),
+        [host] => Authority::try_from(host.as_bytes()).is_ok_and(|authority| is_loopback(authority.host())),
         _ => false,
     };
     if !(in_target && named) {
@@ -156,10 +132,7 @@ fn wrong_origin(ask: &Ask) -> Option<Reply> {
     }
     if !ask.method().is_safe() && ask.headers().contains_key(ORIGIN) {
         warn!("a request to the admin port was refused: a web page made it");
-        return Some(text(
-            StatusCode::FORBIDDEN,
-            "web pages may not change anything here\n",
-        ));
+        return Some(text(StatusCode::FORBIDDEN, "web pages may not change anything here\n"));
     }
     None
 }
@@ -169,20 +142,10 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn list() -> String {
-    let width = ENDPOINTS
-        .iter()
-        .map(|endpoint| endpoint.path.len())
-        .max()
-        .unwrap_or_default();
+    let width = ENDPOINTS.iter().map(|endpoint| endpoint.path.len()).max().unwrap_or_default();
     let mut list = format!("fsm-proxy {}\n\n", VERSION);
     for endpoint in ENDPOINTS {
-        let _ = writeln!(
-            list,
-            "{:width$}  {:13}  {}",
-            endpoint.path,
-            endpoint.methods.join(" "),
-            endpoint.help
-        );
+        let _ = writeln!(list, "{:width$}  {:13}  {}", endpoint.path, endpoint.methods.join(" "), endpoint.help);
     }
     list
 }
@@ -192,17 +155,11 @@ fn ready(_: &Ask, state: &AdminState) -> Reply {
     if missing.is_empty() {
         return text(StatusCode::OK, "LIVE\n");
     }
-    text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("NOT READY\n{}\n", missing.join("\n")),
-    )
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("NOT READY\n{}\n", missing.join("\n")))
 }
 
 fn stats(ask: &Ask, state: &AdminState) -> Reply {
-    text(
-        StatusCode::OK,
-        stats_text(&state.view(), &query(ask, "filter").unwrap_or_default()),
-    )
+    text(StatusCode::OK, stats_text(&state.view(), &query(ask, "filter").unwrap_or_default()))
 }
 
 fn clusters(ask: &Ask, state: &AdminState) -> Reply {
@@ -215,30 +172,14 @@ fn clusters(ask: &Ask, state: &AdminState) -> Reply {
 }
 
 fn certificate_list(_: &Ask, state: &AdminState) -> Reply {
-    json(
-        &state
-            .store
-            .snapshot()
-            .map(|snapshot| certificates::summaries(&snapshot.document))
-            .unwrap_or_default(),
-    )
+    json(&state.store.snapshot().map(|snapshot| certificates::summaries(&snapshot.document)).unwrap_or_default())
 }
 
 fn logging(ask: &Ask, state: &AdminState) -> Reply {
     let level = query(ask, "level");
     match level {
-        None => text(
-            StatusCode::OK,
-            format!(
-                "level: {}\nlost lines: {}\n",
-                state.log.get(),
-                state.log.dropped()
-            ),
-        ),
-        Some(_) if ask.method().is_safe() => text(
-            StatusCode::BAD_REQUEST,
-            "use POST or PUT to change the level\n",
-        ),
+        None => text(StatusCode::OK, format!("level: {}\nlost lines: {}\n", state.log.get(), state.log.dropped())),
+        Some(_) if ask.method().is_safe() => text(StatusCode::BAD_REQUEST, "use POST or PUT to change the level\n"),
         Some(level) => match state.log.set(&level) {
             Ok(()) => {
                 info!(

@@ -34,9 +34,7 @@ pub(super) fn state() -> Arc<AdminState> {
 
 pub(super) fn apply(store: &Store, document: &Value) {
     let origin = Origin::File(PathBuf::from("config.json"));
-    store
-        .apply(document.to_string().as_bytes(), &origin)
-        .unwrap();
+    store.apply(document.to_string().as_bytes(), &origin).unwrap();
 }
 
 pub(super) async fn listener() -> (TcpListener, SocketAddr) {
@@ -82,9 +80,7 @@ pub(super) async fn read(stream: &mut TcpStream) -> Option<Answer> {
 
 /// A request without a body from a well-behaved client; `extra` are whole header lines.
 pub(super) async fn ask(address: SocketAddr, method: &str, target: &str, extra: &str) -> Answer {
-    let request = format!(
-        "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{extra}\r\n"
-    );
+    let request = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{extra}\r\n");
     send(address, request.as_bytes()).await.unwrap()
 }
 

@@ -17,10 +17,7 @@ use std::fmt::Write;
 pub(super) fn config_dump(state: &AdminState) -> Reply {
     match state.store.snapshot() {
         Some(snapshot) => json(&snapshot.document.redacted()),
-        None => text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no configuration is in force yet; see /config_status\n",
-        ),
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is in force yet; see /config_status\n"),
     }
 }
 
@@ -42,14 +39,10 @@ pub(super) fn config_status(state: &AdminState) -> ConfigStatus {
     let snapshot = state.store.snapshot();
     ConfigStatus {
         status: state.store.status(),
-        published: snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.document.ts.clone()),
+        published: snapshot.as_ref().and_then(|snapshot| snapshot.document.ts.clone()),
         age_seconds: state.config_age().map(|age| age.as_secs()),
         not_ready: state.readiness.missing(),
-        details: snapshot
-            .map(|snapshot| snapshot.problems.clone())
-            .unwrap_or_default(),
+        details: snapshot.map(|snapshot| snapshot.problems.clone()).unwrap_or_default(),
     }
 }
 
@@ -60,20 +53,11 @@ pub(super) fn version() -> Value {
 
 /// Every reason code and what it means.
 pub(super) fn reasons() -> String {
-    let width = Reason::ALL
-        .iter()
-        .map(|reason| reason.code().len())
-        .max()
-        .unwrap_or_default();
+    let width = Reason::ALL.iter().map(|reason| reason.code().len()).max().unwrap_or_default();
     let mut table = format!("{:width$}  http  grpc  meaning\n", "reason");
     for reason in Reason::ALL {
         let (status, grpc) = (reason.status().as_u16(), reason.grpc_status());
-        let _ = writeln!(
-            table,
-            "{:width$}  {status:<4}  {grpc:<4}  {}",
-            reason.code(),
-            reason.meaning()
-        );
+        let _ = writeln!(table, "{:width$}  {status:<4}  {grpc:<4}  {}", reason.code(), reason.meaning());
     }
     table
 }
@@ -89,14 +73,8 @@ pub(super) fn clusters_text(snapshot: Option<&Snapshot>) -> String {
 
 fn write_cluster(page: &mut String, cluster: &Cluster) {
     let counters = &*cluster.counters;
-    let classes = counters
-        .responses
-        .iter()
-        .enumerate()
-        .filter(|(_, count)| count.get() > 0);
-    let classes: String = classes
-        .map(|(index, count)| format!(" {}xx={}", index + 1, count.get()))
-        .collect();
+    let classes = counters.responses.iter().enumerate().filter(|(_, count)| count.get() > 0);
+    let classes: String = classes.map(|(index, count)| format!(" {}xx={}", index + 1, count.get())).collect();
     let _ = writeln!(
         page,
         "{} {} requests={}{classes} active={} connections={} opened={} connect-failures={} connect-timeouts={} \
@@ -120,33 +98,16 @@ fn write_cluster(page: &mut String, cluster: &Cluster) {
         page.push_str("  no endpoints\n");
     }
     for endpoint in endpoints {
-        let EndpointStatus {
-            address,
-            weight,
-            healthy,
-            connections,
-            requests,
-        } = endpoint;
+        let EndpointStatus { address, weight, healthy, connections, requests } = endpoint;
         let state = if healthy { "healthy" } else { "ejected" };
         let address = one_line(&address);
-        let _ = writeln!(
-            page,
-            "  {address} {state} weight={weight} connections={connections} requests={requests}"
-        );
+        let _ = writeln!(page, "  {address} {state} weight={weight} connections={connections} requests={requests}");
     }
 }
 
 /// Names come from the configuration; a line must stay a line.
 fn one_line(name: &str) -> String {
-    name.chars()
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
-        .collect()
+    name.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
 /// Clusters for programs.

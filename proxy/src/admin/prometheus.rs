@@ -22,10 +22,7 @@ pub async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: Cancella
 
 fn answer(ask: &Ask, state: &AdminState) -> Reply {
     if !matches!(ask.uri().path(), "/stats/prometheus" | "/metrics") {
-        return text(
-            StatusCode::NOT_FOUND,
-            "only /stats/prometheus and /metrics are served here\n",
-        );
+        return text(StatusCode::NOT_FOUND, "only /stats/prometheus and /metrics are served here\n");
     }
     wrong_method(ask.method(), &["GET"]).unwrap_or_else(|| page(state))
 }

@@ -84,12 +84,8 @@ pub(super) async fn serve_connections<H, F>(
     }
 }
 
-async fn serve_connection<H, F>(
-    stream: TcpStream,
-    handler: H,
-    deadline: Duration,
-    stop: CancellationToken,
-) where
+async fn serve_connection<H, F>(stream: TcpStream, handler: H, deadline: Duration, stop: CancellationToken)
+where
     H: Fn(Ask) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
@@ -123,23 +119,15 @@ where
     match tokio::time::timeout(ADMIN_TIMEOUT, swallow(body)).await {
         Ok(true) => {}
         Ok(false) => {
-            return closing(text(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "no request here needs a body\n",
-            ));
+            return closing(text(StatusCode::PAYLOAD_TOO_LARGE, "no request here needs a body\n"));
         }
         Err(_) => {
-            return closing(text(
-                StatusCode::REQUEST_TIMEOUT,
-                "the request body took too long\n",
-            ));
+            return closing(text(StatusCode::REQUEST_TIMEOUT, "the request body took too long\n"));
         }
     }
     let asked = handler(Request::from_parts(head, ()));
     let late = || text(StatusCode::GATEWAY_TIMEOUT, "the answer took too long\n");
-    tokio::time::timeout(deadline, asked)
-        .await
-        .unwrap_or_else(|_| late())
+    tokio::time::timeout(deadline, asked).await.unwrap_or_else(|_| late())
 }
 
 /// Whether the body was small enough.
@@ -158,18 +146,13 @@ async fn swallow(body: Incoming) -> bool {
 }
 
 fn closing(mut reply: Reply) -> Reply {
-    reply
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 fn count_panic(ended: &Result<(), tokio::task::JoinError>, telemetry: &Telemetry) {

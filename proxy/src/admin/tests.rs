@@ -26,12 +26,7 @@ async fn open() -> Port {
     let (listener, address) = listener().await;
     let stop = CancellationToken::new();
     let server = tokio::spawn(serve(listener, state.clone(), stop.clone()));
-    Port {
-        state,
-        address,
-        stop,
-        server,
-    }
+    Port { state, address, stop, server }
 }
 
 impl Port {
@@ -83,10 +78,7 @@ async fn unknown_paths_get_the_list_and_wrong_methods_the_right_ones() {
     assert!(answer.head.contains("allow: post"), "{}", answer.head);
     assert!(!port.state.quit.is_cancelled());
     assert_eq!(port.post("/stats").await.status, 405);
-    assert_eq!(
-        ask(port.address, "DELETE", "/logging", "").await.status,
-        405
-    );
+    assert_eq!(ask(port.address, "DELETE", "/logging", "").await.status, 405);
 
     let answer = ask(port.address, "HEAD", "/stats", "").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
@@ -109,12 +101,9 @@ async fn only_loopback_names_are_answered() {
         let request = format!("GET /stats HTTP/1.1\r\nconnection: close\r\n{hosts}\r\n");
         async move { send(port.address, request.as_bytes()).await.unwrap().status }
     };
-    for host in [
-        "host: localhost\r\n",
-        "host: LocalHost:1234\r\n",
-        "host: 127.0.0.1:15000\r\n",
-        "host: [::1]:15000\r\n",
-    ] {
+    for host in
+        ["host: localhost\r\n", "host: LocalHost:1234\r\n", "host: 127.0.0.1:15000\r\n", "host: [::1]:15000\r\n"]
+    {
         assert_eq!(with_host(host).await, 200, "{host}");
     }
     for host in [
@@ -129,8 +118,7 @@ async fn only_loopback_names_are_answered() {
     ] {
         assert!([400, 403].contains(&with_host(host).await), "{host}");
     }
-    let absolute =
-        b"GET http://evil.example/stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let absolute = b"GET http://evil.example/stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     assert_eq!(send(port.address, absolute).await.unwrap().status, 403);
     let old = send(port.address, b"GET /ready HTTP/1.0\r\n\r\n").await;
     assert_eq!(old.unwrap().status, 503);
@@ -156,16 +144,8 @@ async fn the_log_level_is_shown_and_changed() {
     assert!(port.get("/logging").await.body.starts_with("level: warn\n"));
     assert_eq!(port.get("/logging?level=debug").await.status, 400);
     assert_eq!(port.state.log.get().to_string(), "warn");
-    assert_eq!(
-        port.post("/logging?level=debug").await.body,
-        "level: debug\n"
-    );
-    assert_eq!(
-        ask(port.address, "PUT", "/logging?level=disabled", "")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(port.post("/logging?level=debug").await.body, "level: debug\n");
+    assert_eq!(ask(port.address, "PUT", "/logging?level=disabled", "").await.status, 200);
     assert_eq!(port.state.log.get().to_string(), "disabled");
     let answer = port.post("/logging?level=lo%0aud").await;
     assert_eq!(answer.status, 400);
@@ -176,9 +156,7 @@ async fn the_log_level_is_shown_and_changed() {
 async fn keys_are_never_shown() {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["web.shop.cluster.local".into()]).unwrap();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "web.shop.cluster.local");
+    params.distinguished_name.push(DnType::CommonName, "web.shop.cluster.local");
     let certificate = params.self_signed(&key).unwrap();
     let port = open().await;
     let own = json!({
@@ -204,10 +182,7 @@ async fn keys_are_never_shown() {
     let dump = port.get("/config_dump").await;
     assert_eq!(dump.status, 200);
     assert_eq!(dump.json()["Version"], "7");
-    assert_eq!(
-        dump.json()["Certificate"]["CommonName"],
-        "web.shop.cluster.local"
-    );
+    assert_eq!(dump.json()["Certificate"]["CommonName"], "web.shop.cluster.local");
     let certs = port.get("/certs").await;
     let list = certs.json();
     assert_eq!(list[0]["role"], "mesh-chain");
@@ -216,23 +191,11 @@ async fn keys_are_never_shown() {
     assert!(list[0]["secondsLeft"].as_i64().unwrap() > 0);
     assert_eq!(list[1]["role"], "mesh-root");
     assert_eq!(list[2]["role"], "egress-chain");
-    assert!(
-        list[3]["error"]
-            .as_str()
-            .unwrap()
-            .contains("not an X.509 certificate")
-    );
+    assert!(list[3]["error"].as_str().unwrap().contains("not an X.509 certificate"));
 
     let metrics = port.get("/stats/prometheus").await.body;
-    assert!(
-        metrics.contains("fsm_proxy_certificate_expiry_timestamp_seconds{role=\"mesh-chain\"} ")
-    );
-    for page in [
-        &dump.body,
-        &certs.body,
-        &metrics,
-        &port.get("/config_status").await.body,
-    ] {
+    assert!(metrics.contains("fsm_proxy_certificate_expiry_timestamp_seconds{role=\"mesh-chain\"} "));
+    for page in [&dump.body, &certs.body, &metrics, &port.get("/config_status").await.body] {
         assert!(!page.contains("PRIVATE KEY"));
     }
 }
@@ -247,24 +210,13 @@ async fn the_state_of_the_configuration_is_told_before_and_after_the_first_one()
     assert_eq!(status["origin"], json!(null));
     assert_eq!(status["notReady"].as_array().unwrap().len(), 2);
 
-    apply(
-        &port.state.store,
-        &json!({ "Version": "8", "Spec": { "SidecarTimeout": "soon" } }),
-    );
+    apply(&port.state.store, &json!({ "Version": "8", "Spec": { "SidecarTimeout": "soon" } }));
     let status = port.get("/config_status").await.json();
     assert_eq!(status["version"], "8");
     assert_eq!(status["origin"], "file config.json");
     assert!(status["ageSeconds"].as_u64().is_some());
-    assert_eq!(
-        status["details"].as_array().unwrap().len() as u64,
-        status["problems"].as_u64().unwrap()
-    );
-    assert!(
-        status["details"][0]["path"]
-            .as_str()
-            .unwrap()
-            .contains("SidecarTimeout")
-    );
+    assert_eq!(status["details"].as_array().unwrap().len() as u64, status["problems"].as_u64().unwrap());
+    assert!(status["details"][0]["path"].as_str().unwrap().contains("SidecarTimeout"));
     let metrics = port.get("/stats/prometheus").await.body;
     assert!(metrics.contains("fsm_proxy_config_version{version=\"8\"} 1\n"));
     assert!(metrics.contains("fsm_proxy_config_applied_total 1\n"));
@@ -273,33 +225,19 @@ async fn the_state_of_the_configuration_is_told_before_and_after_the_first_one()
 #[tokio::test]
 async fn stats_listeners_version_and_reasons_are_shown() {
     let port = open().await;
-    port.state
-        .telemetry
-        .direction(Direction::Inbound)
-        .refused(Reason::NoRoute);
+    port.state.telemetry.direction(Direction::Inbound).refused(Reason::NoRoute);
     let stats = port.get("/stats?filter=refusals.").await;
     assert_eq!(stats.body, "refusals.inbound.no-route: 1\n");
-    assert!(
-        port.get("/stats?filter=config%2Eapplied")
-            .await
-            .body
-            .starts_with("config.applied: 0\n")
-    );
+    assert!(port.get("/stats?filter=config%2Eapplied").await.body.starts_with("config.applied: 0\n"));
 
     let address = "0.0.0.0:15001".parse().unwrap();
     port.state.listeners.opened("outbound-listener", address);
     port.state.listeners.opened("outbound-listener", address);
-    assert_eq!(
-        port.get("/listeners").await.body,
-        "outbound-listener::0.0.0.0:15001\n"
-    );
+    assert_eq!(port.get("/listeners").await.body, "outbound-listener::0.0.0.0:15001\n");
     port.state.listeners.closed("outbound-listener");
     assert_eq!(port.get("/listeners").await.body, "");
 
-    assert_eq!(
-        port.get("/version").await.json()["version"],
-        crate::telemetry::build::VERSION
-    );
+    assert_eq!(port.get("/version").await.json()["version"], crate::telemetry::build::VERSION);
     let reasons = port.get("/reasons").await.body;
     assert_eq!(reasons.lines().count(), Reason::ALL.len() + 1);
     assert!(reasons.contains("no-endpoint"));
@@ -318,43 +256,21 @@ async fn the_metrics_port_serves_metrics_and_nothing_else() {
         let extra = "x-prometheus-scrape-timeout-seconds: 10\r\n";
         let answer = ask(address, "GET", target, extra).await;
         assert_eq!(answer.status, 200);
-        assert!(
-            answer
-                .head
-                .contains("content-type: text/plain; version=0.0.4")
-        );
+        assert!(answer.head.contains("content-type: text/plain; version=0.0.4"));
         assert!(answer.body.contains("sidecar_server_live 1\n"));
     }
-    for target in [
-        "/",
-        "/config_dump",
-        "/stats",
-        "/certs",
-        "/quitquitquit",
-        "/metrics/x",
-    ] {
+    for target in ["/", "/config_dump", "/stats", "/certs", "/quitquitquit", "/metrics/x"] {
         assert_eq!(get(address, target).await.status, 404, "{target}");
     }
-    assert_eq!(
-        ask(address, "POST", "/metrics", "content-length: 0\r\n")
-            .await
-            .status,
-        405
-    );
+    assert_eq!(ask(address, "POST", "/metrics", "content-length: 0\r\n").await.status, 405);
     stop.cancel();
-    tokio::time::timeout(PATIENCE, server)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn garbage_is_refused_and_costs_nobody_else_anything() {
     let port = open().await;
-    let long = format!(
-        "GET /stats HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n",
-        "a".repeat(64 << 10)
-    );
+    let long = format!("GET /stats HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "a".repeat(64 << 10));
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00"[..],
         b"\0\0\0\0\r\n\r\n",
@@ -378,26 +294,18 @@ async fn garbage_is_refused_and_costs_nobody_else_anything() {
 async fn a_body_is_swallowed_up_to_its_limit() {
     let port = open().await;
     let request = |length: usize| {
-        format!(
-            "POST /drain HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-        )
+        format!("POST /drain HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n")
     };
     let small = [request(1000).as_bytes(), &[b'x'; 1000]].concat();
     assert_eq!(send(port.address, &small).await.unwrap().status, 200);
     // Announced too large: refused at once, without waiting for the body.
-    let large = send(port.address, request(1 << 20).as_bytes())
-        .await
-        .unwrap();
+    let large = send(port.address, request(1 << 20).as_bytes()).await.unwrap();
     assert_eq!(large.status, 413);
     assert!(large.head.contains("connection: close"));
     let chunk = format!("{:x}\r\n{}\r\n", 100_000, "x".repeat(100_000));
-    let chunked = format!(
-        "POST /drain HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{chunk}0\r\n\r\n"
-    );
-    assert_eq!(
-        send(port.address, chunked.as_bytes()).await.unwrap().status,
-        413
-    );
+    let chunked =
+        format!("POST /drain HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{chunk}0\r\n\r\n");
+    assert_eq!(send(port.address, chunked.as_bytes()).await.unwrap().status, 413);
 }
 
 #[tokio::test]
@@ -440,17 +348,12 @@ async fn silent_clients_are_closed_after_the_deadline() {
 async fn stopping_closes_idle_connections_and_the_port() {
     let port = open().await;
     let mut idle = TcpStream::connect(port.address).await.unwrap();
-    idle.write_all(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    idle.write_all(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut first = [0; 15];
     idle.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200 OK");
     port.stop.cancel();
-    tokio::time::timeout(PATIENCE, port.server)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, port.server).await.unwrap().unwrap();
     let mut rest = Vec::new();
     let _ = idle.read_to_end(&mut rest).await;
     assert!(TcpStream::connect(port.address).await.is_err());
@@ -461,17 +364,11 @@ async fn the_documentation_has_a_row_for_every_endpoint() {
     const PAGE: &str = include_str!("../../../docs/admin.md");
     let port = open().await;
     let help = port.get("/help").await.body;
-    let paths: Vec<&str> = help
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|word| word.starts_with('/'))
-        .collect();
+    let paths: Vec<&str> =
+        help.lines().filter_map(|line| line.split_whitespace().next()).filter(|word| word.starts_with('/')).collect();
     assert!(paths.len() > 10);
     for path in paths {
         let named = |line: &str| line.starts_with("| `/") && line.contains(&format!("`{path}`"));
-        assert!(
-            PAGE.lines().any(named),
-            "docs/admin.md has no row for {path}"
-        );
+        assert!(PAGE.lines().any(named), "docs/admin.md has no row for {path}");
     }
 }

@@ -36,21 +36,13 @@ impl DataListeners {
             open: Mutex::default(),
             admission: Arc::new(Semaphore::new(limits::MAX_DOWNSTREAM_CONNECTIONS)),
         };
-        let ports = [
-            port(Direction::Inbound, &options.inbound_listen),
-            port(Direction::Outbound, &options.outbound_listen),
-        ];
+        let ports =
+            [port(Direction::Inbound, &options.inbound_listen), port(Direction::Outbound, &options.outbound_listen)];
         Self { proxy, ports }
     }
 
     /// Opens or closes the ports of a direction. Live connections are not touched. Returns whether it is done.
-    pub(super) fn want(
-        &self,
-        direction: Direction,
-        wanted: bool,
-        workers: &Workers,
-        shown: &Listeners,
-    ) -> bool {
+    pub(super) fn want(&self, direction: Direction, wanted: bool, workers: &Workers, shown: &Listeners) -> bool {
         let port = &self.ports[direction as usize];
         let mut open = port.open.lock();
         match (&*open, wanted) {
@@ -78,12 +70,7 @@ impl DataListeners {
         }
     }
 
-    fn open(
-        &self,
-        port: &Port,
-        workers: &Workers,
-        shown: &Listeners,
-    ) -> Result<CancellationToken, listen::BindError> {
+    fn open(&self, port: &Port, workers: &Workers, shown: &Listeners) -> Result<CancellationToken, listen::BindError> {
         let share = workers.runtimes() > 1;
         let mut sockets = Vec::new();
         for address in &port.addresses {
@@ -112,11 +99,7 @@ impl DataListeners {
         workers: &Workers,
         stop: CancellationToken,
     ) {
-        let (proxy, direction, admission) = (
-            Arc::clone(&self.proxy),
-            port.direction,
-            Arc::clone(&port.admission),
-        );
+        let (proxy, direction, admission) = (Arc::clone(&self.proxy), port.direction, Arc::clone(&port.admission));
         workers.spawn(worker, async move {
             let handle = move |stream: TcpStream, info: ConnInfo, permit: OwnedSemaphorePermit| {
                 let proxy = Arc::clone(&proxy);
@@ -136,10 +119,7 @@ impl DataListeners {
                 Err(error) => Err(error),
             };
             if let Err(error) = accepted {
-                tracing::error!(
-                    "{}: cannot accept connections any more: {error}",
-                    name(direction)
-                );
+                tracing::error!("{}: cannot accept connections any more: {error}", name(direction));
             }
         });
     }

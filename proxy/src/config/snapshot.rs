@@ -145,9 +145,7 @@ pub enum Source {
 impl Inbound {
     /// Whether this address may connect at all.
     pub fn allows(&self, address: IpAddr) -> bool {
-        self.allowed
-            .as_ref()
-            .is_none_or(|allowed| allowed.find(address).is_some())
+        self.allowed.as_ref().is_none_or(|allowed| allowed.find(address).is_some())
     }
 }
 
@@ -248,13 +246,7 @@ impl TlsKey {
 
 impl Snapshot {
     /// The cluster of this name in this direction.
-    pub fn cluster(
-        &self,
-        direction: crate::telemetry::Direction,
-        name: &str,
-    ) -> Option<&Arc<Cluster>> {
-        self.clusters
-            .iter()
-            .find(|cluster| cluster.direction == direction && *cluster.name == *name)
+    pub fn cluster(&self, direction: crate::telemetry::Direction, name: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.iter().find(|cluster| cluster.direction == direction && *cluster.name == *name)
     }
 }

@@ -72,23 +72,11 @@ fn hello_message(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
     body.extend([0, 0, 2, 0x13, 1, 1, 0]);
     let extensions: Vec<u8> = extensions
         .iter()
-        .flat_map(|(kind, content)| {
-            [
-                kind.to_be_bytes().to_vec(),
-                length16(content),
-                content.clone(),
-            ]
-            .concat()
-        })
+        .flat_map(|(kind, content)| [kind.to_be_bytes().to_vec(), length16(content), content.clone()].concat())
         .collect();
     body.extend(length16(&extensions));
     body.extend(extensions);
-    [
-        vec![1],
-        u32::try_from(body.len()).unwrap().to_be_bytes()[1..].to_vec(),
-        body,
-    ]
-    .concat()
+    [vec![1], u32::try_from(body.len()).unwrap().to_be_bytes()[1..].to_vec(), body].concat()
 }
 
 fn length16(bytes: &[u8]) -> Vec<u8> {
@@ -102,10 +90,7 @@ fn server_name(name: &[u8]) -> (u16, Vec<u8>) {
 
 /// Cuts a handshake message into records of `size` bytes.
 fn records(message: &[u8], size: usize) -> Vec<u8> {
-    message
-        .chunks(size)
-        .flat_map(|part| [vec![0x16, 3, 1], length16(part), part.to_vec()].concat())
-        .collect()
+    message.chunks(size).flat_map(|part| [vec![0x16, 3, 1], length16(part), part.to_vec()].concat()).collect()
 }
 
 fn hello_of(bytes: &[u8]) -> ClientHello {
@@ -164,11 +149,7 @@ fn a_hello_in_many_records_is_put_together() {
     let message = hello_message(&[server_name(b"shop.example"), (16, b"\0\x03\x02h2".to_vec())]);
     for size in [1, 2, 3, 7, message.len() - 1, message.len()] {
         let hello = hello_of(&records(&message, size));
-        assert_eq!(
-            hello.server_name.as_deref(),
-            Some("shop.example"),
-            "records of {size}"
-        );
+        assert_eq!(hello.server_name.as_deref(), Some("shop.example"), "records of {size}");
         assert_eq!(hello.alpn.as_slice(), [b"h2".as_slice()]);
     }
 }
@@ -205,12 +186,7 @@ fn server_names_are_host_names_in_lower_case() {
         (&[b'a'; 64], None),
         (&[b"a.".repeat(126).as_slice(), b"ab"].concat(), None),
     ] {
-        assert_eq!(
-            name_of(sent).as_deref(),
-            expected,
-            "{}",
-            sent.escape_ascii()
-        );
+        assert_eq!(name_of(sent).as_deref(), expected, "{}", sent.escape_ascii());
     }
 }
 
@@ -219,20 +195,10 @@ fn a_malformed_hello_is_tls_without_details() {
     let whole = hello_message(&[server_name(b"shop.example")]);
     let extensions = whole.len() - 4 - 2 - 32 - 7 - 2;
     // A length that says more than there is, at every place that holds one.
-    for position in [
-        4 + 34,
-        4 + 34 + 2,
-        4 + 34 + 5,
-        whole.len() - extensions - 1,
-        whole.len() - 13,
-    ] {
+    for position in [4 + 34, 4 + 34 + 2, 4 + 34 + 5, whole.len() - extensions - 1, whole.len() - 13] {
         let mut message = whole.clone();
         message[position] = 0xff;
-        assert_eq!(
-            hello_of(&records(&message, 1 << 14)),
-            ClientHello::default(),
-            "byte {position}"
-        );
+        assert_eq!(hello_of(&records(&message, 1 << 14)), ClientHello::default(), "byte {position}");
     }
     let mut interrupted = records(&whole, 16);
     interrupted[21] = 0x17;
@@ -254,14 +220,9 @@ fn interesting_bytes() -> impl Strategy<Value = Vec<u8>> {
         .into_iter()
         .map(<[u8]>::to_vec)
         .chain([HTTP2_PREFACE.to_vec(), real_hello("shop.example", &[b"h2"])])
-        .chain(
-            [1, 5, 100].map(|size| records(&hello_message(&[server_name(b"shop.example")]), size)),
-        )
+        .chain([1, 5, 100].map(|size| records(&hello_message(&[server_name(b"shop.example")]), size)))
         .collect();
-    let mutated = (
-        proptest::sample::select(seeds),
-        proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
-    );
+    let mutated = (proptest::sample::select(seeds), proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4));
     prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..64),
         mutated.prop_map(|(mut bytes, changes)| {
@@ -318,10 +279,7 @@ async fn every_byte_is_given_back_whatever_the_verdict() {
     let long = [b"GET /".as_slice(), &[b'a'; 70_000]].concat();
     for (bytes, protocol) in [
         (long.as_slice(), Protocol::Http1),
-        (
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04",
-            Protocol::Http2,
-        ),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04", Protocol::Http2),
         (b"SSH-2.0-x\r\n", Protocol::Other),
         (&hello, Protocol::Tls(hello_of(&hello))),
         (&hello[..hello.len() - 1], Protocol::Timeout),
@@ -359,10 +317,7 @@ async fn a_client_that_closes_is_closed_only_if_it_said_nothing() {
     let detected = detect_bytes(b"PING", true).await;
     assert_eq!(detected.protocol, Protocol::Other);
     assert_eq!(detected.io.prefix(), b"PING");
-    assert_eq!(
-        detect_bytes(b"\x16\x03\x01", true).await.protocol,
-        Protocol::Other
-    );
+    assert_eq!(detect_bytes(b"\x16\x03\x01", true).await.protocol, Protocol::Other);
 }
 
 #[tokio::test]
@@ -371,12 +326,7 @@ async fn on_http_ports_anything_but_the_preface_is_http1_at_once() {
         let (ours, mut theirs) = duplex(64);
         theirs.write_all(bytes).await.unwrap();
         let detected = detect_http(ours, DEADLINE).await;
-        assert_eq!(
-            detected.protocol,
-            Protocol::Http1,
-            "{}",
-            bytes.escape_ascii()
-        );
+        assert_eq!(detected.protocol, Protocol::Http1, "{}", bytes.escape_ascii());
         assert_eq!(detected.io.prefix(), bytes);
     }
     let (ours, mut theirs) = duplex(64);

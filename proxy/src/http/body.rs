@@ -38,10 +38,7 @@ impl BodyProgress {
 impl RequestBody {
     /// A request without a body.
     pub const fn empty() -> Self {
-        Self {
-            incoming: None,
-            progress: None,
-        }
+        Self { incoming: None, progress: None }
     }
 
     /// The body of a downstream request. One that is known to be empty costs nothing.
@@ -49,10 +46,7 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self {
-            incoming: Some(incoming),
-            progress: Some(Arc::default()),
-        }
+        Self { incoming: Some(incoming), progress: Some(Arc::default()) }
     }
 
     /// Whether there is nothing to send, so that the request can be sent again as it is.
@@ -70,10 +64,7 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(incoming) = self.incoming.as_mut() else {
             return Poll::Ready(None);
         };
@@ -93,9 +84,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -122,11 +111,7 @@ impl ResponseBody {
     /// The text of a local reply.
     pub fn full(text: impl Into<Bytes>) -> Self {
         let bytes: Bytes = text.into();
-        if bytes.is_empty() {
-            Self::Empty
-        } else {
-            Self::Full(Some(bytes))
-        }
+        if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
     }
 
     /// The upstream's body; a lease whose body has ended already is given back at once.
@@ -135,10 +120,7 @@ impl ResponseBody {
             lease.finish();
             return Self::Empty;
         }
-        Self::Upstream {
-            incoming,
-            lease: Some(lease),
-        }
+        Self::Upstream { incoming, lease: Some(lease) }
     }
 }
 
@@ -146,10 +128,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -159,11 +138,7 @@ impl Body for ResponseBody {
                 if (frame.is_none() || incoming.is_end_stream() || !clean)
                     && let Some(lease) = lease.take()
                 {
-                    if clean {
-                        lease.finish()
-                    } else {
-                        lease.broken()
-                    }
+                    if clean { lease.finish() } else { lease.broken() }
                 }
                 Poll::Ready(frame)
             }
@@ -181,9 +156,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Upstream { incoming, .. } => incoming.size_hint(),
         }
     }

@@ -31,11 +31,7 @@ pub struct Destination<'a> {
 pub fn upstream_protocol(request: &Request<Incoming>, grpc_port: bool, preserve: bool) -> Protocol {
     let http2 = request.version() == Version::HTTP_2;
     let wanted = grpc_port || (http2 && (preserve || grpc::is_grpc(request.headers())));
-    if wanted {
-        Protocol::Http2
-    } else {
-        Protocol::Http1
-    }
+    if wanted { Protocol::Http2 } else { Protocol::Http1 }
 }
 
 /// Sends a request whose target is canonical, and returns the response as the downstream may see it.
@@ -63,14 +59,8 @@ pub async fn forward(
         return Ok(upgrade::tunnel(downstream, response, &offered));
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let detail = format!(
-            "endpoint {} switches to a protocol that nobody offered",
-            destination.endpoint.target
-        );
-        return Err(Refusal {
-            reason: crate::reason::Reason::UpstreamProtocol,
-            detail,
-        });
+        let detail = format!("endpoint {} switches to a protocol that nobody offered", destination.endpoint.target);
+        return Err(Refusal { reason: crate::reason::Reason::UpstreamProtocol, detail });
     }
     sanitize::remove_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
@@ -84,9 +74,7 @@ fn offered_upgrade(request: &Request<Incoming>, protocol: Protocol) -> Option<He
         && request.version() == Version::HTTP_11
         && request.method() == Method::GET
         && request.body().is_end_stream();
-    possible
-        .then(|| sanitize::offered_upgrade(request.headers()))
-        .flatten()
+    possible.then(|| sanitize::offered_upgrade(request.headers())).flatten()
 }
 
 fn upstream_request(

@@ -19,10 +19,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = content_type.as_bytes();
     content_type.len() >= PREFIX.len()
         && content_type[..PREFIX.len()].eq_ignore_ascii_case(PREFIX)
-        && matches!(
-            content_type.get(PREFIX.len()),
-            None | Some(b'+' | b';' | b' ')
-        )
+        && matches!(content_type.get(PREFIX.len()), None | Some(b'+' | b';' | b' '))
 }
 
 /// A refusal as a gRPC client understands it: HTTP 200 and the status in the headers ("trailers only").
@@ -30,10 +27,7 @@ pub fn refuse(reason: Reason) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(
-        &GRPC_STATUS,
-        HeaderValue::from(u16::from(reason.grpc_status())),
-    );
+    headers.insert(&GRPC_STATUS, HeaderValue::from(u16::from(reason.grpc_status())));
     headers.insert(&GRPC_MESSAGE, HeaderValue::from_static(reason.code()));
     headers.insert(sanitize::REASON, HeaderValue::from_static(reason.code()));
     response

@@ -19,10 +19,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that needs no further words.
     pub const fn new(reason: Reason) -> Self {
-        Self {
-            reason,
-            detail: String::new(),
-        }
+        Self { reason, detail: String::new() }
     }
 }
 
@@ -34,10 +31,7 @@ impl From<Reason> for Refusal {
 
 impl From<crate::upstream::error::UpstreamError> for Refusal {
     fn from(error: crate::upstream::error::UpstreamError) -> Self {
-        Self {
-            reason: error.reason,
-            detail: error.detail,
-        }
+        Self { reason: error.reason, detail: error.detail }
     }
 }
 
@@ -52,10 +46,7 @@ pub fn refuse(reason: Reason, is_grpc: bool) -> Response<ResponseBody> {
     let headers = response.headers_mut();
     headers.insert(sanitize::REASON, HeaderValue::from_static(reason.code()));
     if !reason.body().is_empty() {
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
     response
 }

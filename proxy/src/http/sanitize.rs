@@ -39,10 +39,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(header::UPGRADE);
     if let Some(te) = headers.get(header::TE) {
         // The one value that means something to the other end: "I can take trailers"; gRPC insists on it.
-        let trailers = te
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|coding| coding.trim_ascii() == b"trailers");
+        let trailers = te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers");
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         } else {
@@ -71,9 +68,7 @@ pub fn offered_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut tokens = connection.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let nominated = tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     let mut protocols = headers.get_all(header::UPGRADE).iter();
-    let protocol = protocols
-        .next()
-        .filter(|_| nominated && protocols.next().is_none())?;
+    let protocol = protocols.next().filter(|_| nominated && protocols.next().is_none())?;
     // `Upgrade: h2c` would smuggle a whole second connection past the rules of this one.
     (!protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
 }
@@ -93,10 +88,7 @@ mod tests {
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         headers
     }
@@ -122,10 +114,7 @@ mod tests {
     #[test]
     fn connection_cannot_remove_what_security_hangs_on() {
         let mut headers = headers(&[
-            (
-                "connection",
-                "Authorization, serviceidentity, x-forwarded-for, host, x-b3-traceid, traceparent",
-            ),
+            ("connection", "Authorization, serviceidentity, x-forwarded-for, host, x-b3-traceid, traceparent"),
             ("authorization", "a"),
             ("serviceidentity", "a.b"),
             ("x-forwarded-for", "1.2.3.4"),
@@ -140,27 +129,10 @@ mod tests {
     #[test]
     fn an_upgrade_needs_both_headers_and_one_protocol() {
         let offered = |pairs| offered_upgrade(&headers(pairs));
-        assert_eq!(
-            offered(&[
-                ("connection", "keep-alive, Upgrade"),
-                ("upgrade", "websocket")
-            ])
-            .unwrap(),
-            "websocket"
-        );
+        assert_eq!(offered(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]).unwrap(), "websocket");
         assert_eq!(offered(&[("upgrade", "websocket")]), None);
         assert_eq!(offered(&[("connection", "upgrade")]), None);
-        assert_eq!(
-            offered(&[("connection", "upgrade"), ("upgrade", "h2c")]),
-            None
-        );
-        assert_eq!(
-            offered(&[
-                ("connection", "upgrade"),
-                ("upgrade", "a"),
-                ("upgrade", "b")
-            ]),
-            None
-        );
+        assert_eq!(offered(&[("connection", "upgrade"), ("upgrade", "h2c")]), None);
+        assert_eq!(offered(&[("connection", "upgrade"), ("upgrade", "a"), ("upgrade", "b")]), None);
     }
 }

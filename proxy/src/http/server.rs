@@ -29,12 +29,7 @@ pub enum Version {
 ///
 /// # Errors
 /// What the codec found wrong with the connection; local replies have been sent where the protocol allows them.
-pub async fn serve<IO, H, F>(
-    io: IO,
-    version: Version,
-    mut drain: DrainWatch,
-    handle: H,
-) -> Result<(), hyper::Error>
+pub async fn serve<IO, H, F>(io: IO, version: Version, mut drain: DrainWatch, handle: H) -> Result<(), hyper::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Send + 'static,

@@ -21,10 +21,7 @@ use std::net::SocketAddr;
 ///
 /// # Errors
 /// [`Reason::BadHost`], [`Reason::BadPath`] or [`Reason::ConnectRefused`].
-pub fn canonicalize<B>(
-    request: &mut Request<B>,
-    destination: SocketAddr,
-) -> Result<HeaderValue, Reason> {
+pub fn canonicalize<B>(request: &mut Request<B>, destination: SocketAddr) -> Result<HeaderValue, Reason> {
     if request.method() == Method::CONNECT {
         return Err(Reason::ConnectRefused);
     }
@@ -42,11 +39,7 @@ pub fn canonicalize<B>(
         return Err(Reason::BadPath);
     }
     let asterisk = path == "*" && request.method() == Method::OPTIONS;
-    let canonical = if asterisk {
-        Cow::Borrowed(path)
-    } else {
-        canonical_path(path)?
-    };
+    let canonical = if asterisk { Cow::Borrowed(path) } else { canonical_path(path)? };
     let rewritten = match canonical {
         Cow::Borrowed(_) if uri.authority().is_none() => None,
         Cow::Borrowed(_) => uri.path_and_query().cloned(),
@@ -74,10 +67,7 @@ pub fn absolute(uri: &Uri, host: &HeaderValue, scheme: Scheme) -> Result<Uri, Re
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(scheme);
     parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| Reason::BadHost)?);
-    parts.path_and_query = uri
-        .path_and_query()
-        .cloned()
-        .or_else(|| Some(PathAndQuery::from_static("/")));
+    parts.path_and_query = uri.path_and_query().cloned().or_else(|| Some(PathAndQuery::from_static("/")));
     Uri::from_parts(parts).map_err(|_| Reason::BadHost)
 }
 
@@ -90,16 +80,9 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Reason> {
     }
     let Some(authority) = uri.authority() else {
         let header = header.ok_or(Reason::BadHost)?;
-        return if is_host(header.as_bytes()) {
-            Ok(header.clone())
-        } else {
-            Err(Reason::BadHost)
-        };
+        return if is_host(header.as_bytes()) { Ok(header.clone()) } else { Err(Reason::BadHost) };
     };
-    let host = authority
-        .as_str()
-        .rsplit_once('@')
-        .map_or(authority.as_str(), |(_, host)| host);
+    let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
     if let Some(header) = header
         && !header.as_bytes().eq_ignore_ascii_case(host.as_bytes())
     {
@@ -113,8 +96,7 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Reason> {
 
 fn is_host(host: &[u8]) -> bool {
     let valid = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
     };
     !host.is_empty() && host.len() <= 300 && host.iter().all(valid)
 }
@@ -129,11 +111,7 @@ pub fn canonical_host(host: &str) -> Cow<'_, str> {
     if !dotted && !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Cow::Borrowed(host);
     }
-    let mut canonical = name
-        .strip_suffix('.')
-        .filter(|_| dotted)
-        .unwrap_or(name)
-        .to_ascii_lowercase();
+    let mut canonical = name.strip_suffix('.').filter(|_| dotted).unwrap_or(name).to_ascii_lowercase();
     if let Some(port) = port {
         canonical.push(':');
         canonical.push_str(port);
@@ -145,8 +123,7 @@ pub fn canonical_host(host: &str) -> Cow<'_, str> {
 pub fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))
-            if port.bytes().all(|byte| byte.is_ascii_digit())
-                && (!name.contains(':') || name.ends_with(']')) =>
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
         {
             name
         }
@@ -174,11 +151,7 @@ pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, Reason> {
         return Err(Reason::BadPath);
     }
     let resolved = resolve_dot_segments(&decoded)?;
-    Ok(if resolved == path {
-        Cow::Borrowed(path)
-    } else {
-        Cow::Owned(resolved)
-    })
+    Ok(if resolved == path { Cow::Borrowed(path) } else { Cow::Owned(resolved) })
 }
 
 fn decode_unreserved(path: &str) -> Result<String, Reason> {
@@ -215,31 +188,20 @@ fn hides_dot_segment(path: &str) -> bool {
         if is_dots(segment) {
             return false;
         }
-        let separated = segment
-            .replace("%2F", "/")
-            .replace("%5C", "/")
-            .replace('\\', "/")
-            .replace("%3B", ";");
-        separated
-            .split('/')
-            .any(|part| is_dots(part.split(';').next().unwrap_or(part)))
+        let separated = segment.replace("%2F", "/").replace("%5C", "/").replace('\\', "/").replace("%3B", ";");
+        separated.split('/').any(|part| is_dots(part.split(';').next().unwrap_or(part)))
     })
 }
 
 /// RFC 3986 §5.2.4.
 fn resolve_dot_segments(path: &str) -> Result<String, Reason> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let has_dots = segments
-        .iter()
-        .any(|segment| matches!(*segment, "." | ".."));
+    let has_dots = segments.iter().any(|segment| matches!(*segment, "." | ".."));
     if !has_dots {
         return Ok(path.to_owned());
     }
     // `/a//../b` is `/a/b` to some servers and `/b` to those that merge slashes.
-    if segments[..segments.len() - 1]
-        .iter()
-        .any(|segment| segment.is_empty())
-    {
+    if segments[..segments.len() - 1].iter().any(|segment| segment.is_empty()) {
         return Err(Reason::BadPath);
     }
     let mut kept: Vec<&str> = Vec::with_capacity(segments.len());

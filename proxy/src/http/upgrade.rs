@@ -18,10 +18,7 @@ pub fn accepted(response: &Response<ResponseBody>, offered: &HeaderValue) -> boo
     response.status() == StatusCode::SWITCHING_PROTOCOLS
         && response.headers().get(UPGRADE).is_some_and(|chosen| {
             // A client may offer several protocols in one header; the server picks among them.
-            let mut offers = offered
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .map(<[u8]>::trim_ascii);
+            let mut offers = offered.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             offers.any(|offer| offer.eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()))
         })
 }
@@ -34,20 +31,13 @@ pub fn tunnel(
 ) -> Response<ResponseBody> {
     let upstream = hyper::upgrade::on(&mut response);
     runtime::spawn(async move {
-        let switched = tokio::time::timeout(limits::RESPONSE_TIMEOUT, async {
-            tokio::try_join!(downstream, upstream)
-        });
+        let switched = tokio::time::timeout(limits::RESPONSE_TIMEOUT, async { tokio::try_join!(downstream, upstream) });
         match switched.await {
             Ok(Ok((downstream, upstream))) => {
                 // The upstream connection counts its own bytes.
                 let (sent, received) = (Counter::default(), Counter::default());
-                let options = RelayOptions {
-                    idle: limits::TCP_IDLE_TIMEOUT,
-                    sent: &sent,
-                    received: &received,
-                };
-                let (mut downstream, mut upstream) =
-                    (TokioIo::new(downstream), TokioIo::new(upstream));
+                let options = RelayOptions { idle: limits::TCP_IDLE_TIMEOUT, sent: &sent, received: &received };
+                let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
                 relay(&mut downstream, &mut upstream, options).await;
             }
             Ok(Err(error)) => {
@@ -59,12 +49,7 @@ pub fn tunnel(
     let mut reply = Response::new(ResponseBody::Empty);
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *reply.headers_mut() = std::mem::take(response.headers_mut());
-    reply
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    reply
-        .headers_mut()
-        .entry(UPGRADE)
-        .or_insert_with(|| offered.clone());
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    reply.headers_mut().entry(UPGRADE).or_insert_with(|| offered.clone());
     reply
 }

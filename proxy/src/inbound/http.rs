@@ -35,12 +35,7 @@ where
 {
     let drain = proxy.drain.watch();
     let peer = client.info.peer;
-    let connection = Arc::new(Connection {
-        proxy: Arc::clone(proxy),
-        client,
-        drain: drain.clone(),
-        version,
-    });
+    let connection = Arc::new(Connection { proxy: Arc::clone(proxy), client, drain: drain.clone(), version });
     let handle = move |request| handle(Arc::clone(&connection), request);
     if let Err(error) = server::serve(io, version, drain, handle).await {
         tracing::debug!(direction = "inbound", %peer, %error, "HTTP connection ended");
@@ -54,40 +49,24 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
         Err(refusal) => refuse(&connection, &refusal, grpc),
     };
     if connection.version == Version::Http1 && connection.drain.phase() >= Phase::Draining {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
 /// The chain: routing, metrics, load balancing. (TLS termination has happened; rate limits come with their policies.)
-async fn carry(
-    connection: &Connection,
-    mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Refusal> {
+async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
     let client = &connection.client;
-    let snapshot = connection
-        .proxy
-        .store
-        .snapshot()
-        .ok_or(Reason::UnknownPort)?;
+    let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownPort)?;
     let port = current_port(&snapshot, client)?;
 
     // Routing, on verified facts only: whatever identity the client claims is dropped here.
     let host = target::canonicalize(&mut request, client.info.destination)?;
     request.headers_mut().remove(SERVICE_IDENTITY);
-    let caller = client
-        .peer
-        .as_ref()
-        .and_then(|peer| peer.service.as_deref());
+    let caller = client.peer.as_ref().and_then(|peer| peer.service.as_deref());
     let service = service(port, client, &host)?;
-    let question = Question {
-        method: request.method(),
-        path: request.uri().path(),
-        headers: request.headers(),
-        caller,
-    };
+    let question =
+        Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller };
     let route = service.route(question)?;
     let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
 
@@ -100,24 +79,12 @@ async fn carry(
     let started = Instant::now();
     let outcome = match cluster.pick() {
         Some(endpoint) => {
-            let protocol =
-                forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
-            forward::forward(
-                request,
-                Destination {
-                    cluster,
-                    endpoint: &endpoint,
-                    protocol,
-                    host: &host,
-                },
-            )
-            .await
+            let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
+            forward::forward(request, Destination { cluster, endpoint: &endpoint, protocol, host: &host }).await
         }
         None => Err(Reason::NoEndpoint.into()),
     };
-    let status = outcome
-        .as_ref()
-        .map_or_else(|refusal| refusal.reason.status(), Response::status);
+    let status = outcome.as_ref().map_or_else(|refusal| refusal.reason.status(), Response::status);
     cluster.counters.response(status, started.elapsed());
     outcome
 }
@@ -125,33 +92,15 @@ async fn carry(
 /// The port as it is configured now: rules apply to the next request, not to the next connection.
 fn current_port<'a>(snapshot: &'a Snapshot, client: &Client) -> Result<&'a InboundPort, Reason> {
     let inbound = snapshot.inbound.as_ref().ok_or(Reason::UnknownPort)?;
-    inbound
-        .ports
-        .get(&client.info.destination.port())
-        .map(|port| &**port)
-        .ok_or(Reason::UnknownPort)
+    inbound.ports.get(&client.info.destination.port()).map(|port| &**port).ok_or(Reason::UnknownPort)
 }
 
 /// The service: by host for the mesh; the one called `*` for clients of `SourceIPRanges`, whose certificate must name
 /// a permitted principal where the range says so.
-fn service<'a>(
-    port: &'a InboundPort,
-    client: &Client,
-    host: &HeaderValue,
-) -> Result<&'a Arc<Service>, Reason> {
-    let source = if port.sources.is_empty() {
-        None
-    } else {
-        port.sources.find(client.info.peer.ip())
-    };
-    if let Some(Source::Tls {
-        principals: Some(principals),
-    }) = source
-    {
-        let admitted = client
-            .peer
-            .as_ref()
-            .is_some_and(|peer| principals.iter().any(|name| peer.has_name(name)));
+fn service<'a>(port: &'a InboundPort, client: &Client, host: &HeaderValue) -> Result<&'a Arc<Service>, Reason> {
+    let source = if port.sources.is_empty() { None } else { port.sources.find(client.info.peer.ip()) };
+    if let Some(Source::Tls { principals: Some(principals) }) = source {
+        let admitted = client.peer.as_ref().is_some_and(|peer| principals.iter().any(|name| peer.has_name(name)));
         if !admitted {
             return Err(Reason::PrincipalNotAllowed);
         }
@@ -169,11 +118,7 @@ fn service<'a>(
 }
 
 fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<ResponseBody> {
-    connection
-        .proxy
-        .telemetry
-        .direction(Direction::Inbound)
-        .refused(refusal.reason);
+    connection.proxy.telemetry.direction(Direction::Inbound).refused(refusal.reason);
     let client = &connection.client;
     tracing::debug!(
         direction = "inbound",

@@ -62,9 +62,7 @@ pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
 
 async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {
     let snapshot = proxy.store.snapshot();
-    let inbound = snapshot
-        .as_ref()
-        .and_then(|snapshot| snapshot.inbound.as_ref());
+    let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_ref());
     let (inbound, port) = match admit(inbound, info) {
         Ok(admitted) => admitted,
         Err(reason) => {
@@ -77,20 +75,11 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     // The connection may live for days; the snapshot must not.
     drop(snapshot);
     let (stream, peer, version) = established;
-    let client = Client {
-        info: info.clone(),
-        peer,
-    };
+    let client = Client { info: info.clone(), peer };
     match (carries, stream) {
-        (Carries::Http | Carries::Grpc, Stream::Plain(io)) => {
-            http::serve(proxy, io, version, client).await
-        }
-        (Carries::Http | Carries::Grpc, Stream::Tls(io)) => {
-            http::serve(proxy, io, version, client).await
-        }
-        (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => {
-            http::serve(proxy, io, version, client).await
-        }
+        (Carries::Http | Carries::Grpc, Stream::Plain(io)) => http::serve(proxy, io, version, client).await,
+        (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,
+        (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => http::serve(proxy, io, version, client).await,
         (_, Stream::Plain(io)) => tcp::serve(&port, io, &client).await?,
         (_, Stream::Tls(io)) => tcp::serve(&port, io, &client).await?,
         (_, Stream::TlsAfterPeek(io)) => tcp::serve(&port, io, &client).await?,
@@ -99,18 +88,12 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
 }
 
 /// Step 1: whether the connection may be talked to at all.
-fn admit<'a>(
-    inbound: Option<&'a Inbound>,
-    info: &ConnInfo,
-) -> Result<(&'a Inbound, Arc<InboundPort>), Reason> {
+fn admit<'a>(inbound: Option<&'a Inbound>, info: &ConnInfo) -> Result<(&'a Inbound, Arc<InboundPort>), Reason> {
     if !info.redirected {
         return Err(Reason::DirectConnection);
     }
     let inbound = inbound.ok_or(Reason::UnknownPort)?;
-    let port = inbound
-        .ports
-        .get(&info.destination.port())
-        .ok_or(Reason::UnknownPort)?;
+    let port = inbound.ports.get(&info.destination.port()).ok_or(Reason::UnknownPort)?;
     let source = info.peer.ip();
     if port.sources.find(source).is_none() && !inbound.allows(source) {
         return Err(Reason::SourceNotAllowed);
@@ -133,12 +116,8 @@ async fn terminate_tls(
         (MeshTls::Off, _) => return plaintext(proxy, stream, http).await,
         (MeshTls::Broken, _) => {
             reset_on_close(&stream);
-            let detail =
-                "the configuration's certificate is unusable (see /config_status)".to_owned();
-            return Err(Refusal {
-                reason: Reason::DownstreamTls,
-                detail,
-            });
+            let detail = "the configuration's certificate is unusable (see /config_status)".to_owned();
+            return Err(Refusal { reason: Reason::DownstreamTls, detail });
         }
         (MeshTls::On { http, .. }, true) => http,
         (MeshTls::On { tcp, .. }, false) => tcp,
@@ -158,45 +137,26 @@ async fn terminate_tls(
     }
 }
 
-async fn accept<IO>(
-    proxy: &Proxy,
-    tls: &ServerTls,
-    stream: IO,
-) -> Result<crate::tls::Accepted<IO>, Refusal>
+async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<crate::tls::Accepted<IO>, Refusal>
 where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let accepted = tls.accept(stream, limits::TLS_HANDSHAKE_TIMEOUT).await;
-    let accepted = accepted.map_err(|error| Refusal {
-        reason: error.reason(),
-        detail: error.to_string(),
-    })?;
-    proxy
-        .telemetry
-        .direction(Direction::Inbound)
-        .handshakes
-        .increment();
+    let accepted = accepted.map_err(|error| Refusal { reason: error.reason(), detail: error.to_string() })?;
+    proxy.telemetry.direction(Direction::Inbound).handshakes.increment();
     Ok(accepted)
 }
 
 async fn plaintext(proxy: &Proxy, stream: TcpStream, http: bool) -> Result<Established, Refusal> {
     if !http {
-        return Ok((
-            Stream::Plain(Prefixed::new(Bytes::new(), stream)),
-            None,
-            Version::Http1,
-        ));
+        return Ok((Stream::Plain(Prefixed::new(Bytes::new(), stream)), None, Version::Http1));
     }
     let (version, io) = detect_version(proxy, stream, Alpn::None).await?;
     Ok((Stream::Plain(io), None, version))
 }
 
 /// A source that may come in plaintext may be a mesh pod as well: then it comes with TLS and an identity.
-async fn plaintext_or_tls(
-    proxy: &Proxy,
-    stream: TcpStream,
-    tls: &ServerTls,
-) -> Result<Established, Refusal> {
+async fn plaintext_or_tls(proxy: &Proxy, stream: TcpStream, tls: &ServerTls) -> Result<Established, Refusal> {
     let detected = detect::detect(stream, limits::DETECT_TIMEOUT).await;
     let version = match detected.protocol {
         Protocol::Tls(_) => {
@@ -213,11 +173,7 @@ async fn plaintext_or_tls(
 }
 
 /// HTTP/1 or HTTP/2: by agreement (ALPN), else by the first bytes.
-async fn detect_version<IO>(
-    proxy: &Proxy,
-    io: IO,
-    alpn: Alpn,
-) -> Result<(Version, Prefixed<IO>), Refusal>
+async fn detect_version<IO>(proxy: &Proxy, io: IO, alpn: Alpn) -> Result<(Version, Prefixed<IO>), Refusal>
 where
     IO: tokio::io::AsyncRead + Unpin,
 {
@@ -236,14 +192,7 @@ where
 
 fn undetected(proxy: &Proxy, protocol: &Protocol) -> Refusal {
     if matches!(protocol, Protocol::Timeout) {
-        proxy
-            .telemetry
-            .direction(Direction::Inbound)
-            .detect_timeouts
-            .increment();
+        proxy.telemetry.direction(Direction::Inbound).detect_timeouts.increment();
     }
-    Refusal {
-        reason: Reason::DownstreamTimeout,
-        detail: "the client sent no request".to_owned(),
-    }
+    Refusal { reason: Reason::DownstreamTimeout, detail: "the client sent no request".to_owned() }
 }

@@ -15,11 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// # Errors
 /// [`Refusal`] when the client is not permitted or the application cannot be reached.
-pub async fn serve<IO>(
-    port: &InboundPort,
-    mut io: Prefixed<IO>,
-    client: &Client,
-) -> Result<(), Refusal>
+pub async fn serve<IO>(port: &InboundPort, mut io: Prefixed<IO>, client: &Client) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -44,18 +40,9 @@ where
 /// The server decides by verified identity who may connect.
 fn authorize(port: &InboundPort, client: &Client) -> Result<(), Reason> {
     match port.sources.find(client.info.peer.ip()) {
-        Some(Source::Tls {
-            principals: Some(principals),
-        }) => {
-            let named = client
-                .peer
-                .as_ref()
-                .is_some_and(|peer| principals.iter().any(|name| peer.has_name(name)));
-            return if named {
-                Ok(())
-            } else {
-                Err(Reason::PrincipalNotAllowed)
-            };
+        Some(Source::Tls { principals: Some(principals) }) => {
+            let named = client.peer.as_ref().is_some_and(|peer| principals.iter().any(|name| peer.has_name(name)));
+            return if named { Ok(()) } else { Err(Reason::PrincipalNotAllowed) };
         }
         Some(Source::Tls { principals: None } | Source::Plaintext) => return Ok(()),
         None => {}
@@ -63,18 +50,7 @@ fn authorize(port: &InboundPort, client: &Client) -> Result<(), Reason> {
     let Some(callers) = port.tcp.as_ref().and_then(|tcp| tcp.callers.as_ref()) else {
         return Ok(());
     };
-    let caller = client
-        .peer
-        .as_ref()
-        .and_then(|peer| peer.service.as_deref());
-    let admitted = caller.is_some_and(|caller| {
-        callers
-            .binary_search_by(|known| (**known).cmp(caller))
-            .is_ok()
-    });
-    if admitted {
-        Ok(())
-    } else {
-        Err(Reason::IdentityNotAllowed)
-    }
+    let caller = client.peer.as_ref().and_then(|peer| peer.service.as_deref());
+    let admitted = caller.is_some_and(|caller| callers.binary_search_by(|known| (**known).cmp(caller)).is_ok());
+    if admitted { Ok(()) } else { Err(Reason::IdentityNotAllowed) }
 }

@@ -36,25 +36,19 @@ pub struct ConnInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another process listens there.
-    #[error(
-        "cannot listen on {address}: another process does (`ss -ltnp` names it); stop it or choose another port"
-    )]
+    #[error("cannot listen on {address}: another process does (`ss -ltnp` names it); stop it or choose another port")]
     InUse {
         /// What was to be opened.
         address: SocketAddr,
     },
     /// Ports below 1024 need a privilege.
-    #[error(
-        "cannot listen on {address}: permission denied; choose a port above 1023 or grant CAP_NET_BIND_SERVICE"
-    )]
+    #[error("cannot listen on {address}: permission denied; choose a port above 1023 or grant CAP_NET_BIND_SERVICE")]
     Denied {
         /// What was to be opened.
         address: SocketAddr,
     },
     /// The machine has no such address, or not this version of IP at all.
-    #[error(
-        "cannot listen on {address}: this machine has no such address ({source}); is this version of IP enabled?"
-    )]
+    #[error("cannot listen on {address}: this machine has no such address ({source}); is this version of IP enabled?")]
     NoSuchAddress {
         /// What was to be opened.
         address: SocketAddr,
@@ -76,9 +70,7 @@ impl BindError {
         match source.raw_os_error() {
             Some(libc::EADDRINUSE) => Self::InUse { address },
             Some(libc::EACCES | libc::EPERM) => Self::Denied { address },
-            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) => {
-                Self::NoSuchAddress { address, source }
-            }
+            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) => Self::NoSuchAddress { address, source },
             _ => Self::Other { address, source },
         }
     }
@@ -96,11 +88,7 @@ pub fn bind(address: SocketAddr, reuse_port: bool) -> Result<std::net::TcpListen
 }
 
 fn open(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // A restarted proxy must not wait for connections of its predecessor in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if reuse_port {
@@ -112,11 +100,7 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListen
     // Accepted sockets inherit these on Linux, which saves four system calls for each connection. They must be set
     // before `listen`: a connection takes what the listener has when its handshake ends.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(TCP_KEEP_ALIVE)
-            .with_interval(TCP_KEEP_ALIVE / 6),
-    )?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEP_ALIVE).with_interval(TCP_KEEP_ALIVE / 6))?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(LISTEN_BACKLOG).unwrap_or(i32::MAX))?;
     Ok(socket.into())
@@ -180,12 +164,7 @@ where
 fn prepare(stream: &TcpStream, peer: SocketAddr) -> io::Result<ConnInfo> {
     let local = canonical(stream.local_addr()?);
     let destination = original_destination(&SockRef::from(stream), local).map_or(local, canonical);
-    Ok(ConnInfo {
-        peer: canonical(peer),
-        local,
-        destination,
-        redirected: destination != local,
-    })
+    Ok(ConnInfo { peer: canonical(peer), local, destination, redirected: destination != local })
 }
 
 /// An IPv4-mapped IPv6 address as the IPv4 address that it is; scope and flow of IPv6 addresses are dropped, because
@@ -250,9 +229,7 @@ impl Shortage {
 
     fn is_due(&mut self, now: Instant) -> bool {
         self.unreported += 1;
-        let due = self
-            .reported
-            .is_none_or(|last| now.duration_since(last) >= Self::INTERVAL);
+        let due = self.reported.is_none_or(|last| now.duration_since(last) >= Self::INTERVAL);
         if due {
             self.reported = Some(now);
         }

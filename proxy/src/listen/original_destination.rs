@@ -9,13 +9,6 @@ use std::net::SocketAddr;
 /// `None` when the kernel knows no original destination: the connection was not redirected.
 pub(super) fn original_destination(socket: &Socket, local: SocketAddr) -> Option<SocketAddr> {
     // An IPv4 connection on an IPv6 socket is tracked as IPv4, and `local` is in canonical form: ask for that.
-    let address = if local.is_ipv4() {
-        socket.original_dst_v4()
-    } else {
-        socket.original_dst_v6()
-    };
-    address
-        .ok()?
-        .as_socket()
-        .filter(|address| address.port() != 0)
+    let address = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    address.ok()?.as_socket().filter(|address| address.port() != 0)
 }

@@ -23,18 +23,8 @@ fn serve(address: SocketAddr, places: usize) -> Running {
     let stop = CancellationToken::new();
     let (sender, arrivals) = mpsc::unbounded_channel();
     let handle = move |stream, info, permit| sender.send((stream, info, permit)).unwrap();
-    let task = tokio::spawn(accept_loop(
-        listener,
-        stop.clone(),
-        Arc::new(Semaphore::new(places)),
-        handle,
-    ));
-    Running {
-        address,
-        stop,
-        arrivals,
-        task,
-    }
+    let task = tokio::spawn(accept_loop(listener, stop.clone(), Arc::new(Semaphore::new(places)), handle));
+    Running { address, stop, arrivals, task }
 }
 
 /// Containers without IPv6 exist; what needs it is skipped there.
@@ -50,10 +40,7 @@ fn has_ipv6() -> bool {
 
 #[tokio::test]
 async fn a_direct_connection_is_known_as_not_redirected() {
-    for address in [Some(ANY_PORT), has_ipv6().then_some(ANY_PORT_V6)]
-        .into_iter()
-        .flatten()
-    {
+    for address in [Some(ANY_PORT), has_ipv6().then_some(ANY_PORT_V6)].into_iter().flatten() {
         let mut running = serve(address, 10);
         let client = TcpStream::connect(running.address).await.unwrap();
         let (_stream, info, _permit) = running.arrivals.recv().await.unwrap();
@@ -101,16 +88,8 @@ async fn stopping_closes_the_port_and_leaves_connections_alone() {
     let (mut stream, ..) = running.arrivals.recv().await.unwrap();
     running.stop.cancel();
     running.task.await.unwrap().unwrap();
-    assert_eq!(
-        TcpStream::connect(running.address)
-            .await
-            .unwrap_err()
-            .kind(),
-        io::ErrorKind::ConnectionRefused
-    );
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"x")
-        .await
-        .unwrap();
+    assert_eq!(TcpStream::connect(running.address).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"x").await.unwrap();
     assert_eq!(client.read_u8().await.unwrap(), b'x');
 }
 
@@ -149,9 +128,7 @@ fn both_versions_of_ip_can_have_the_same_port() {
     let pair = (0..20).find_map(|_| {
         let v4 = bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), false).unwrap();
         let port = v4.local_addr().unwrap().port();
-        bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), false)
-            .ok()
-            .map(|v6| (v4, v6))
+        bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), false).ok().map(|v6| (v4, v6))
     });
     assert!(pair.is_some());
 }
@@ -170,33 +147,18 @@ fn a_port_that_cannot_be_opened_says_why_and_what_to_do() {
     let address = taken.local_addr().unwrap();
     let error = bind(address, false).unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains(&address.to_string()) && text.contains("ss -ltnp"),
-        "{text}"
-    );
+    assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
     assert!(!error.address_missing());
     // TEST-NET-1 is on no machine.
     let elsewhere = bind("192.0.2.1:0".parse().unwrap(), false).unwrap_err();
-    assert!(
-        elsewhere.address_missing() && elsewhere.to_string().contains("192.0.2.1:0"),
-        "{elsewhere}"
-    );
+    assert!(elsewhere.address_missing() && elsewhere.to_string().contains("192.0.2.1:0"), "{elsewhere}");
 }
 
 #[test]
 fn mapped_addresses_are_shown_as_ipv4() {
-    assert_eq!(
-        canonical("[::ffff:10.0.0.1]:80".parse().unwrap()),
-        "10.0.0.1:80".parse().unwrap()
-    );
-    assert_eq!(
-        canonical("[fe80::1%3]:80".parse().unwrap()),
-        "[fe80::1]:80".parse().unwrap()
-    );
-    assert_eq!(
-        canonical("10.0.0.1:80".parse().unwrap()),
-        "10.0.0.1:80".parse().unwrap()
-    );
+    assert_eq!(canonical("[::ffff:10.0.0.1]:80".parse().unwrap()), "10.0.0.1:80".parse().unwrap());
+    assert_eq!(canonical("[fe80::1%3]:80".parse().unwrap()), "[fe80::1]:80".parse().unwrap());
+    assert_eq!(canonical("10.0.0.1:80".parse().unwrap()), "10.0.0.1:80".parse().unwrap());
 }
 
 #[test]
@@ -217,10 +179,7 @@ fn failures_of_accept_are_told_apart() {
         let error = io::Error::from_raw_os_error(code);
         assert_eq!(AcceptFailure::of(&error), expected, "{error}");
     }
-    assert_eq!(
-        AcceptFailure::of(&io::Error::other("unknown")),
-        AcceptFailure::Resource
-    );
+    assert_eq!(AcceptFailure::of(&io::Error::other("unknown")), AcceptFailure::Resource);
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,20 +196,9 @@ async fn a_lasting_shortage_is_reported_now_and_then() {
 
 #[tokio::test]
 async fn a_socket_that_does_not_listen_ends_the_loop_with_an_error() {
-    let socket = Socket::new(
-        Domain::IPV4,
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )
-    .unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP)).unwrap();
     socket.bind(&ANY_PORT.into()).unwrap();
     let listener = TcpListener::from_std(socket.into()).unwrap();
-    let ended = accept_loop(
-        listener,
-        CancellationToken::new(),
-        Arc::new(Semaphore::new(1)),
-        |_, _, _| {},
-    )
-    .await;
+    let ended = accept_loop(listener, CancellationToken::new(), Arc::new(Semaphore::new(1)), |_, _, _| {}).await;
     assert_eq!(ended.unwrap_err().raw_os_error(), Some(libc::EINVAL));
 }

@@ -17,9 +17,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum NotDrained {
     /// It did not take the order.
-    #[error(
-        "the proxy at {admin} did not start to drain: {why}; it is ended by the signal that follows"
-    )]
+    #[error("the proxy at {admin} did not start to drain: {why}; it is ended by the signal that follows")]
     Refused {
         /// Its admin listener.
         admin: SocketAddr,
@@ -59,10 +57,7 @@ pub fn run(options: &DrainOptions) -> Result<Duration, NotDrained> {
             _ => std::thread::sleep(INTERVAL.min(left())),
         }
     }
-    Err(NotDrained::Late {
-        admin,
-        timeout: options.timeout,
-    })
+    Err(NotDrained::Late { admin, timeout: options.timeout })
 }
 
 /// Nobody listens there: the process has ended.

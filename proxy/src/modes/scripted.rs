@@ -28,12 +28,7 @@ impl Scripted {
     pub(super) fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let thread = thread::spawn(move || {
-            answers
-                .into_iter()
-                .map(|answer| serve(&listener, &answer))
-                .collect()
-        });
+        let thread = thread::spawn(move || answers.into_iter().map(|answer| serve(&listener, &answer)).collect());
         Self { address, thread }
     }
 

@@ -34,11 +34,7 @@ pub fn run(options: &WaitOptions) -> Result<Duration, NotReady> {
     loop {
         let left = options.timeout.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(NotReady {
-                admin: options.admin,
-                timeout: options.timeout,
-                last,
-            });
+            return Err(NotReady { admin: options.admin, timeout: options.timeout, last });
         }
         match exchange(options.admin, "GET", "/ready", left) {
             Ok((200, _)) => return Ok(started.elapsed()),
@@ -55,10 +51,7 @@ pub fn run(options: &WaitOptions) -> Result<Duration, NotReady> {
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
-    )
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]

@@ -8,9 +8,7 @@ const REPO: &str = "http://fsm-controller.fsm-system:6060/repo/fsm-sidecar/0b9e.
 
 fn parse_with(line: &[&str], env: &[(&str, &str)]) -> Result<Invocation, UsageError> {
     Options::parse(line.iter().map(OsString::from), |name| {
-        env.iter()
-            .find(|(variable, _)| *variable == name)
-            .map(|(_, value)| OsString::from(value))
+        env.iter().find(|(variable, _)| *variable == name).map(|(_, value)| OsString::from(value))
     })
 }
 
@@ -31,9 +29,7 @@ fn with(flags: &[&str]) -> Options {
 }
 
 fn refusal(line: &[&str]) -> String {
-    parse_with(line, &[])
-        .expect_err(&format!("{line:?}"))
-        .to_string()
+    parse_with(line, &[]).expect_err(&format!("{line:?}")).to_string()
 }
 
 fn sockets(texts: &[&str]) -> Vec<SocketAddr> {
@@ -70,11 +66,7 @@ fn file_and_defaults() {
 fn command_line_of_fsms_injector() {
     // As `pipy` itself, behind an entry point that is fsm-proxy, and without the name.
     let flags = ["--log-level=error", "--admin-port=6060", REPO];
-    for start in [
-        &["/usr/local/bin/pipy"][..],
-        &["fsm-proxy", "pipy"],
-        &["/bin/fsm-proxy"],
-    ] {
+    for start in [&["/usr/local/bin/pipy"][..], &["fsm-proxy", "pipy"], &["/bin/fsm-proxy"]] {
         let options = serve(&[start, &flags].concat());
         let url = RepoUrl {
             host: "fsm-controller.fsm-system".into(),
@@ -83,16 +75,10 @@ fn command_line_of_fsms_injector() {
         };
         assert_eq!(options.source, Source::Repo(url));
         assert_eq!(options.log_level, LogLevel::Error);
-        assert!(
-            !options.log_level_pinned,
-            "the document's SidecarLogLevel goes on to rule"
-        );
+        assert!(!options.log_level_pinned, "the document's SidecarLogLevel goes on to rule");
         assert_eq!(options.admin_port, Some(6060));
         assert_eq!(options.notes, Vec::<String>::new());
-        assert_eq!(
-            options.admin_listen,
-            sockets(&["127.0.0.1:15000", "[::1]:15000"])
-        );
+        assert_eq!(options.admin_listen, sockets(&["127.0.0.1:15000", "[::1]:15000"]));
     }
 }
 
@@ -111,82 +97,45 @@ fn pipys_levels_are_known_with_their_topics() {
         ("ERROR", LogLevel::Error),
     ];
     for (text, level) in levels {
-        assert_eq!(
-            serve(&["pipy", &format!("--log-level={text}"), REPO]).log_level,
-            level,
-            "{text}"
-        );
+        assert_eq!(serve(&["pipy", &format!("--log-level={text}"), REPO]).log_level, level, "{text}");
         assert_eq!(text.parse(), Ok(level));
     }
     for level in ["trace", "debug", "info", "warn", "error", "disabled"] {
         assert_eq!(level.parse::<LogLevel>().unwrap().to_string(), level);
     }
-    assert_eq!(
-        LogLevel::Disabled.filter(),
-        tracing::level_filters::LevelFilter::OFF
-    );
-    assert_eq!(
-        LogLevel::Warn.filter(),
-        tracing::level_filters::LevelFilter::WARN
-    );
+    assert_eq!(LogLevel::Disabled.filter(), tracing::level_filters::LevelFilter::OFF);
+    assert_eq!(LogLevel::Warn.filter(), tracing::level_filters::LevelFilter::WARN);
 }
 
 #[test]
 fn harmless_flags_of_pipy_are_accepted_with_a_note() {
-    let flags = [
-        "--reuse-port",
-        "--skip-unfinished",
-        "--no-graph",
-        "--log-history-limit=1000",
-        "--instance-uuid=a",
-    ];
+    let flags = ["--reuse-port", "--skip-unfinished", "--no-graph", "--log-history-limit=1000", "--instance-uuid=a"];
     let options = serve(&[&["pipy"], &flags[..], &[REPO]].concat());
     assert_eq!(options.notes.len(), flags.len());
     for (note, flag) in options.notes.iter().zip(flags) {
         let flag = flag.split('=').next().unwrap();
-        assert!(
-            note.starts_with(&format!("Pipy's {flag} has no effect: ")),
-            "{note}"
-        );
+        assert!(note.starts_with(&format!("Pipy's {flag} has no effect: ")), "{note}");
     }
 }
 
 #[test]
 fn threads_of_pipy_are_workers() {
-    let workers = |flags: &[&str]| {
-        serve(&[&["pipy"], flags, &[REPO]].concat())
-            .workers
-            .map(NonZeroUsize::get)
-    };
+    let workers = |flags: &[&str]| serve(&[&["pipy"], flags, &[REPO]].concat()).workers.map(NonZeroUsize::get);
     assert_eq!(workers(&["--threads=3"]), Some(3));
     assert_eq!(workers(&["--threads=max"]), None);
-    assert_eq!(
-        workers(&["--threads=3", "--workers=2"]),
-        Some(2),
-        "our own flag wins"
-    );
+    assert_eq!(workers(&["--threads=3", "--workers=2"]), Some(2), "our own flag wins");
     assert!(refusal(&["pipy", "--threads=many", REPO]).starts_with("--threads many: "));
 }
 
 #[test]
 fn flags_of_pipy_that_cannot_be_ignored_are_refused() {
-    for flag in [
-        "--tls-cert=a",
-        "--tls-trusted=b",
-        "--admin-tls-key=c",
-        "--init-repo=d",
-        "-e",
-        "--openssl-engine=e",
-    ] {
+    for flag in ["--tls-cert=a", "--tls-trusted=b", "--admin-tls-key=c", "--init-repo=d", "-e", "--openssl-engine=e"] {
         let text = refusal(&["pipy", flag, REPO]);
         assert!(text.starts_with(&format!("{flag}: ")), "{text}");
         assert!(text.contains("; "), "no remedy: {text}");
     }
     let text = refusal(&["fsm-proxy", "--config", "c.json", "--reuse-port"]);
-    assert!(
-        text.contains("--reuse-port"),
-        "Pipy's flags belong to Pipy's form: {text}"
-    );
+    assert!(text.contains("--reuse-port"), "Pipy's flags belong to Pipy's form: {text}");
     let text = refusal(&["pipy", "--unheard-of", REPO]);
     assert!(text.contains("--unheard-of"), "{text}");
 }
@@ -208,36 +157,18 @@ fn flags_and_their_values() {
         "--drain-min=1500ms",
         "--drain-max=2m",
     ]);
-    assert_eq!(
-        options.outbound_listen,
-        sockets(&["127.0.0.1:1", "[::1]:2"])
-    );
-    assert_eq!(
-        options.inbound_listen,
-        sockets(&["0.0.0.0:4003", "[::]:4003", "[::1]:5"])
-    );
+    assert_eq!(options.outbound_listen, sockets(&["127.0.0.1:1", "[::1]:2"]));
+    assert_eq!(options.inbound_listen, sockets(&["0.0.0.0:4003", "[::]:4003", "[::1]:5"]));
     assert_eq!(options.admin_listen, sockets(&["127.0.0.1:6"]));
     assert_eq!(options.prometheus_listen, sockets(&[]));
-    assert_eq!(
-        options.probe_listen_address,
-        [
-            "127.0.0.1".parse::<IpAddr>().unwrap(),
-            "::1".parse().unwrap()
-        ]
-    );
+    assert_eq!(options.probe_listen_address, ["127.0.0.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
     assert_eq!(options.workers.map(NonZeroUsize::get), Some(4));
     assert_eq!(options.worker_threads().get(), 4);
     assert_eq!(options.runtime, RuntimeFlavor::PerCore);
     assert_eq!(options.cache_dir, Some("/var/cache/fsm".into()));
-    assert_eq!(
-        (options.log_level, options.log_level_pinned),
-        (LogLevel::Warn, true)
-    );
+    assert_eq!((options.log_level, options.log_level_pinned), (LogLevel::Warn, true));
     assert_eq!(options.log_format, LogFormat::Json);
-    assert_eq!(
-        (options.drain_min, options.drain_max),
-        (Duration::from_millis(1500), Duration::from_secs(120))
-    );
+    assert_eq!((options.drain_min, options.drain_max), (Duration::from_millis(1500), Duration::from_secs(120)));
 }
 
 #[test]
@@ -279,15 +210,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         notes: vec![],
     };
     assert_eq!(serve_with(&["fsm-proxy"], &env), expected);
-    let typed = serve_with(
-        &[
-            "fsm-proxy",
-            "--config=f.json",
-            "--workers=1",
-            "--admin-listen=5",
-        ],
-        &env,
-    );
+    let typed = serve_with(&["fsm-proxy", "--config=f.json", "--workers=1", "--admin-listen=5"], &env);
     assert_eq!(typed.source, Source::File("f.json".into()));
     assert_eq!(typed.workers.map(NonZeroUsize::get), Some(1));
     assert_eq!(typed.admin_listen, sockets(&["127.0.0.1:5", "[::1]:5"]));
@@ -299,34 +222,14 @@ fn every_flag_has_a_variable_and_wins_over_it() {
 #[test]
 fn source_may_come_from_the_environment() {
     let repo = Source::Repo(REPO.parse().unwrap());
-    assert_eq!(
-        serve_with(&["fsm-proxy"], &[("FSM_PROXY_REPO", REPO)]).source,
-        repo
-    );
+    assert_eq!(serve_with(&["fsm-proxy"], &[("FSM_PROXY_REPO", REPO)]).source, repo);
     let both = [("FSM_PROXY_REPO", REPO), ("FSM_PROXY_CONFIG", "e.json")];
-    assert_eq!(
-        serve_with(&["fsm-proxy", "--config=f.json"], &both).source,
-        Source::File("f.json".into())
-    );
-    assert_eq!(
-        serve_with(&["fsm-proxy", REPO], &[("FSM_PROXY_CONFIG", "e.json")]).source,
-        repo
-    );
-    let empty = [
-        ("FSM_PROXY_REPO", REPO),
-        ("FSM_PROXY_CONFIG", ""),
-        ("FSM_PROXY_WORKERS", ""),
-    ];
-    assert_eq!(
-        serve_with(&["fsm-proxy"], &empty).source,
-        repo,
-        "an empty variable counts as unset"
-    );
+    assert_eq!(serve_with(&["fsm-proxy", "--config=f.json"], &both).source, Source::File("f.json".into()));
+    assert_eq!(serve_with(&["fsm-proxy", REPO], &[("FSM_PROXY_CONFIG", "e.json")]).source, repo);
+    let empty = [("FSM_PROXY_REPO", REPO), ("FSM_PROXY_CONFIG", ""), ("FSM_PROXY_WORKERS", "")];
+    assert_eq!(serve_with(&["fsm-proxy"], &empty).source, repo, "an empty variable counts as unset");
     let text = parse_with(&["fsm-proxy"], &both).unwrap_err().to_string();
-    assert!(
-        text.contains("FSM_PROXY_REPO") && text.contains("FSM_PROXY_CONFIG=e.json"),
-        "{text}"
-    );
+    assert!(text.contains("FSM_PROXY_REPO") && text.contains("FSM_PROXY_CONFIG=e.json"), "{text}");
 }
 
 #[test]
@@ -334,28 +237,13 @@ fn sources_that_cannot_be_used() {
     let cases: [(&[&str], &str); 9] = [
         (&["fsm-proxy"], "give a document with --config FILE"),
         (&["pipy"], "give a document with --config FILE"),
-        (
-            &["fsm-proxy", "--config", "c.json", REPO],
-            "leave one of them out",
-        ),
+        (&["fsm-proxy", "--config", "c.json", REPO], "leave one of them out"),
         (&["pipy", "main.js"], "does not run Pipy scripts"),
-        (
-            &["pipy", "https://controller/repo/a/"],
-            "`https` URLs are not supported yet",
-        ),
+        (&["pipy", "https://controller/repo/a/"], "`https` URLs are not supported yet"),
         (&["pipy", "http://"], "this is not a URL"),
-        (
-            &["pipy", "http://user:password@controller/repo/a/"],
-            "a user name, a password or a query",
-        ),
-        (
-            &["pipy", "http://controller/repo/a/?x=1"],
-            "a user name, a password or a query",
-        ),
-        (
-            &["pipy", "http://controller:port/repo/a/"],
-            "this is not a URL",
-        ),
+        (&["pipy", "http://user:password@controller/repo/a/"], "a user name, a password or a query"),
+        (&["pipy", "http://controller/repo/a/?x=1"], "a user name, a password or a query"),
+        (&["pipy", "http://controller:port/repo/a/"], "this is not a URL"),
     ];
     for (line, expected) in cases {
         let text = refusal(line);
@@ -378,10 +266,7 @@ fn values_that_cannot_be_used_are_named_with_reason_and_remedy() {
         ("--workers=1025", "give 1 to 1024"),
         ("--workers=-1", "give 1 to 1024"),
         ("--runtime=fast", "give work-stealing or per-core"),
-        (
-            "--log-level=loud",
-            "give trace, debug, info, warn, error or disabled",
-        ),
+        ("--log-level=loud", "give trace, debug, info, warn, error or disabled"),
         ("--log-format=xml", "give text or json"),
         ("--drain-min=soon", "give seconds"),
         ("--drain-min=-1", "give seconds"),
@@ -395,39 +280,21 @@ fn values_that_cannot_be_used_are_named_with_reason_and_remedy() {
         let (flag, value) = argument.split_once('=').unwrap();
         let text = refusal(&["fsm-proxy", "--config=c.json", argument]);
         let value = value.split(',').next().unwrap();
-        assert!(
-            text.starts_with(flag) && text.contains(value) && text.contains(remedy),
-            "{argument}: {text}"
-        );
+        assert!(text.starts_with(flag) && text.contains(value) && text.contains(remedy), "{argument}: {text}");
     }
-    let text = parse_with(
-        &["fsm-proxy", "--config=c"],
-        &[("FSM_PROXY_WORKERS", "none")],
-    )
-    .unwrap_err();
-    assert!(
-        text.to_string()
-            .starts_with("environment variable FSM_PROXY_WORKERS=none: "),
-        "{text}"
-    );
+    let text = parse_with(&["fsm-proxy", "--config=c"], &[("FSM_PROXY_WORKERS", "none")]).unwrap_err();
+    assert!(text.to_string().starts_with("environment variable FSM_PROXY_WORKERS=none: "), "{text}");
 }
 
 #[test]
 fn text_that_is_not_utf8_is_refused_but_a_path_may_be_any() {
     let odd = OsString::from_vec(vec![b'a', 0xff]);
     let parse = |line: Vec<OsString>| Options::parse(line, |_| None);
-    let Ok(Invocation::Serve(options)) =
-        parse(vec!["fsm-proxy".into(), "--config".into(), odd.clone()])
-    else {
+    let Ok(Invocation::Serve(options)) = parse(vec!["fsm-proxy".into(), "--config".into(), odd.clone()]) else {
         panic!("a path is bytes");
     };
     assert_eq!(options.source, Source::File(odd.clone().into()));
-    let line = vec![
-        "fsm-proxy".into(),
-        "--config=a".into(),
-        "--runtime".into(),
-        odd.clone(),
-    ];
+    let line = vec!["fsm-proxy".into(), "--config=a".into(), "--runtime".into(), odd.clone()];
     assert!(parse(line).unwrap_err().to_string().contains("not UTF-8"));
     parse(vec!["pipy".into(), odd]).unwrap_err();
     parse(vec![]).unwrap_err();
@@ -436,26 +303,17 @@ fn text_that_is_not_utf8_is_refused_but_a_path_may_be_any() {
 #[test]
 fn longer_minimum_lengthens_the_default_maximum() {
     let options = with(&["--drain-min=40"]);
-    assert_eq!(
-        (options.drain_min, options.drain_max),
-        (Duration::from_secs(40), Duration::from_secs(40))
-    );
+    assert_eq!((options.drain_min, options.drain_max), (Duration::from_secs(40), Duration::from_secs(40)));
 }
 
 #[test]
 fn remarkable_addresses_are_noted() {
     let notes = |line: &[&str]| serve(line).notes.join("\n");
-    assert!(
-        notes(&["fsm-proxy", "--config=c", "--admin-listen=0.0.0.0:15000"])
-            .contains("not on a loopback address")
-    );
+    assert!(notes(&["fsm-proxy", "--config=c", "--admin-listen=0.0.0.0:15000"]).contains("not on a loopback address"));
     let options = serve(&["pipy", "--admin-port=0.0.0.0:6060", REPO]);
     assert_eq!(options.admin_port, Some(6060));
     assert!(options.notes.join("").contains("on loopback only"));
-    assert_eq!(
-        serve(&["pipy", "--admin-port=:6060", REPO]).notes,
-        Vec::<String>::new()
-    );
+    assert_eq!(serve(&["pipy", "--admin-port=:6060", REPO]).notes, Vec::<String>::new());
     assert!(notes(&["pipy", REPO.trim_end_matches('/')]).contains("should end with a slash"));
 }
 
@@ -463,70 +321,32 @@ fn remarkable_addresses_are_noted() {
 fn urls_of_the_repository() {
     let cases = [
         ("http://controller/repo/a/", "controller", 80, "/repo/a/"),
-        (
-            "HTTP://Controller:6060/repo/a",
-            "Controller",
-            6060,
-            "/repo/a/",
-        ),
+        ("HTTP://Controller:6060/repo/a", "Controller", 6060, "/repo/a/"),
         ("http://[fd00::1]:6060/", "fd00::1", 6060, "/"),
         ("http://10.0.0.1:6060", "10.0.0.1", 6060, "/"),
     ];
     for (text, host, port, path) in cases {
-        let url = RepoUrl {
-            host: host.into(),
-            port,
-            path: path.into(),
-        };
+        let url = RepoUrl { host: host.into(), port, path: path.into() };
         assert_eq!(text.parse(), Ok(url.clone()), "{text}");
-        assert_eq!(
-            url.to_string().parse(),
-            Ok(url),
-            "what is shown can be read again"
-        );
+        assert_eq!(url.to_string().parse(), Ok(url), "what is shown can be read again");
     }
-    assert_eq!(
-        "http://[fd00::1]:6060/a"
-            .parse::<RepoUrl>()
-            .unwrap()
-            .to_string(),
-        "http://[fd00::1]:6060/a/"
-    );
-    for text in [
-        "",
-        "/",
-        "controller",
-        "ftp://controller/",
-        "http://:80/",
-        "http://a:99999/",
-        "http://a b/",
-        "http://[::1",
-    ] {
+    assert_eq!("http://[fd00::1]:6060/a".parse::<RepoUrl>().unwrap().to_string(), "http://[fd00::1]:6060/a/");
+    for text in
+        ["", "/", "controller", "ftp://controller/", "http://:80/", "http://a:99999/", "http://a b/", "http://[::1"]
+    {
         assert!(text.parse::<RepoUrl>().is_err(), "{text}");
     }
 }
 
 #[test]
 fn hooks_by_name_and_by_word() {
-    let wait = WaitOptions {
-        admin: "127.0.0.1:15000".parse().unwrap(),
-        timeout: Duration::from_secs(60),
-    };
+    let wait = WaitOptions { admin: "127.0.0.1:15000".parse().unwrap(), timeout: Duration::from_secs(60) };
     for line in [&["/usr/local/bin/wait-pipy"][..], &["fsm-proxy", "wait"]] {
-        assert!(
-            matches!(parse_with(line, &[]), Ok(Invocation::WaitReady(options)) if options == wait),
-            "{line:?}"
-        );
+        assert!(matches!(parse_with(line, &[]), Ok(Invocation::WaitReady(options)) if options == wait), "{line:?}");
     }
-    let drain = DrainOptions {
-        admin: wait.admin,
-        timeout: limits::DRAIN_MAX + Duration::from_secs(2),
-    };
+    let drain = DrainOptions { admin: wait.admin, timeout: limits::DRAIN_MAX + Duration::from_secs(2) };
     for line in [&["gkill"][..], &["fsm-proxy", "drain"]] {
-        assert!(
-            matches!(parse_with(line, &[]), Ok(Invocation::Drain(options)) if options == drain),
-            "{line:?}"
-        );
+        assert!(matches!(parse_with(line, &[]), Ok(Invocation::Drain(options)) if options == drain), "{line:?}");
     }
 }
 
@@ -536,21 +356,11 @@ fn hooks_take_address_and_timeout() {
     let timeout = Duration::from_secs(3);
     let line = ["fsm-proxy", "wait", "--admin=[::1]:7", "--timeout=3s"];
     let expected = WaitOptions { admin, timeout };
-    assert!(
-        matches!(parse_with(&line, &[]), Ok(Invocation::WaitReady(options)) if options == expected)
-    );
-    let env = [
-        ("FSM_PROXY_ADMIN", "[::1]:7"),
-        ("FSM_PROXY_WAIT_TIMEOUT", "3"),
-        ("FSM_PROXY_DRAIN_TIMEOUT", "3"),
-    ];
-    assert!(
-        matches!(parse_with(&["wait-pipy"], &env), Ok(Invocation::WaitReady(options)) if options == expected)
-    );
+    assert!(matches!(parse_with(&line, &[]), Ok(Invocation::WaitReady(options)) if options == expected));
+    let env = [("FSM_PROXY_ADMIN", "[::1]:7"), ("FSM_PROXY_WAIT_TIMEOUT", "3"), ("FSM_PROXY_DRAIN_TIMEOUT", "3")];
+    assert!(matches!(parse_with(&["wait-pipy"], &env), Ok(Invocation::WaitReady(options)) if options == expected));
     let expected = DrainOptions { admin, timeout };
-    assert!(
-        matches!(parse_with(&["gkill"], &env), Ok(Invocation::Drain(options)) if options == expected)
-    );
+    assert!(matches!(parse_with(&["gkill"], &env), Ok(Invocation::Drain(options)) if options == expected));
     assert!(refusal(&["wait-pipy", "--timeout=never"]).starts_with("--timeout never: "));
     assert!(refusal(&["gkill", "--admin=off"]).starts_with("--admin off: "));
     assert!(refusal(&["gkill", "now"]).contains("now"));
@@ -558,12 +368,7 @@ fn hooks_take_address_and_timeout() {
 
 #[test]
 fn help_and_version_are_printed() {
-    for line in [
-        &["fsm-proxy", "--help"][..],
-        &["pipy", "--help"],
-        &["wait-pipy", "--help"],
-        &["gkill", "-h"],
-    ] {
+    for line in [&["fsm-proxy", "--help"][..], &["pipy", "--help"], &["wait-pipy", "--help"], &["gkill", "-h"]] {
         match parse_with(line, &[]) {
             Ok(Invocation::Print(text)) => assert!(text.contains("Usage: fsm-proxy"), "{text}"),
             other => panic!("{line:?} gives {other:?}"),
@@ -571,24 +376,15 @@ fn help_and_version_are_printed() {
     }
     let version = format!("fsm-proxy {}\n", env!("CARGO_PKG_VERSION"));
     for line in [&["fsm-proxy", "--version"][..], &["pipy", "-V"]] {
-        assert!(
-            matches!(parse_with(line, &[]), Ok(Invocation::Print(text)) if text == version),
-            "{line:?}"
-        );
+        assert!(matches!(parse_with(line, &[]), Ok(Invocation::Print(text)) if text == version), "{line:?}");
     }
 }
 
 #[test]
 fn defaults_in_the_help_are_the_defaults() {
     let help = raw::ServeFlags::command().render_long_help().to_string();
-    for (what, default) in [
-        ("drain_min", limits::DRAIN_MIN),
-        ("drain_max", limits::DRAIN_MAX),
-    ] {
-        assert!(
-            help.contains(&format!("[default: {}s]", default.as_secs())),
-            "{what}"
-        );
+    for (what, default) in [("drain_min", limits::DRAIN_MIN), ("drain_max", limits::DRAIN_MAX)] {
+        assert!(help.contains(&format!("[default: {}s]", default.as_secs())), "{what}");
     }
 }
 
@@ -600,24 +396,10 @@ fn every_flag_and_variable_is_documented() {
             continue;
         };
         let variable = format!("FSM_PROXY_{}", flag.replace('-', "_").to_uppercase());
-        assert!(
-            page.contains(&format!("`--{flag}")),
-            "--{flag} is missing in docs/configuration.md"
-        );
-        assert!(
-            page.contains(&format!("`{variable}`")),
-            "{variable} is missing in docs/configuration.md"
-        );
+        assert!(page.contains(&format!("`--{flag}")), "--{flag} is missing in docs/configuration.md");
+        assert!(page.contains(&format!("`{variable}`")), "{variable} is missing in docs/configuration.md");
     }
-    for variable in [
-        "FSM_PROXY_REPO",
-        "FSM_PROXY_ADMIN",
-        "FSM_PROXY_WAIT_TIMEOUT",
-        "FSM_PROXY_DRAIN_TIMEOUT",
-    ] {
-        assert!(
-            page.contains(&format!("`{variable}`")),
-            "{variable} is missing in docs/configuration.md"
-        );
+    for variable in ["FSM_PROXY_REPO", "FSM_PROXY_ADMIN", "FSM_PROXY_WAIT_TIMEOUT", "FSM_PROXY_DRAIN_TIMEOUT"] {
+        assert!(page.contains(&format!("`{variable}`")), "{variable} is missing in docs/configuration.md");
     }
 }

@@ -18,14 +18,10 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let outbound = &snapshot.outbound;
-    let (Some(cluster), Some(transport)) = (&outbound.passthrough, &outbound.passthrough_transport)
-    else {
+    let (Some(cluster), Some(transport)) = (&outbound.passthrough, &outbound.passthrough_transport) else {
         return Err(Reason::UnknownDestination.into());
     };
-    let target = Target {
-        host: Host::Address(info.destination.ip()),
-        port: info.destination.port(),
-    };
+    let target = Target { host: Host::Address(info.destination.ip()), port: info.destination.port() };
     let names = ResolvedNames::default();
     let connecting = connect::connect(&target, transport, Protocol::Tcp, &names, &cluster.counters);
     let upstream = Box::pin(connecting).await?;

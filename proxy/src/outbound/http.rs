@@ -36,12 +36,7 @@ struct Connection {
 }
 
 /// Serves the requests of one connection.
-pub async fn serve<IO>(
-    proxy: &Arc<Proxy>,
-    io: Prefixed<IO>,
-    version: Version,
-    info: &ConnInfo,
-) -> Result<(), Refusal>
+pub async fn serve<IO>(proxy: &Arc<Proxy>, io: Prefixed<IO>, version: Version, info: &ConnInfo) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -67,45 +62,28 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
         Err(refusal) => refuse(&connection, &refusal, grpc),
     };
     if connection.version == Version::Http1 && connection.drain.phase() >= Phase::Closing {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
 /// The chain: routing, load balancing, metrics. (Circuit breaking and retries come with their policies.)
-async fn carry(
-    connection: &Connection,
-    mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Refusal> {
-    let snapshot = connection
-        .proxy
-        .store
-        .snapshot()
-        .ok_or(Reason::UnknownDestination)?;
+async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
+    let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownDestination)?;
     let settings = &snapshot.settings;
     let entry = current_entry(&snapshot, connection)?;
 
     // Routing.
     let mut host = target::canonicalize(&mut request, connection.info.destination)?;
     let service = service(&entry, settings, &mut host)?;
-    let question = Question {
-        method: request.method(),
-        path: request.uri().path(),
-        headers: request.headers(),
-        caller: None,
-    };
+    let question =
+        Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller: None };
     let route = service.route(question)?;
     let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
 
     // Headers: who we are, in the place where peers of FSM look for it. Ours trust the certificate instead.
     match &settings.service_identity {
-        Some(identity) => drop(
-            request
-                .headers_mut()
-                .insert(SERVICE_IDENTITY, identity.clone()),
-        ),
+        Some(identity) => drop(request.headers_mut().insert(SERVICE_IDENTITY, identity.clone())),
         None => drop(request.headers_mut().remove(SERVICE_IDENTITY)),
     }
 
@@ -113,41 +91,19 @@ async fn carry(
     let started = Instant::now();
     let outcome = match choose(connection, settings, cluster) {
         Some(endpoint) => {
-            let peer_is_sidecar = endpoint
-                .transport
-                .tls
-                .as_ref()
-                .is_some_and(|tls| !tls.send_server_name);
-            let protocol = forward::upstream_protocol(
-                &request,
-                entry.carries == Carries::Grpc,
-                peer_is_sidecar,
-            );
-            forward::forward(
-                request,
-                Destination {
-                    cluster,
-                    endpoint: &endpoint,
-                    protocol,
-                    host: &host,
-                },
-            )
-            .await
+            let peer_is_sidecar = endpoint.transport.tls.as_ref().is_some_and(|tls| !tls.send_server_name);
+            let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, peer_is_sidecar);
+            forward::forward(request, Destination { cluster, endpoint: &endpoint, protocol, host: &host }).await
         }
         None => Err(Reason::NoEndpoint.into()),
     };
-    let status = outcome
-        .as_ref()
-        .map_or_else(|refusal| refusal.reason.status(), Response::status);
+    let status = outcome.as_ref().map_or_else(|refusal| refusal.reason.status(), Response::status);
     cluster.counters.response(status, started.elapsed());
     outcome
 }
 
 /// The entry as it is configured now: rules apply to the next request, not to the next connection.
-fn current_entry(
-    snapshot: &Snapshot,
-    connection: &Connection,
-) -> Result<Arc<OutboundEntry>, Reason> {
+fn current_entry(snapshot: &Snapshot, connection: &Connection) -> Result<Arc<OutboundEntry>, Reason> {
     match super::find(snapshot, connection.info.destination)? {
         Route::Http(entry) | Route::HttpOrTcp(entry, _) => Ok(entry),
         // The port has become a TCP port under a live HTTP connection: its next request starts a new one.
@@ -165,21 +121,13 @@ fn service<'a>(
     if let Some(service) = host.to_str().ok().and_then(|host| entry.hosts.find(host)) {
         return Ok(service);
     }
-    let default = settings
-        .auto_default_route
-        .then(|| entry.hosts.first())
-        .flatten()
-        .ok_or(Reason::NoService)?;
+    let default = settings.auto_default_route.then(|| entry.hosts.first()).flatten().ok_or(Reason::NoService)?;
     *host = HeaderValue::from_str(&default.name).map_err(|_| Reason::NoService)?;
     Ok(default)
 }
 
 /// The endpoint: a new choice for every request, or one for the whole connection, as configured for its version.
-fn choose(
-    connection: &Connection,
-    settings: &Settings,
-    cluster: &Arc<Cluster>,
-) -> Option<Arc<Endpoint>> {
+fn choose(connection: &Connection, settings: &Settings, cluster: &Arc<Cluster>) -> Option<Arc<Endpoint>> {
     let per_request = match connection.version {
         Version::Http1 => settings.http1_per_request,
         Version::Http2 => settings.http2_per_request,
@@ -199,11 +147,7 @@ fn choose(
 }
 
 fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<ResponseBody> {
-    connection
-        .proxy
-        .telemetry
-        .direction(Direction::Outbound)
-        .refused(refusal.reason);
+    connection.proxy.telemetry.direction(Direction::Outbound).refused(refusal.reason);
     tracing::debug!(
         direction = "outbound",
         reason = refusal.reason.code(),

@@ -69,9 +69,7 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
             match detected.protocol {
                 Protocol::Tls(_) => tcp::serve(&snapshot, &tcp, detected.io, info).await,
                 Protocol::Http2 => http::serve(proxy, detected.io, Version::Http2, info).await,
-                Protocol::Http1 | Protocol::Other => {
-                    http::serve(proxy, detected.io, Version::Http1, info).await
-                }
+                Protocol::Http1 | Protocol::Other => http::serve(proxy, detected.io, Version::Http1, info).await,
                 Protocol::Timeout | Protocol::Closed => Err(undetected(proxy, &detected.protocol)),
             }
         }
@@ -97,21 +95,13 @@ pub fn find(snapshot: &Snapshot, destination: SocketAddr) -> Result<Route, Reaso
     {
         return Ok(route);
     }
-    if snapshot.settings.egress_passthrough {
-        Ok(Route::Passthrough)
-    } else {
-        Err(Reason::UnknownDestination)
-    }
+    if snapshot.settings.egress_passthrough { Ok(Route::Passthrough) } else { Err(Reason::UnknownDestination) }
 }
 
 fn route_of(port: &OutboundPort, destination: SocketAddr) -> Option<Route> {
     if let Some(entry) = port.ranged.find(destination.ip()) {
         let http = matches!(entry.carries, Carries::Http | Carries::Grpc);
-        return Some(if http {
-            Route::Http(Arc::clone(entry))
-        } else {
-            Route::Tcp(Arc::clone(entry))
-        });
+        return Some(if http { Route::Http(Arc::clone(entry)) } else { Route::Tcp(Arc::clone(entry)) });
     }
     match (&port.any_http, &port.any_tcp) {
         (Some(http), Some(tcp)) => Some(Route::HttpOrTcp(Arc::clone(http), Arc::clone(tcp))),
@@ -123,20 +113,10 @@ fn route_of(port: &OutboundPort, destination: SocketAddr) -> Option<Route> {
 
 fn undetected(proxy: &Proxy, protocol: &Protocol) -> Refusal {
     if matches!(protocol, Protocol::Timeout) {
-        proxy
-            .telemetry
-            .direction(Direction::Outbound)
-            .detect_timeouts
-            .increment();
+        proxy.telemetry.direction(Direction::Outbound).detect_timeouts.increment();
         let detail = "the application sent nothing on a port that is configured as HTTP; if its protocol lets the \
                       server speak first, configure the port as `tcp-server-first`";
-        return Refusal {
-            reason: Reason::DownstreamTimeout,
-            detail: detail.to_owned(),
-        };
+        return Refusal { reason: Reason::DownstreamTimeout, detail: detail.to_owned() };
     }
-    Refusal {
-        reason: Reason::DownstreamTimeout,
-        detail: "the application sent no request".to_owned(),
-    }
+    Refusal { reason: Reason::DownstreamTimeout, detail: "the application sent no request".to_owned() }
 }

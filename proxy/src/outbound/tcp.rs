@@ -19,12 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// # Errors
 /// [`Refusal`] when there is no way to go or the endpoint cannot be reached.
-pub async fn serve<IO>(
-    snapshot: &Snapshot,
-    entry: &OutboundEntry,
-    io: IO,
-    info: &ConnInfo,
-) -> Result<(), Refusal>
+pub async fn serve<IO>(snapshot: &Snapshot, entry: &OutboundEntry, io: IO, info: &ConnInfo) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -63,11 +58,7 @@ where
     let endpoint = name.as_deref().and_then(|name| cluster.named(name));
     let endpoint = endpoint.ok_or_else(|| Refusal {
         reason: Reason::UnknownServerName,
-        detail: format!(
-            "server name {:?} is none of cluster `{}`",
-            name.as_deref().unwrap_or(""),
-            cluster.name
-        ),
+        detail: format!("server name {:?} is none of cluster `{}`", name.as_deref().unwrap_or(""), cluster.name),
     })?;
     let upstream = Box::pin(endpoint.open_tcp()).await?;
     carry(cluster, detected.io, upstream).await;

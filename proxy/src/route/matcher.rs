@@ -59,9 +59,9 @@ impl PathMatcher {
             Self::Any => true,
             Self::Exact(exact) => **exact == *path,
             Self::Begins(start) => path.starts_with(&**start),
-            Self::Segments(prefix) => path
-                .strip_prefix(&**prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Segments(prefix) => {
+                path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
             Self::Regex(regex) => regex.is_match(path),
         }
     }
@@ -80,12 +80,8 @@ impl HeaderMatcher {
     /// # Errors
     /// A sentence that says what is wrong with the name or the expression.
     pub fn new(name: &str, pattern: &str) -> Result<Self, String> {
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| format!("`{name}` is no header name"))?;
-        Ok(Self {
-            name,
-            value: whole(pattern)?,
-        })
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
+        Ok(Self { name, value: whole(pattern)? })
     }
 
     /// Whether any value of the header fits. A missing header counts as an empty one (FSM's rule).
@@ -120,14 +116,9 @@ impl MethodMatcher {
             return Ok(Self::Any);
         }
         let parse = |method: &String| {
-            Method::from_bytes(method.as_bytes())
-                .map_err(|_| format!("`{method}` is no HTTP method"))
+            Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no HTTP method"))
         };
-        methods
-            .iter()
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map(Self::Listed)
+        methods.iter().map(parse).collect::<Result<_, _>>().map(Self::Listed)
     }
 
     /// Whether the method is admitted; methods are case-sensitive (RFC 9110 §9.1).
@@ -140,24 +131,15 @@ impl MethodMatcher {
 }
 
 fn is_literal(pattern: &str) -> bool {
-    pattern.bytes().all(|byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~' | b'%' | b':')
-    })
+    pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~' | b'%' | b':'))
 }
 
 fn whole(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(REGEX_BYTES)
-        .build()
-        .map_err(|error| {
-            let last = error.to_string();
-            let cause = last
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
-            format!("`{pattern}` is no regular expression that this proxy accepts: {cause}")
-        })
+    RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(REGEX_BYTES).build().map_err(|error| {
+        let last = error.to_string();
+        let cause = last.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("`{pattern}` is no regular expression that this proxy accepts: {cause}")
+    })
 }
 
 #[cfg(test)]

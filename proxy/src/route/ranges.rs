@@ -13,10 +13,7 @@ pub struct Ranges<V> {
 
 impl<V> Default for Ranges<V> {
     fn default() -> Self {
-        Self {
-            exact: FxHashMap::default(),
-            networks: Vec::new(),
-        }
+        Self { exact: FxHashMap::default(), networks: Vec::new() }
     }
 }
 
@@ -31,9 +28,7 @@ impl<V> Ranges<V> {
         if self.networks.iter().any(|(known, _)| *known == range) {
             return;
         }
-        let at = self
-            .networks
-            .partition_point(|(known, _)| known.prefix_len() >= range.prefix_len());
+        let at = self.networks.partition_point(|(known, _)| known.prefix_len() >= range.prefix_len());
         self.networks.insert(at, (range, value));
     }
 
@@ -42,10 +37,7 @@ impl<V> Ranges<V> {
         if let Some(value) = self.exact.get(&address) {
             return Some(value);
         }
-        self.networks
-            .iter()
-            .find(|(range, _)| range.contains(&address))
-            .map(|(_, value)| value)
+        self.networks.iter().find(|(range, _)| range.contains(&address)).map(|(_, value)| value)
     }
 
     /// Whether there is no range at all.
@@ -59,12 +51,8 @@ impl<V> Ranges<V> {
 /// # Errors
 /// A sentence that says what would be right.
 pub fn parse_range(text: &str) -> Result<IpNet, String> {
-    let range = text
-        .parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    range.map_err(|_| {
-        format!("`{text}` is no IP address or CIDR; write `10.0.0.0/8`, `10.1.2.3` or `fd00::/64`")
-    })
+    let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    range.map_err(|_| format!("`{text}` is no IP address or CIDR; write `10.0.0.0/8`, `10.1.2.3` or `fd00::/64`"))
 }
 
 #[cfg(test)]
@@ -76,13 +64,9 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let mut ranges = Ranges::default();
-        for (text, value) in [
-            ("10.0.0.0/8", 1),
-            ("10.1.0.0/16", 2),
-            ("10.1.2.3", 3),
-            ("fd00::/64", 4),
-            ("0.0.0.0/0", 5),
-        ] {
+        for (text, value) in
+            [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.3", 3), ("fd00::/64", 4), ("0.0.0.0/0", 5)]
+        {
             ranges.insert(parse_range(text).unwrap(), value);
         }
         let find = |address: &str| ranges.find(address.parse().unwrap()).copied();
@@ -100,10 +84,6 @@ mod tests {
         ranges.insert(parse_range("10.1.2.3/16").unwrap(), "first");
         ranges.insert(parse_range("10.1.0.0/16").unwrap(), "second");
         assert_eq!(ranges.find("10.1.9.9".parse().unwrap()), Some(&"first"));
-        assert!(
-            parse_range("10.1.2.3/40")
-                .unwrap_err()
-                .contains("10.1.2.3/40")
-        );
+        assert!(parse_range("10.1.2.3/40").unwrap_err().contains("10.1.2.3/40"));
     }
 }

@@ -60,9 +60,7 @@ impl HostTable {
     /// Adds a host. Of two hosts that differ only in spelling the first one stays.
     pub fn insert(&mut self, host: &str, service: Arc<Service>) {
         self.first.get_or_insert_with(|| Arc::clone(&service));
-        self.services
-            .entry(target::canonical_host(host).into())
-            .or_insert(service);
+        self.services.entry(target::canonical_host(host).into()).or_insert(service);
     }
 
     /// Adds every host of another table.
@@ -81,9 +79,7 @@ impl HostTable {
             return Some(service);
         }
         let canonical: Cow<'_, str> = target::canonical_host(host);
-        self.services
-            .get(&*canonical)
-            .or_else(|| self.services.get(target::without_port(&canonical)))
+        self.services.get(&*canonical).or_else(|| self.services.get(target::without_port(&canonical)))
     }
 
     /// The service for clients of `SourceIPRanges`.
@@ -98,9 +94,7 @@ impl HostTable {
 
     /// Every host with its service.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Service>)> {
-        self.services
-            .iter()
-            .map(|(host, service)| (&**host, service))
+        self.services.iter().map(|(host, service)| (&**host, service))
     }
 }
 
@@ -128,18 +122,13 @@ impl Route {
     fn fits(&self, question: Question<'_>) -> bool {
         self.methods.matches(question.method)
             && self.path.matches(question.path)
-            && self
-                .headers
-                .iter()
-                .all(|header| header.matches(question.headers))
+            && self.headers.iter().all(|header| header.matches(question.headers))
     }
 
     fn admits(&self, caller: Option<&str>) -> bool {
         match (&self.callers, caller) {
             (None, _) => true,
-            (Some(callers), Some(caller)) => callers
-                .binary_search_by(|known| (**known).cmp(caller))
-                .is_ok(),
+            (Some(callers), Some(caller)) => callers.binary_search_by(|known| (**known).cmp(caller)).is_ok(),
             (Some(_), None) => false,
         }
     }

@@ -32,9 +32,7 @@ pub struct DrainWatch {
 impl Drain {
     /// Starts in [`Phase::Running`].
     pub fn new() -> Self {
-        Self {
-            phase: watch::Sender::new(Phase::Running),
-        }
+        Self { phase: watch::Sender::new(Phase::Running) }
     }
 
     /// Goes on to `phase`; never back.
@@ -48,9 +46,7 @@ impl Drain {
 
     /// A new listener.
     pub fn watch(&self) -> DrainWatch {
-        DrainWatch {
-            phase: self.phase.subscribe(),
-        }
+        DrainWatch { phase: self.phase.subscribe() }
     }
 }
 

@@ -38,11 +38,7 @@ impl Workers {
     pub fn start(count: NonZeroUsize, scheduling: Scheduling) -> anyhow::Result<Self> {
         WORKER_COUNT.store(count.get(), Relaxed);
         let stop = CancellationToken::new();
-        let mut workers = Self {
-            handles: Vec::new(),
-            threads: Vec::new(),
-            stop,
-        };
+        let mut workers = Self { handles: Vec::new(), threads: Vec::new(), stop };
         if count.get() > 1 && scheduling == Scheduling::WorkStealing {
             workers.start_stealing(count.get())?;
         } else {
@@ -68,10 +64,7 @@ impl Workers {
     }
 
     fn start_single(&mut self, index: usize) -> anyhow::Result<()> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start a data worker")?;
+        let runtime = Builder::new_current_thread().enable_all().build().context("cannot start a data worker")?;
         self.handles.push(runtime.handle().clone());
         let stop = self.stop.clone();
         self.spawn_thread(&format!("fsm-data-{index}"), move || {
@@ -80,15 +73,8 @@ impl Workers {
         })
     }
 
-    fn spawn_thread(
-        &mut self,
-        name: &str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> anyhow::Result<()> {
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(body)
-            .context("cannot start a thread")?;
+    fn spawn_thread(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body).context("cannot start a thread")?;
         self.threads.push(thread);
         Ok(())
     }

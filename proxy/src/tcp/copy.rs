@@ -89,10 +89,7 @@ where
     let timed_out = poll_fn(|cx| {
         sending.poll(cx, downstream, upstream, &mut failure);
         receiving.poll(cx, upstream, downstream, &mut failure);
-        if sending.source_failed
-            || receiving.source_failed
-            || (sending.is_done() && receiving.is_done())
-        {
+        if sending.source_failed || receiving.source_failed || (sending.is_done() && receiving.is_done()) {
             return Poll::Ready(false);
         }
         let active = sending.take_activity() | receiving.take_activity();
@@ -104,11 +101,7 @@ where
         None if timed_out => RelayEnd::Idle,
         None => RelayEnd::Finished,
     };
-    Relayed {
-        sent: sending.moved,
-        received: receiving.moved,
-        end,
-    }
+    Relayed { sent: sending.moved, received: receiving.moved, end }
 }
 
 type Failure = Option<(Side, io::Error)>;
@@ -176,13 +169,8 @@ impl<'a> Direction<'a> {
 
     /// Moves what can be moved now. The wakers of whatever it waits for are registered. The first failure of either
     /// direction is kept in `failure`.
-    fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        writer: &mut W,
-        failure: &mut Failure,
-    ) where
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W, failure: &mut Failure)
+    where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
@@ -228,11 +216,7 @@ impl<'a> Direction<'a> {
     }
 
     /// Writes what is held.
-    fn poll_drain<W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        writer: &mut W,
-    ) -> Poll<io::Result<()>> {
+    fn poll_drain<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>> {
         while self.held.start < self.held.end {
             let bytes = &self.held.buffer[self.held.start..self.held.end];
             let written = ready!(poll_write(cx, writer, bytes))?;
@@ -243,23 +227,14 @@ impl<'a> Direction<'a> {
     }
 
     /// Reads and writes until one of them has to wait (pending) or the source ends (ready). Nothing is held before.
-    fn poll_copy<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        writer: &mut W,
-    ) -> Poll<io::Result<()>>
+    fn poll_copy<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
         // While it is held up again and again, a busy direction reads straight into its own buffer.
         let own = std::mem::take(&mut self.held).buffer;
-        let (mut buffer, is_own) = if own.len() == COPY_BUFFER_LARGE {
-            (own, true)
-        } else {
-            (thread_buffer(), false)
-        };
+        let (mut buffer, is_own) = if own.len() == COPY_BUFFER_LARGE { (own, true) } else { (thread_buffer(), false) };
         let mut rounds = 0;
         let result = loop {
             let (filled, stop) = self.read(cx, reader, &mut buffer);
@@ -272,11 +247,7 @@ impl<'a> Direction<'a> {
                         self.phase = Phase::Ending(error);
                     }
                     if is_own {
-                        self.held = Held {
-                            buffer,
-                            start: written,
-                            end: filled,
-                        };
+                        self.held = Held { buffer, start: written, end: filled };
                         return Poll::Pending;
                     }
                     self.hold(&buffer[written..filled]);
@@ -305,12 +276,7 @@ impl<'a> Direction<'a> {
     }
 
     /// Fills `buffer` until it is full, nothing is there, or the source ends.
-    fn read<R: AsyncRead + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        buffer: &mut [u8],
-    ) -> (usize, Stop) {
+    fn read<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, reader: &mut R, buffer: &mut [u8]) -> (usize, Stop) {
         let mut buffer = ReadBuf::new(buffer);
         let stop = loop {
             let before = buffer.filled().len();
@@ -355,11 +321,7 @@ impl<'a> Direction<'a> {
     }
 
     /// The source has nothing more for now: whatever TLS keeps back must go out. Never ready but with an error.
-    fn poll_flush<W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        writer: &mut W,
-    ) -> Poll<io::Result<()>> {
+    fn poll_flush<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, writer: &mut W) -> Poll<io::Result<()>> {
         if self.unflushed
             && let Poll::Ready(result) = Pin::new(writer).poll_flush(cx)
         {
@@ -374,27 +336,15 @@ impl<'a> Direction<'a> {
     /// Keeps what the sink did not take. A direction that has shown to be busy gets a buffer that it can go on with.
     fn hold(&mut self, bytes: &[u8]) {
         let busy = self.moved >= COPY_BUSY_BYTES;
-        let capacity = if busy {
-            COPY_BUFFER_LARGE
-        } else {
-            bytes.len().max(COPY_BUFFER_SMALL)
-        };
+        let capacity = if busy { COPY_BUFFER_LARGE } else { bytes.len().max(COPY_BUFFER_SMALL) };
         let mut buffer = vec![0; capacity].into_boxed_slice();
         buffer[..bytes.len()].copy_from_slice(bytes);
-        self.held = Held {
-            buffer,
-            start: 0,
-            end: bytes.len(),
-        };
+        self.held = Held { buffer, start: 0, end: bytes.len() };
     }
 }
 
 /// Writing nothing counts as an error, as in [`std::io::Write::write_all`].
-fn poll_write<W: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    writer: &mut W,
-    bytes: &[u8],
-) -> Poll<io::Result<usize>> {
+fn poll_write<W: AsyncWrite + Unpin>(cx: &mut Context<'_>, writer: &mut W, bytes: &[u8]) -> Poll<io::Result<usize>> {
     match Pin::new(writer).poll_write(cx, bytes) {
         Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
         other => other,
@@ -407,9 +357,7 @@ thread_local! {
 
 /// The thread's buffer, taken for the length of one poll.
 fn thread_buffer() -> Box<[u8]> {
-    THREAD_BUFFER
-        .take()
-        .unwrap_or_else(|| vec![0; COPY_BUFFER_LARGE].into_boxed_slice())
+    THREAD_BUFFER.take().unwrap_or_else(|| vec![0; COPY_BUFFER_LARGE].into_boxed_slice())
 }
 
 fn give_back(buffer: Box<[u8]>) {
@@ -429,21 +377,13 @@ impl IdleTimer {
 
     fn new(idle: Duration) -> Self {
         let tick = (idle / Self::TICKS).clamp(Duration::from_millis(1), Self::LONGEST_TICK);
-        Self {
-            tick,
-            quiet_ticks: 0,
-            active: false,
-        }
+        Self { tick, quiet_ticks: 0, active: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, active: bool) -> Poll<()> {
         self.active |= active;
         while timer.as_mut().poll(cx).is_ready() {
-            self.quiet_ticks = if std::mem::take(&mut self.active) {
-                0
-            } else {
-                self.quiet_ticks + 1
-            };
+            self.quiet_ticks = if std::mem::take(&mut self.active) { 0 } else { self.quiet_ticks + 1 };
             if self.quiet_ticks == Self::TICKS {
                 return Poll::Ready(());
             }

@@ -53,10 +53,8 @@ impl Gauge {
 }
 
 /// Upper bounds of [`Latency`]'s buckets in milliseconds: FSM's `fsm_request_duration_ms`.
-pub const LATENCY_BOUNDS_MS: [u64; 17] = [
-    5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000,
-    1_800_000, 3_600_000,
-];
+pub const LATENCY_BOUNDS_MS: [u64; 17] =
+    [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000, 3_600_000];
 
 /// A histogram of durations with fixed buckets.
 #[derive(Debug, Default)]
@@ -69,8 +67,7 @@ impl Latency {
     /// Records one duration.
     pub fn record(&self, duration: Duration) {
         let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket =
-            LATENCY_BOUNDS_MS.partition_point(|bound| bound.saturating_mul(1_000) < microseconds);
+        let bucket = LATENCY_BOUNDS_MS.partition_point(|bound| bound.saturating_mul(1_000) < microseconds);
         self.buckets[bucket].fetch_add(1, Relaxed);
         self.sum_microseconds.fetch_add(microseconds, Relaxed);
     }

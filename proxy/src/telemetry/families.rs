@@ -60,9 +60,7 @@ pub fn prometheus_text(view: &View) -> String {
 impl fmt::Debug for View {
     /// A collector must be printable; nobody wants to read a whole configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("View")
-            .field("workload", &self.workload)
-            .finish_non_exhaustive()
+        f.debug_struct("View").field("workload", &self.workload).finish_non_exhaustive()
     }
 }
 
@@ -103,16 +101,8 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn single<V: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        value: V,
-    ) -> fmt::Result {
-        self.0
-            .encode_descriptor(name, help, None, kind)?
-            .encode_gauge(&value)
+    fn single<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, kind: MetricType, value: V) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, kind)?.encode_gauge(&value)
     }
 
     fn optional<V: EncodeGaugeValue>(
@@ -153,16 +143,9 @@ impl<'a> ClusterRows<'a> {
     /// Rows of remote clusters only.
     fn outbound(&self) -> Self {
         let remote = |clusters: &Vec<&'a Cluster>| -> Vec<&'a Cluster> {
-            clusters
-                .iter()
-                .copied()
-                .filter(|cluster| cluster.direction == Direction::Outbound)
-                .collect()
+            clusters.iter().copied().filter(|cluster| cluster.direction == Direction::Outbound).collect()
         };
-        let rows = self
-            .0
-            .iter()
-            .map(|(name, clusters)| (*name, remote(clusters)));
+        let rows = self.0.iter().map(|(name, clusters)| (*name, remote(clusters)));
         Self(rows.filter(|(_, clusters)| !clusters.is_empty()).collect())
     }
 }

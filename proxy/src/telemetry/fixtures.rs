@@ -11,26 +11,14 @@ use std::time::Duration;
 
 /// A cluster that has counted nothing yet.
 pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
-    let settings = ClusterSettings {
-        response_timeout: Duration::from_secs(60),
-        requests_per_connection: None,
-    };
+    let settings = ClusterSettings { response_timeout: Duration::from_secs(60), requests_per_connection: None };
     let endpoints = Endpoints::new(Vec::new(), 0, None);
-    Arc::new(Cluster::new(
-        name.into(),
-        direction,
-        Arc::default(),
-        settings,
-        endpoints,
-    ))
+    Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
 }
 
 /// A snapshot of an empty document with these clusters.
 pub(crate) fn snapshot(clusters: Vec<Arc<Cluster>>) -> Snapshot {
-    let document = Config {
-        version: Some("42".into()),
-        ..Config::default()
-    };
+    let document = Config { version: Some("42".into()), ..Config::default() };
     let mut snapshot = compile(Arc::new(document), Vec::new(), None, Environment::default());
     snapshot.clusters = clusters;
     snapshot
@@ -48,10 +36,5 @@ pub(crate) fn view(clusters: Vec<Arc<Cluster>>) -> View {
 
 /// The pod `shop/web-7d4b9-x2x`.
 pub(crate) fn workload() -> Workload {
-    Workload {
-        namespace: "shop".into(),
-        kind: "Deployment".into(),
-        name: "web".into(),
-        pod: "web-7d4b9-x2x".into(),
-    }
+    Workload { namespace: "shop".into(), kind: "Deployment".into(), name: "web".into(), pod: "web-7d4b9-x2x".into() }
 }

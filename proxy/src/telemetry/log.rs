@@ -70,23 +70,12 @@ pub fn build(
     sink: Box<dyn Write + Send>,
 ) -> Result<(impl Subscriber + Send + Sync + use<>, LogControl), LogError> {
     let (sender, receiver) = mpsc::sync_channel(QUEUE_LINES);
-    let queue = Queue {
-        sender,
-        dropped: Arc::default(),
-    };
+    let queue = Queue { sender, dropped: Arc::default() };
     let dropped = Arc::clone(&queue.dropped);
-    std::thread::Builder::new()
-        .name("fsm-log".into())
-        .spawn(move || write_lines(&receiver, sink, format, &dropped))?;
+    std::thread::Builder::new().name("fsm-log".into()).spawn(move || write_lines(&receiver, sink, format, &dropped))?;
     let (filter, handle) = reload::Layer::new(targets(level));
-    let subscriber = Registry::default()
-        .with(filter)
-        .with(LineLayer::new(format, queue.clone()));
-    let control = LogControl {
-        level: Arc::new(Mutex::new(level)),
-        filter: handle,
-        queue,
-    };
+    let subscriber = Registry::default().with(filter).with(LineLayer::new(format, queue.clone()));
+    let control = LogControl { level: Arc::new(Mutex::new(level)), filter: handle, queue };
     Ok((subscriber, control))
 }
 
@@ -130,9 +119,7 @@ impl LogControl {
         loop {
             match self.queue.sender.try_send(entry) {
                 Ok(()) => {
-                    return written
-                        .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-                        .is_ok();
+                    return written.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
                 }
                 Err(TrySendError::Full(back)) if Instant::now() < deadline => entry = back,
                 Err(_) => return false,
@@ -144,9 +131,7 @@ impl LogControl {
 
 fn targets(level: LogLevel) -> Targets {
     let level = level.filter();
-    Targets::new()
-        .with_target("fsm", level)
-        .with_default(level.min(LevelFilter::WARN))
+    Targets::new().with_target("fsm", level).with_default(level.min(LevelFilter::WARN))
 }
 
 #[derive(Clone, Debug)]
@@ -170,12 +155,7 @@ enum Entry {
 }
 
 /// Runs until every sender is gone.
-fn write_lines(
-    queue: &Receiver<Entry>,
-    mut sink: Box<dyn Write + Send>,
-    format: LogFormat,
-    dropped: &Counter,
-) {
+fn write_lines(queue: &Receiver<Entry>, mut sink: Box<dyn Write + Send>, format: LogFormat, dropped: &Counter) {
     let mut reported = 0;
     while let Ok(entry) = queue.recv() {
         match entry {
@@ -188,11 +168,7 @@ fn write_lines(
             }
         }
         let lost = dropped.get();
-        if lost > reported
-            && sink
-                .write_all(line::lost_lines(format, lost - reported).as_bytes())
-                .is_ok()
-        {
+        if lost > reported && sink.write_all(line::lost_lines(format, lost - reported).as_bytes()).is_ok() {
             reported = lost;
         }
     }

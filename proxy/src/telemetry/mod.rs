@@ -116,10 +116,7 @@ impl Telemetry {
     /// Every connection limit so far and how many connections it refused.
     pub fn connection_limits(&self) -> Vec<(ConnectionLimit, u64)> {
         let limits = self.connection_limits.lock();
-        limits
-            .iter()
-            .map(|(limit, refused)| (limit.clone(), refused.get()))
-            .collect()
+        limits.iter().map(|(limit, refused)| (limit.clone(), refused.get())).collect()
     }
 }
 

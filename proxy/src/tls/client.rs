@@ -92,42 +92,30 @@ impl ConnectError {
     }
 
     fn from_io(error: &io::Error) -> Self {
-        let Some(error) = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        else {
+        let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
             return match error.kind() {
                 io::ErrorKind::UnexpectedEof
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe
                 | io::ErrorKind::NotConnected => Self::Closed,
-                _ => Self::Protocol {
-                    detail: error.to_string(),
-                },
+                _ => Self::Protocol { detail: error.to_string() },
             };
         };
         match error {
             rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
                 match other.0.downcast_ref::<IdentityMismatch>() {
-                    Some(mismatch) => Self::Identity {
-                        expected: mismatch.expected.clone(),
-                        presented: mismatch.presented.clone(),
-                    },
-                    None => Self::Certificate {
-                        detail: other.to_string(),
-                    },
+                    Some(mismatch) => {
+                        Self::Identity { expected: mismatch.expected.clone(), presented: mismatch.presented.clone() }
+                    }
+                    None => Self::Certificate { detail: other.to_string() },
                 }
             }
-            rustls::Error::InvalidCertificate(problem) => Self::Certificate {
-                detail: problem.to_string(),
-            },
-            rustls::Error::AlertReceived(alert) => Self::Protocol {
-                detail: format!("the server ended it with the alert {alert:?}"),
-            },
-            other => Self::Protocol {
-                detail: other.to_string(),
-            },
+            rustls::Error::InvalidCertificate(problem) => Self::Certificate { detail: problem.to_string() },
+            rustls::Error::AlertReceived(alert) => {
+                Self::Protocol { detail: format!("the server ended it with the alert {alert:?}") }
+            }
+            other => Self::Protocol { detail: other.to_string() },
         }
     }
 }
@@ -143,11 +131,7 @@ impl ClientTls {
         let trust_domain = identity.map(|identity| identity.trust_domain().clone());
         let config = Self::config(identity, roots, expect.clone(), trust_domain.clone(), alpn)?;
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self(Arc::new(Inner {
-            connector,
-            expect,
-            trust_domain,
-        })))
+        Ok(Self(Arc::new(Inner { connector, expect, trust_domain })))
     }
 
     /// Shakes hands within `deadline`. `server_name` is a host name (sent as SNI) or an IP address; `None` sends no
@@ -171,24 +155,15 @@ impl ClientTls {
         let alpn = Alpn::negotiated(session.alpn_protocol());
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let trust_domain = self.0.trust_domain.as_deref();
-        let peer = leaf
-            .map(|leaf| Peer::from_leaf(leaf, trust_domain))
-            .unwrap_or_default();
-        Ok(Connected {
-            stream,
-            peer,
-            alpn,
-            named: self.0.expect != Expect::AnyOfMesh,
-        })
+        let peer = leaf.map(|leaf| Peer::from_leaf(leaf, trust_domain)).unwrap_or_default();
+        Ok(Connected { stream, peer, alpn, named: self.0.expect != Expect::AnyOfMesh })
     }
 
     fn server_name(&self, name: Option<&str>) -> Result<ServerName<'static>, ConnectError> {
         match name {
-            Some(name) => {
-                ServerName::try_from(name.to_owned()).map_err(|_| ConnectError::Protocol {
-                    detail: format!("{name:?} is neither a host name nor an IP address"),
-                })
-            }
+            Some(name) => ServerName::try_from(name.to_owned()).map_err(|_| ConnectError::Protocol {
+                detail: format!("{name:?} is neither a host name nor an IP address"),
+            }),
             None if self.0.expect == Expect::HostName => Err(ConnectError::Protocol {
                 detail: "there is no server name to compare the certificate with".to_owned(),
             }),
@@ -206,18 +181,10 @@ impl ClientTls {
     ) -> Result<ClientConfig, IdentityError> {
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
-        let verifier = MeshServerVerifier {
-            roots,
-            expect,
-            trust_domain,
-            algorithms,
-        };
+        let verifier = MeshServerVerifier { roots, expect, trust_domain, algorithms };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(VERSIONS)
-            .map_err(|error| IdentityError::Unusable {
-                path: "Certificate".to_owned(),
-                detail: error.to_string(),
-            })?
+            .map_err(|error| IdentityError::Unusable { path: "Certificate".to_owned(), detail: error.to_string() })?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match identity {
@@ -237,8 +204,6 @@ impl ClientTls {
 
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientTls")
-            .field("expect", &self.0.expect)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientTls").field("expect", &self.0.expect).finish_non_exhaustive()
     }
 }

@@ -4,8 +4,8 @@
 use super::Identity;
 use fsm_api::config::Certificate;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls::RootCertStore;
 use std::sync::Arc;
@@ -43,10 +43,7 @@ impl Leaf {
         Self {
             common_names: common_name.map(str::to_owned).into_iter().collect(),
             names: Vec::new(),
-            usages: vec![
-                ExtendedKeyUsagePurpose::ServerAuth,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ],
+            usages: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
             not_before: now - Duration::hours(1),
             not_after: now + Duration::hours(24),
         }
@@ -61,19 +58,12 @@ impl Leaf {
         let mut params = CertificateParams::default();
         params.distinguished_name.remove(DnType::CommonName);
         for name in &self.common_names {
-            params
-                .distinguished_name
-                .push(DnType::CommonName, name.as_str());
+            params.distinguished_name.push(DnType::CommonName, name.as_str());
         }
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "fsm");
+        params.distinguished_name.push(DnType::OrganizationName, "fsm");
         params.subject_alt_names = self.names.clone();
         params.extended_key_usages = self.usages.clone();
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         (params.not_before, params.not_after) = (self.not_before, self.not_after);
         params
     }
@@ -83,16 +73,11 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "fsm test authority");
+        params.distinguished_name.push(DnType::CommonName, "fsm test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
+        Self { issuer: Issuer::new(params, key), pem }
     }
 
     /// A leaf in the form of the configuration, with an ECDSA P-256 key.
@@ -128,13 +113,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
-        (
-            Self {
-                issuer: Issuer::new(params, key),
-                pem: self.pem.clone(),
-            },
-            pem,
-        )
+        (Self { issuer: Issuer::new(params, key), pem: self.pem.clone() }, pem)
     }
 
     pub(crate) fn roots(&self) -> Arc<RootCertStore> {

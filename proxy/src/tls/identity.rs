@@ -37,9 +37,7 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// The value is empty or holds no PEM block of the expected kind.
-    #[error(
-        "{path} holds no PEM block of type {expected}: put the PEM text there, with its BEGIN and END lines"
-    )]
+    #[error("{path} holds no PEM block of type {expected}: put the PEM text there, with its BEGIN and END lines")]
     Missing {
         /// JSON path.
         path: String,
@@ -55,9 +53,7 @@ pub enum IdentityError {
         detail: &'static str,
     },
     /// The key is protected by a passphrase.
-    #[error(
-        "{path} is encrypted with a passphrase: store the key unencrypted (openssl pkcs8 -topk8 -nocrypt)"
-    )]
+    #[error("{path} is encrypted with a passphrase: store the key unencrypted (openssl pkcs8 -topk8 -nocrypt)")]
     EncryptedKey {
         /// JSON path.
         path: String,
@@ -73,17 +69,13 @@ pub enum IdentityError {
         detail: String,
     },
     /// The key cannot be parsed or is of a kind that TLS does not use.
-    #[error(
-        "{path} is no key that can be used: RSA of 2048 to 8192 bits, ECDSA P-256, P-384, P-521 or Ed25519"
-    )]
+    #[error("{path} is no key that can be used: RSA of 2048 to 8192 bits, ECDSA P-256, P-384, P-521 or Ed25519")]
     Key {
         /// JSON path.
         path: String,
     },
     /// The key belongs to another certificate.
-    #[error(
-        "{path} does not belong to the first certificate of CertChain: publish the pair that was issued together"
-    )]
+    #[error("{path} does not belong to the first certificate of CertChain: publish the pair that was issued together")]
     KeyMismatch {
         /// JSON path.
         path: String,
@@ -115,10 +107,7 @@ impl IdentityError {
 
 impl Identity {
     /// Reads the document's `Certificate`. `service_identity` is `<service account>.<namespace>`.
-    pub fn from_config(
-        certificate: &Certificate,
-        service_identity: &str,
-    ) -> Result<Self, IdentityError> {
+    pub fn from_config(certificate: &Certificate, service_identity: &str) -> Result<Self, IdentityError> {
         Self::from_config_at(certificate, service_identity, "Certificate")
     }
 
@@ -133,8 +122,7 @@ impl Identity {
         let leaf = leaf_facts(&chain, &chain_path)?;
         let key = key_from_pem(&certificate.private_key, &format!("{path}.PrivateKey"))?;
         let certified_key = certified(chain, key, &format!("{path}.PrivateKey"))?;
-        let root_certificates =
-            certificates_from_pem(&certificate.issuing_ca, &format!("{path}.IssuingCA"))?;
+        let root_certificates = certificates_from_pem(&certificate.issuing_ca, &format!("{path}.IssuingCA"))?;
         let roots = root_store(&root_certificates, &format!("{path}.IssuingCA"))?;
 
         let common_name = match certificate.common_name.as_str() {
@@ -191,22 +179,12 @@ impl Identity {
     pub fn summary(&self) -> Vec<CertificateSummary> {
         let now = SystemTime::now();
         let position_use = |position| {
-            if position == 0 {
-                CertificateUse::Leaf
-            } else {
-                CertificateUse::Intermediate
-            }
+            if position == 0 { CertificateUse::Leaf } else { CertificateUse::Intermediate }
         };
         let chain = self.certified_key.cert.iter().enumerate();
         let chain = chain.map(|(position, certificate)| (position_use(position), certificate));
-        let roots = self
-            .root_certificates
-            .iter()
-            .map(|certificate| (CertificateUse::Root, certificate));
-        chain
-            .chain(roots)
-            .filter_map(|(used_as, der)| CertificateSummary::read(der, used_as, now))
-            .collect()
+        let roots = self.root_certificates.iter().map(|certificate| (CertificateUse::Root, certificate));
+        chain.chain(roots).filter_map(|(used_as, der)| CertificateSummary::read(der, used_as, now)).collect()
     }
 }
 
@@ -230,37 +208,23 @@ pub fn roots_from_pem(pem: &str, path: &str) -> Result<Arc<RootCertStore>, Ident
 
 /// FSM puts `<service account>.<namespace>.<trust domain>` into the common name and the trust domain nowhere else.
 fn trust_domain(common_name: &str, service_identity: &str) -> ArcStr {
-    let after_identity = common_name
-        .strip_prefix(service_identity)
-        .and_then(|rest| rest.strip_prefix('.'));
+    let after_identity = common_name.strip_prefix(service_identity).and_then(|rest| rest.strip_prefix('.'));
     let after_second_dot = || common_name.splitn(3, '.').nth(2);
-    let own = if service_identity.is_empty() {
-        None
-    } else {
-        after_identity
-    };
+    let own = if service_identity.is_empty() { None } else { after_identity };
     match own.or_else(after_second_dot) {
         Some(domain) if !domain.is_empty() => ArcStr::from(domain),
         _ => ArcStr::from(DEFAULT_TRUST_DOMAIN),
     }
 }
 
-fn certificates_from_pem(
-    pem: &str,
-    path: &str,
-) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let certificates: Result<Vec<_>, pem::Error> =
-        CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+fn certificates_from_pem(pem: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(IdentityError::Missing {
-            path: path.to_owned(),
-            expected: "CERTIFICATE",
-        }),
+        Ok(certificates) if certificates.is_empty() => {
+            Err(IdentityError::Missing { path: path.to_owned(), expected: "CERTIFICATE" })
+        }
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(IdentityError::Pem {
-            path: path.to_owned(),
-            detail: pem_detail(&error),
-        }),
+        Err(error) => Err(IdentityError::Pem { path: path.to_owned(), detail: pem_detail(&error) }),
     }
 }
 
@@ -268,18 +232,13 @@ fn key_from_pem(pem: &str, path: &str) -> Result<PrivateKeyDer<'static>, Identit
     match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
         Ok(key) => Ok(key),
         Err(pem::Error::NoItemsFound) if pem.contains("BEGIN ENCRYPTED PRIVATE KEY") => {
-            Err(IdentityError::EncryptedKey {
-                path: path.to_owned(),
-            })
+            Err(IdentityError::EncryptedKey { path: path.to_owned() })
         }
         Err(pem::Error::NoItemsFound) => Err(IdentityError::Missing {
             path: path.to_owned(),
             expected: "PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY",
         }),
-        Err(error) => Err(IdentityError::Pem {
-            path: path.to_owned(),
-            detail: pem_detail(&error),
-        }),
+        Err(error) => Err(IdentityError::Pem { path: path.to_owned(), detail: pem_detail(&error) }),
     }
 }
 
@@ -301,35 +260,23 @@ fn certified(
 ) -> Result<CertifiedKey, IdentityError> {
     let key = provider().key_provider.load_private_key(key);
     // The library's error may describe the key's innards: it is dropped on purpose.
-    let key = key.map_err(|_| IdentityError::Key {
-        path: path.to_owned(),
-    })?;
+    let key = key.map_err(|_| IdentityError::Key { path: path.to_owned() })?;
     let certified_key = CertifiedKey::new(chain, key);
     match certified_key.keys_match() {
         Ok(()) => Ok(certified_key),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(IdentityError::KeyMismatch {
-            path: path.to_owned(),
-        }),
-        Err(error) => Err(IdentityError::Unusable {
-            path: path.to_owned(),
-            detail: error.to_string(),
-        }),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(IdentityError::KeyMismatch { path: path.to_owned() }),
+        Err(error) => Err(IdentityError::Unusable { path: path.to_owned(), detail: error.to_string() }),
     }
 }
 
-fn root_store(
-    certificates: &[CertificateDer<'static>],
-    path: &str,
-) -> Result<RootCertStore, IdentityError> {
+fn root_store(certificates: &[CertificateDer<'static>], path: &str) -> Result<RootCertStore, IdentityError> {
     let mut roots = RootCertStore::empty();
     for (index, certificate) in certificates.iter().enumerate() {
-        roots
-            .add(certificate.clone())
-            .map_err(|error| IdentityError::Certificate {
-                path: path.to_owned(),
-                number: index + 1,
-                detail: error.to_string(),
-            })?;
+        roots.add(certificate.clone()).map_err(|error| IdentityError::Certificate {
+            path: path.to_owned(),
+            number: index + 1,
+            detail: error.to_string(),
+        })?;
     }
     Ok(roots)
 }
@@ -347,14 +294,12 @@ fn leaf_facts(chain: &[CertificateDer<'static>], path: &str) -> Result<LeafFacts
     };
     let mut facts = None;
     for (index, der) in chain.iter().enumerate() {
-        let (_, certificate) = X509Certificate::from_der(der)
-            .map_err(|_| unreadable(index + 1, "it is not an X.509 certificate"))?;
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|_| unreadable(index + 1, "it is not an X.509 certificate"))?;
         if index == 0 {
             let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
             facts = Some(LeafFacts {
-                common_name: Peer::from_certificate(&certificate, None)
-                    .principal
-                    .unwrap_or_default(),
+                common_name: Peer::from_certificate(&certificate, None).principal.unwrap_or_default(),
                 expires: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
             });
         }

@@ -89,27 +89,21 @@ impl AcceptError {
         match self {
             Self::Timeout(_) => Reason::DownstreamTimeout,
             Self::Plaintext => Reason::MtlsRequired,
-            Self::NoCertificate
-            | Self::BadCertificate { .. }
-            | Self::Protocol { .. }
-            | Self::Closed => Reason::DownstreamTls,
+            Self::NoCertificate | Self::BadCertificate { .. } | Self::Protocol { .. } | Self::Closed => {
+                Reason::DownstreamTls
+            }
         }
     }
 
     fn from_io(error: &io::Error) -> Self {
-        let Some(error) = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        else {
+        let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
             return match error.kind() {
                 io::ErrorKind::UnexpectedEof
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::BrokenPipe
                 | io::ErrorKind::NotConnected => Self::Closed,
-                _ => Self::Protocol {
-                    detail: error.to_string(),
-                },
+                _ => Self::Protocol { detail: error.to_string() },
             };
         };
         match error {
@@ -118,15 +112,11 @@ impl AcceptError {
                 InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
             ) => Self::Plaintext,
             rustls::Error::NoCertificatesPresented => Self::NoCertificate,
-            rustls::Error::InvalidCertificate(problem) => Self::BadCertificate {
-                detail: problem.to_string(),
-            },
-            rustls::Error::AlertReceived(alert) => Self::Protocol {
-                detail: format!("the client ended it with the alert {alert:?}"),
-            },
-            other => Self::Protocol {
-                detail: other.to_string(),
-            },
+            rustls::Error::InvalidCertificate(problem) => Self::BadCertificate { detail: problem.to_string() },
+            rustls::Error::AlertReceived(alert) => {
+                Self::Protocol { detail: format!("the client ended it with the alert {alert:?}") }
+            }
+            other => Self::Protocol { detail: other.to_string() },
         }
     }
 }
@@ -134,11 +124,7 @@ impl AcceptError {
 impl ServerTls {
     /// `alpn` is what we offer, best first; empty means that we have no opinion and accept any client. A client
     /// that offers only protocols outside a non-empty list is refused (RFC 7301 §3.2).
-    pub fn new(
-        identity: &Identity,
-        client: ClientCertificate,
-        alpn: &[&[u8]],
-    ) -> Result<Self, IdentityError> {
+    pub fn new(identity: &Identity, client: ClientCertificate, alpn: &[&[u8]]) -> Result<Self, IdentityError> {
         let config = Self::config(identity, client, alpn)?;
         Ok(Self(Arc::new(Inner {
             acceptor: TlsAcceptor::from(Arc::new(config)),
@@ -173,9 +159,8 @@ impl ServerTls {
             .with_protocol_versions(VERSIONS)
             .map_err(|error| unusable("Certificate", &error))?;
         let resolver = SingleCertAndKey::from(Arc::clone(identity.certified_key()));
-        let mut config = builder
-            .with_client_cert_verifier(verifier(identity, client)?)
-            .with_cert_resolver(Arc::new(resolver));
+        let mut config =
+            builder.with_client_cert_verifier(verifier(identity, client)?).with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         // Ours is the cheaper order (see `provider.rs`), and every suite in it is safe.
         config.ignore_client_order = true;
@@ -189,18 +174,12 @@ impl ServerTls {
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls")
-            .field("client", &self.0.client)
-            .finish_non_exhaustive()
+        f.debug_struct("ServerTls").field("client", &self.0.client).finish_non_exhaustive()
     }
 }
 
-fn verifier(
-    identity: &Identity,
-    client: ClientCertificate,
-) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
-    let builder =
-        || WebPkiClientVerifier::builder_with_provider(Arc::clone(identity.roots()), provider());
+fn verifier(identity: &Identity, client: ClientCertificate) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+    let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(identity.roots()), provider());
     let verifier = match client {
         ClientCertificate::Required => builder().build(),
         ClientCertificate::Optional => builder().allow_unauthenticated().build(),
@@ -213,8 +192,5 @@ fn verifier(
 }
 
 fn unusable(path: &str, error: &dyn fmt::Display) -> IdentityError {
-    IdentityError::Unusable {
-        path: path.to_owned(),
-        detail: error.to_string(),
-    }
+    IdentityError::Unusable { path: path.to_owned(), detail: error.to_string() }
 }

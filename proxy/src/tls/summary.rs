@@ -45,16 +45,10 @@ pub struct CertificateSummary {
 
 impl CertificateSummary {
     /// `None` when the bytes are no certificate.
-    pub(super) fn read(
-        der: &CertificateDer<'_>,
-        used_as: CertificateUse,
-        now: SystemTime,
-    ) -> Option<Self> {
+    pub(super) fn read(der: &CertificateDer<'_>, used_as: CertificateUse, now: SystemTime) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let validity = certificate.validity();
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |elapsed| elapsed.as_secs());
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let names = subject_alternative_names(&certificate);
         Some(Self {
@@ -62,11 +56,7 @@ impl CertificateSummary {
             subject: certificate.subject().to_string(),
             subject_alternative_names: names.iter().map(ToString::to_string).collect(),
             issuer: certificate.issuer().to_string(),
-            serial: certificate
-                .raw_serial()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
             not_before: rfc3339(validity.not_before),
             not_after: rfc3339(validity.not_after),
             seconds_left: validity.not_after.timestamp().saturating_sub(now),
@@ -76,8 +66,7 @@ impl CertificateSummary {
 }
 
 fn rfc3339(time: ASN1Time) -> String {
-    jiff::Timestamp::from_second(time.timestamp())
-        .map_or_else(|_| time.to_string(), |time| time.to_string())
+    jiff::Timestamp::from_second(time.timestamp()).map_or_else(|_| time.to_string(), |time| time.to_string())
 }
 
 fn key_algorithm(certificate: &X509Certificate<'_>) -> String {

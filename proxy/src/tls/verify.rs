@@ -64,10 +64,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn from_certificate(
-        certificate: &X509Certificate<'_>,
-        trust_domain: Option<&str>,
-    ) -> Self {
+    pub(super) fn from_certificate(certificate: &X509Certificate<'_>, trust_domain: Option<&str>) -> Self {
         let names = subject_alternative_names(certificate);
         let mut spiffe_ids = names.iter().filter(|name| is_spiffe(name));
         let (principal, service) = match (spiffe_ids.next(), spiffe_ids.next()) {
@@ -78,17 +75,11 @@ impl Peer {
             (Some(_), Some(_)) => (None, None),
             (None, _) => {
                 let principal = confirmed_common_name(certificate);
-                let service = principal
-                    .as_deref()
-                    .and_then(|principal| service_of(principal, trust_domain?));
+                let service = principal.as_deref().and_then(|principal| service_of(principal, trust_domain?));
                 (principal, service)
             }
         };
-        Self {
-            principal,
-            service,
-            names,
-        }
+        Self { principal, service, names }
     }
 
     /// Whether a configured name means this peer: `<sa>.<ns>` of our trust domain, a whole principal, a SPIFFE id, or an
@@ -118,14 +109,7 @@ impl Peer {
 
     fn presented(&self) -> Vec<ArcStr> {
         let first = self.principal.iter().cloned();
-        first
-            .chain(
-                self.names
-                    .iter()
-                    .filter(|name| Some(*name) != self.principal.as_ref())
-                    .cloned(),
-            )
-            .collect()
+        first.chain(self.names.iter().filter(|name| Some(*name) != self.principal.as_ref()).cloned()).collect()
     }
 }
 
@@ -151,8 +135,7 @@ pub(super) fn subject_alternative_names(certificate: &X509Certificate<'_>) -> Ve
 
 fn ip_address(octets: &[u8]) -> Option<IpAddr> {
     let v4 = || <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4().or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
-        .ok()
+    v4().or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 /// The common name, if there is exactly one, it is plain text, and it is also a DNS name of the certificate.
@@ -163,14 +146,8 @@ fn confirmed_common_name(certificate: &X509Certificate<'_>) -> Option<ArcStr> {
     };
     let common_name = common_name.as_str().ok().filter(|name| is_plain(name))?;
     let extension = certificate.subject_alternative_name().ok().flatten()?;
-    let confirmed =
-        |name: &GeneralName<'_>| matches!(name, GeneralName::DNSName(dns) if *dns == common_name);
-    extension
-        .value
-        .general_names
-        .iter()
-        .any(confirmed)
-        .then(|| ArcStr::from(common_name))
+    let confirmed = |name: &GeneralName<'_>| matches!(name, GeneralName::DNSName(dns) if *dns == common_name);
+    extension.value.general_names.iter().any(confirmed).then(|| ArcStr::from(common_name))
 }
 
 /// `<sa>.<ns>` of a principal within `trust_domain`. The namespace is the last label: namespaces have no dots,
@@ -183,8 +160,7 @@ fn service_of(principal: &str, trust_domain: &str) -> Option<ArcStr> {
 
 /// The scheme is compared without case, so that `SPIFFE://…` counts as a (then malformed) SPIFFE id.
 fn is_spiffe(name: &str) -> bool {
-    name.get(..9)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe://"))
+    name.get(..9).is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe://"))
 }
 
 /// Letters that names of accounts, namespaces and trust domains are made of; no wildcard, no escape.
@@ -204,28 +180,15 @@ impl<'a> SpiffeId<'a> {
     fn parse(id: &'a str) -> Option<Self> {
         let (trust_domain, path) = id.strip_prefix("spiffe://")?.split_once('/')?;
         let mut segments = path.split('/');
-        let found = [
-            segments.next(),
-            segments.next(),
-            segments.next(),
-            segments.next(),
-            segments.next(),
-        ];
+        let found = [segments.next(), segments.next(), segments.next(), segments.next(), segments.next()];
         let (account, namespace) = match found {
             [Some("ns"), Some(namespace), Some("sa"), Some(account), None] => (account, namespace),
             [Some(account), Some(namespace), None, ..] => (account, namespace),
             [Some(both), None, ..] => both.rsplit_once('.')?,
             _ => return None,
         };
-        let plain = is_plain(trust_domain)
-            && is_plain(account)
-            && is_plain(namespace)
-            && !namespace.contains('.');
-        plain.then_some(Self {
-            trust_domain,
-            account,
-            namespace,
-        })
+        let plain = is_plain(trust_domain) && is_plain(account) && is_plain(namespace) && !namespace.contains('.');
+        plain.then_some(Self { trust_domain, account, namespace })
     }
 
     fn principal(&self) -> ArcStr {
@@ -233,8 +196,7 @@ impl<'a> SpiffeId<'a> {
     }
 
     fn service(&self, trust_domain: Option<&str>) -> Option<ArcStr> {
-        (Some(self.trust_domain) == trust_domain)
-            .then(|| arcstr::format!("{}.{}", self.account, self.namespace))
+        (Some(self.trust_domain) == trust_domain).then(|| arcstr::format!("{}.{}", self.account, self.namespace))
     }
 }
 
@@ -257,20 +219,12 @@ impl ServerCertVerifier for MeshServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, self.algorithms.all)?;
         match &self.expect {
             Expect::AnyOfMesh => {}
             Expect::Principals(names) => {
                 let peer = Peer::from_leaf(end_entity, self.trust_domain.as_deref());
-                let named = names
-                    .iter()
-                    .any(|name| peer.is_named(name, self.trust_domain.as_deref()));
+                let named = names.iter().any(|name| peer.is_named(name, self.trust_domain.as_deref()));
                 if !named {
                     return Err(mismatch(names.to_vec(), &peer));
                 }
@@ -309,10 +263,7 @@ impl ServerCertVerifier for MeshServerVerifier {
 }
 
 fn mismatch(expected: Vec<ArcStr>, peer: &Peer) -> rustls::Error {
-    let mismatch = IdentityMismatch {
-        expected,
-        presented: peer.presented(),
-    };
+    let mismatch = IdentityMismatch { expected, presented: peer.presented() };
     rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(mismatch))))
 }
 

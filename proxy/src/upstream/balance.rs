@@ -21,23 +21,13 @@ impl Rotation {
     /// Lays out a round. `start` spreads many proxies over the round, so that they do not all begin with the same
     /// target. At most 65,536 weights are considered.
     pub fn new(weights: &[u32], start: usize) -> Self {
-        Self {
-            order: layout(weights),
-            position: Arc::new(AtomicUsize::new(start)),
-        }
+        Self { order: layout(weights), position: Arc::new(AtomicUsize::new(start)) }
     }
 
     /// The same position in a new layout: used when the weights did not change, so that an update does not restart
     /// the round.
     pub fn continuing(self, previous: &Self) -> Self {
-        if self.order == previous.order {
-            Self {
-                position: Arc::clone(&previous.position),
-                ..self
-            }
-        } else {
-            self
-        }
+        if self.order == previous.order { Self { position: Arc::clone(&previous.position), ..self } } else { self }
     }
 
     /// The next index, or `None` when every weight is 0.
@@ -45,30 +35,22 @@ impl Rotation {
         match &*self.order {
             [] => None,
             [only] => Some(usize::from(*only)),
-            order => Some(usize::from(
-                order[self.position.fetch_add(1, Relaxed) % order.len()],
-            )),
+            order => Some(usize::from(order[self.position.fetch_add(1, Relaxed) % order.len()])),
         }
     }
 }
 
 fn layout(weights: &[u32]) -> Box<[u16]> {
     let weights = &weights[..weights.len().min(usize::from(u16::MAX) + 1)];
-    let divisor = weights.iter().fold(0, |divisor, &weight| {
-        greatest_common_divisor(divisor, u64::from(weight))
-    });
+    let divisor = weights.iter().fold(0, |divisor, &weight| greatest_common_divisor(divisor, u64::from(weight)));
     if divisor == 0 {
         return Box::default();
     }
-    let mut shares: Vec<u64> = weights
-        .iter()
-        .map(|&weight| u64::from(weight) / divisor)
-        .collect();
+    let mut shares: Vec<u64> = weights.iter().map(|&weight| u64::from(weight) / divisor).collect();
     let total: u64 = shares.iter().sum();
     if total > LONGEST_ROUND {
         // A target with the least weight still gets its place.
-        let scale =
-            |share: &mut u64| *share = (*share * LONGEST_ROUND / total).max(u64::from(*share > 0));
+        let scale = |share: &mut u64| *share = (*share * LONGEST_ROUND / total).max(u64::from(*share > 0));
         shares.iter_mut().for_each(scale);
     }
     smooth_order(&shares)
@@ -93,11 +75,7 @@ fn smooth_order(shares: &[u64]) -> Box<[u16]> {
 }
 
 const fn greatest_common_divisor(a: u64, b: u64) -> u64 {
-    if b == 0 {
-        a
-    } else {
-        greatest_common_divisor(b, a % b)
-    }
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 #[cfg(test)]

@@ -90,13 +90,7 @@ impl Cluster {
         settings: ClusterSettings,
         endpoints: Endpoints,
     ) -> Self {
-        Self {
-            name,
-            direction,
-            counters,
-            settings,
-            endpoints: ArcSwap::from_pointee(endpoints),
-        }
+        Self { name, direction, counters, settings, endpoints: ArcSwap::from_pointee(endpoints) }
     }
 
     /// The next endpoint by weight; `None` when there is none that may be used.
@@ -108,22 +102,14 @@ impl Cluster {
 
     /// Whether its endpoints are names of the outside world.
     pub fn is_external(&self) -> bool {
-        self.endpoints
-            .load()
-            .members
-            .iter()
-            .any(|member| matches!(member.endpoint.target.host, Host::Name(_)))
+        self.endpoints.load().members.iter().any(|member| matches!(member.endpoint.target.host, Host::Name(_)))
     }
 
     /// The endpoint whose host is exactly this name (lower case).
     pub fn named(&self, name: &str) -> Option<Arc<Endpoint>> {
         let endpoints = self.endpoints.load();
         let is_named = |member: &&Member| matches!(&member.endpoint.target.host, Host::Name(host) if **host == *name);
-        endpoints
-            .members
-            .iter()
-            .find(is_named)
-            .map(|member| Arc::clone(&member.endpoint))
+        endpoints.members.iter().find(is_named).map(|member| Arc::clone(&member.endpoint))
     }
 
     /// The current endpoints.
@@ -133,12 +119,7 @@ impl Cluster {
 
     /// The endpoints with their live state, for `/clusters`.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        self.endpoints
-            .load()
-            .members
-            .iter()
-            .map(|member| member.endpoint.status(member.weight))
-            .collect()
+        self.endpoints.load().members.iter().map(|member| member.endpoint.status(member.weight)).collect()
     }
 
     /// Closes connections that have been idle for too long.

@@ -47,25 +47,15 @@ impl FromStr for Target {
     /// Parses `host:port`, with an IPv6 address in brackets.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(Self {
-                host: Host::Address(address.ip()),
-                port: address.port(),
-            });
+            return Ok(Self { host: Host::Address(address.ip()), port: address.port() });
         }
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| format!("`{text}` has no port; write `host:port`"))?;
-        let port = port
-            .parse()
-            .map_err(|_| format!("`{port}` is no port number (1–65535)"))?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port; write `host:port`"))?;
+        let port = port.parse().map_err(|_| format!("`{port}` is no port number (1–65535)"))?;
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
         if host.is_empty() || host.len() > 253 || !host.bytes().all(valid) {
             return Err(format!("`{host}` is neither an IP address nor a DNS name"));
         }
-        Ok(Self {
-            host: Host::Name(host.to_ascii_lowercase().into()),
-            port,
-        })
+        Ok(Self { host: Host::Name(host.to_ascii_lowercase().into()), port })
     }
 }
 
@@ -148,10 +138,7 @@ pub async fn connect(
         (Host::Name(name), true) => Some(name.as_str()),
         _ => None,
     };
-    match client
-        .connect(stream, server_name, transport.connect_timeout)
-        .await
-    {
+    match client.connect(stream, server_name, transport.connect_timeout).await {
         Ok(connected) => {
             if !connected.named {
                 counters.unnamed_identities.increment();
@@ -163,10 +150,7 @@ pub async fn connect(
             if matches!(error, ConnectError::Timeout(_)) {
                 counters.connect_timeouts.increment();
             }
-            Err(UpstreamError::unsent(
-                error.reason(),
-                format!("endpoint {target}: {error}"),
-            ))
+            Err(UpstreamError::unsent(error.reason(), format!("endpoint {target}: {error}")))
         }
     }
 }
@@ -180,8 +164,7 @@ async fn connect_tcp(
     let mut last = None;
     let addresses = names.resolve(target).await?;
     for address in addresses.iter().take(4) {
-        let attempt =
-            tokio::time::timeout(transport.connect_timeout, open(*address, transport.mark)).await;
+        let attempt = tokio::time::timeout(transport.connect_timeout, open(*address, transport.mark)).await;
         match attempt {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => {
@@ -191,39 +174,24 @@ async fn connect_tcp(
                     io::ErrorKind::TimedOut => Reason::UpstreamConnectTimeout,
                     _ => Reason::UpstreamUnreachable,
                 };
-                last = Some(UpstreamError::unsent(
-                    reason,
-                    format!("endpoint {target} at {address}: {error}"),
-                ));
+                last = Some(UpstreamError::unsent(reason, format!("endpoint {target} at {address}: {error}")));
             }
             Err(_) => {
                 counters.connect_failures.increment();
                 counters.connect_timeouts.increment();
-                let detail = format!(
-                    "endpoint {target} at {address}: no connection after {:?}",
-                    transport.connect_timeout
-                );
-                last = Some(UpstreamError::unsent(
-                    Reason::UpstreamConnectTimeout,
-                    detail,
-                ));
+                let detail =
+                    format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
+                last = Some(UpstreamError::unsent(Reason::UpstreamConnectTimeout, detail));
             }
         }
     }
     Err(last.unwrap_or_else(|| {
-        UpstreamError::unsent(
-            Reason::UpstreamUnresolved,
-            format!("endpoint {target}: the name has no address"),
-        )
+        UpstreamError::unsent(Reason::UpstreamUnresolved, format!("endpoint {target}: the name has no address"))
     }))
 }
 
 async fn open(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     let reference = socket2::SockRef::from(&socket);
     reference.set_tcp_nodelay(true)?;
     reference.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(limits::TCP_KEEP_ALIVE))?;
@@ -232,11 +200,7 @@ async fn open(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
     }
     if address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
         // Without it the kernel would pick the source port at bind time, for all destinations together, and run out.
-        nix::sys::socket::setsockopt(
-            &socket,
-            nix::sys::socket::sockopt::IpBindAddressNoPort,
-            &true,
-        )?;
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
         socket.bind(SocketAddr::new(TO_APPLICATION, 0))?;
     }
     socket.connect(address).await
@@ -254,8 +218,7 @@ impl ResolvedNames {
             }
             Host::Name(name) => name,
         };
-        let fresh =
-            |(since, _): &&(Instant, Arc<[SocketAddr]>)| since.elapsed() < limits::RESOLVE_TTL;
+        let fresh = |(since, _): &&(Instant, Arc<[SocketAddr]>)| since.elapsed() < limits::RESOLVE_TTL;
         if let Some((_, addresses)) = self.0.lock().as_ref().filter(fresh) {
             return Ok(Arc::clone(addresses));
         }
@@ -271,19 +234,13 @@ impl ResolvedNames {
                 "the name has no address".to_owned()
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!(
-                "no answer from the resolver after {:?}",
-                limits::RESOLVE_TIMEOUT
-            ),
+            Err(_) => format!("no answer from the resolver after {:?}", limits::RESOLVE_TIMEOUT),
         };
         // A resolver that is down must not take a working destination with it.
         if let Some((_, addresses)) = self.0.lock().as_ref() {
             return Ok(Arc::clone(addresses));
         }
-        Err(UpstreamError::unsent(
-            Reason::UpstreamUnresolved,
-            format!("endpoint {target}: {failure}"),
-        ))
+        Err(UpstreamError::unsent(Reason::UpstreamUnresolved, format!("endpoint {target}: {failure}")))
     }
 }
 
@@ -316,10 +273,7 @@ pub struct Counted<T> {
 impl<T> Counted<T> {
     /// Starts counting.
     pub fn new(io: T, counters: Arc<ClusterCounters>) -> Self {
-        Self {
-            io,
-            guard: ConnectionGuard::new(counters),
-        }
+        Self { io, guard: ConnectionGuard::new(counters) }
     }
 }
 
@@ -330,27 +284,16 @@ fn count(counter: &Counter, result: &io::Result<usize>) {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
-        self.guard
-            .0
-            .received_bytes
-            .add((buffer.filled().len() - before) as u64);
+        self.guard.0.received_bytes.add((buffer.filled().len() - before) as u64);
         Poll::Ready(result)
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
         count(&self.guard.0.sent_bytes, &result);
         Poll::Ready(result)

@@ -50,13 +50,7 @@ struct Failed {
 impl Endpoint {
     /// An endpoint without connections.
     pub fn new(target: Target, transport: Arc<Transport>, counters: Arc<ClusterCounters>) -> Self {
-        Self {
-            target,
-            transport,
-            names: ResolvedNames::default(),
-            pool: Arc::default(),
-            counters,
-        }
+        Self { target, transport, names: ResolvedNames::default(), pool: Arc::default(), counters }
     }
 
     /// Sends a request and waits for the head of the response.
@@ -83,14 +77,7 @@ impl Endpoint {
     /// # Errors
     /// [`UpstreamError`] naming the endpoint.
     pub async fn open_tcp(&self) -> Result<Connection, UpstreamError> {
-        connect::connect(
-            &self.target,
-            &self.transport,
-            Protocol::Tcp,
-            &self.names,
-            &self.counters,
-        )
-        .await
+        connect::connect(&self.target, &self.transport, Protocol::Tcp, &self.names, &self.counters).await
     }
 
     /// The live state, for people.
@@ -124,11 +111,7 @@ impl Endpoint {
         mut request: Request<RequestBody>,
         options: ExchangeOptions,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
-        let mut idle = if options.upgrade {
-            None
-        } else {
-            self.pool.idle_http1().await
-        };
+        let mut idle = if options.upgrade { None } else { self.pool.idle_http1().await };
         loop {
             let reused = idle.is_some();
             let mut connection = match idle.take() {
@@ -138,10 +121,7 @@ impl Endpoint {
             let progress = request.body().progress();
             let spare = if reused { repeatable(&request) } else { None };
             let sending = connection.sender.try_send_request(request);
-            let failed = match self
-                .respond(sending, progress.as_deref(), options.response_timeout)
-                .await
-            {
+            let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
                 Ok(response) => return Ok(self.lend_http1(response, connection, progress, options)),
                 Err(failed) => failed,
             };
@@ -166,10 +146,7 @@ impl Endpoint {
                 let mut sender = stream.sender();
                 async move { sender.try_send_request(request).await }
             };
-            let failed = match self
-                .respond(sending, progress.as_deref(), options.response_timeout)
-                .await
-            {
+            let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
                 Ok(response) => {
                     let lease = Lease::http2(stream, Arc::clone(&self.counters));
                     return Ok(response.map(|body| ResponseBody::upstream(body, lease)));
@@ -192,35 +169,17 @@ impl Endpoint {
         options: ExchangeOptions,
     ) -> Response<ResponseBody> {
         connection.served += 1;
-        let retired = options
-            .requests_per_connection
-            .is_some_and(|limit| connection.served >= limit);
+        let retired = options.requests_per_connection.is_some_and(|limit| connection.served >= limit);
         let reusable = !options.upgrade && !retired;
-        let lease = Lease::http1(
-            connection,
-            Arc::clone(&self.pool),
-            request,
-            reusable,
-            Arc::clone(&self.counters),
-        );
+        let lease = Lease::http1(connection, Arc::clone(&self.pool), request, reusable, Arc::clone(&self.counters));
         response.map(|body| ResponseBody::upstream(body, lease))
     }
 
     /// Waits for the response head. The deadline starts anew while the request body makes progress, so that a long
     /// upload is not mistaken for a silent server.
-    async fn respond<F>(
-        &self,
-        sending: F,
-        progress: Option<&BodyProgress>,
-        deadline: Duration,
-    ) -> Exchanged
+    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, deadline: Duration) -> Exchanged
     where
-        F: Future<
-            Output = Result<
-                Response<Incoming>,
-                hyper::client::conn::TrySendError<Request<RequestBody>>,
-            >,
-        >,
+        F: Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>>,
     {
         let mut sending = std::pin::pin!(sending);
         let mut seen = 0;
@@ -233,15 +192,11 @@ impl Endpoint {
                 }
                 self.counters.request_timeouts.increment();
                 let detail = format!("endpoint {}: no response after {deadline:?}", self.target);
-                return Err(Failed {
-                    error: UpstreamError::sent(Reason::UpstreamTimeout, detail),
-                    request: None,
-                });
+                return Err(Failed { error: UpstreamError::sent(Reason::UpstreamTimeout, detail), request: None });
             };
             return outcome.map_err(|mut refused| {
                 let request = refused.take_message();
-                let mut error =
-                    UpstreamError::from_exchange(refused.error(), &self.target.to_string());
+                let mut error = UpstreamError::from_exchange(refused.error(), &self.target.to_string());
                 if request.is_some() {
                     error.sent = Sent::Nothing;
                 } else {

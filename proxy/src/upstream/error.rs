@@ -27,39 +27,20 @@ pub enum Sent {
 impl UpstreamError {
     /// The endpoint has certainly seen nothing.
     pub fn unsent(reason: Reason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-            sent: Sent::Nothing,
-        }
+        Self { reason, detail: detail.into(), sent: Sent::Nothing }
     }
 
     /// The endpoint may have seen the request.
     pub fn sent(reason: Reason, detail: impl Into<String>) -> Self {
-        Self {
-            reason,
-            detail: detail.into(),
-            sent: Sent::Perhaps,
-        }
+        Self { reason, detail: detail.into(), sent: Sent::Perhaps }
     }
 
     /// Classifies what hyper reports after a request was handed to a connection.
     pub fn from_exchange(error: &hyper::Error, endpoint: &str) -> Self {
         use std::error::Error as _;
-        let cause = error
-            .source()
-            .map(|cause| format!(" ({cause})"))
-            .unwrap_or_default();
+        let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
         let detail = format!("endpoint {endpoint}: {error}{cause}");
-        let reason = if error.is_parse() {
-            Reason::UpstreamProtocol
-        } else {
-            Reason::UpstreamReset
-        };
-        if error.is_canceled() {
-            Self::unsent(reason, detail)
-        } else {
-            Self::sent(reason, detail)
-        }
+        let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
+        if error.is_canceled() { Self::unsent(reason, detail) } else { Self::sent(reason, detail) }
     }
 }

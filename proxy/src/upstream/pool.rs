@@ -76,11 +76,7 @@ pub struct Dial<'a> {
 impl Pool {
     /// An empty pool with a shelf for each worker.
     pub fn new() -> Self {
-        Self {
-            shelves: (0..runtime::worker_count())
-                .map(|_| Shelf::default())
-                .collect(),
-        }
+        Self { shelves: (0..runtime::worker_count()).map(|_| Shelf::default()).collect() }
     }
 
     fn shelf(&self) -> &Shelf {
@@ -91,9 +87,7 @@ impl Pool {
     pub async fn idle_http1(&self) -> Option<Http1Connection> {
         loop {
             let mut idle = self.shelf().http1.lock().pop()?;
-            if idle.since.elapsed() >= limits::POOL_IDLE_TIMEOUT
-                || idle.connection.sender.is_closed()
-            {
+            if idle.since.elapsed() >= limits::POOL_IDLE_TIMEOUT || idle.connection.sender.is_closed() {
                 continue;
             }
             // Its task may not have noticed yet that the last response is over; if the connection died, it errs.
@@ -116,18 +110,12 @@ impl Pool {
     fn give_back(&self, connection: Http1Connection) {
         let mut shelf = self.shelf().http1.lock();
         if shelf.len() < limits::POOL_IDLE_CONNECTIONS {
-            shelf.push(IdleHttp1 {
-                connection,
-                since: Instant::now(),
-            });
+            shelf.push(IdleHttp1 { connection, since: Instant::now() });
         }
     }
 
     /// A place for one stream on an HTTP/2 connection; `true` when the connection had served requests before.
-    pub async fn http2(
-        self: &Arc<Self>,
-        dial: Dial<'_>,
-    ) -> Result<(Http2Stream, bool), UpstreamError> {
+    pub async fn http2(self: &Arc<Self>, dial: Dial<'_>) -> Result<(Http2Stream, bool), UpstreamError> {
         let shelf = self.shelf();
         if let Some(stream) = shelf.http2_stream(dial.requests_per_connection) {
             return Ok((stream, true));
@@ -141,11 +129,8 @@ impl Pool {
             Connection::Plain(stream) => handshake_http2(stream, dial).await?,
             Connection::Tls(stream) => handshake_http2(stream, dial).await?,
         };
-        let connection = Arc::new(Http2Connection {
-            sender,
-            streams: AtomicUsize::new(1),
-            served: AtomicUsize::new(1),
-        });
+        let connection =
+            Arc::new(Http2Connection { sender, streams: AtomicUsize::new(1), served: AtomicUsize::new(1) });
         shelf.http2.lock().push(Arc::clone(&connection));
         Ok((Http2Stream { connection }, false))
     }
@@ -154,23 +139,16 @@ impl Pool {
     pub fn sweep(&self) {
         for shelf in &self.shelves {
             let expired = |idle: &IdleHttp1| {
-                idle.since.elapsed() >= limits::POOL_IDLE_TIMEOUT
-                    || idle.connection.sender.is_closed()
+                idle.since.elapsed() >= limits::POOL_IDLE_TIMEOUT || idle.connection.sender.is_closed()
             };
             shelf.http1.lock().retain(|idle| !expired(idle));
-            shelf
-                .http2
-                .lock()
-                .retain(|connection| !connection.sender.is_closed());
+            shelf.http2.lock().retain(|connection| !connection.sender.is_closed());
         }
     }
 
     /// Idle HTTP/1 connections and HTTP/2 connections at the moment.
     pub fn connections(&self) -> usize {
-        self.shelves
-            .iter()
-            .map(|shelf| shelf.http1.lock().len() + shelf.http2.lock().len())
-            .sum()
+        self.shelves.iter().map(|shelf| shelf.http1.lock().len() + shelf.http2.lock().len()).sum()
     }
 }
 
@@ -184,17 +162,13 @@ impl Shelf {
     fn http2_stream(&self, requests_per_connection: Option<u32>) -> Option<Http2Stream> {
         let limit = requests_per_connection.map_or(usize::MAX, |limit| limit as usize);
         let mut connections = self.http2.lock();
-        connections.retain(|connection| {
-            !connection.sender.is_closed() && connection.served.load(Relaxed) < limit
-        });
-        let connection = connections.iter().find(|connection| {
-            connection.streams.load(Relaxed) < limits::POOL_STREAMS_PER_CONNECTION
-        })?;
+        connections.retain(|connection| !connection.sender.is_closed() && connection.served.load(Relaxed) < limit);
+        let connection = connections
+            .iter()
+            .find(|connection| connection.streams.load(Relaxed) < limits::POOL_STREAMS_PER_CONNECTION)?;
         connection.streams.fetch_add(1, Relaxed);
         connection.served.fetch_add(1, Relaxed);
-        Some(Http2Stream {
-            connection: Arc::clone(connection),
-        })
+        Some(Http2Stream { connection: Arc::clone(connection) })
     }
 }
 
@@ -226,15 +200,8 @@ pub struct Lease {
 
 #[derive(Debug)]
 enum Held {
-    Http1 {
-        connection: Http1Connection,
-        pool: Arc<Pool>,
-        request: Option<Arc<BodyProgress>>,
-        reusable: bool,
-    },
-    Http2 {
-        _stream: Http2Stream,
-    },
+    Http1 { connection: Http1Connection, pool: Arc<Pool>, request: Option<Arc<BodyProgress>>, reusable: bool },
+    Http2 { _stream: Http2Stream },
 }
 
 impl Lease {
@@ -247,35 +214,19 @@ impl Lease {
         counters: Arc<ClusterCounters>,
     ) -> Self {
         counters.requests_active.increment();
-        Self {
-            held: Held::Http1 {
-                connection,
-                pool,
-                request,
-                reusable,
-            },
-            counters,
-        }
+        Self { held: Held::Http1 { connection, pool, request, reusable }, counters }
     }
 
     /// Holds a place on an HTTP/2 connection.
     pub fn http2(stream: Http2Stream, counters: Arc<ClusterCounters>) -> Self {
         counters.requests_active.increment();
-        Self {
-            held: Held::Http2 { _stream: stream },
-            counters,
-        }
+        Self { held: Held::Http2 { _stream: stream }, counters }
     }
 
     /// The response has passed whole: the connection may serve another request.
     pub fn finish(self) {
         self.counters.requests_active.decrement();
-        if let Held::Http1 {
-            connection,
-            pool,
-            request,
-            reusable: true,
-        } = self.held
+        if let Held::Http1 { connection, pool, request, reusable: true } = self.held
             && request.is_none_or(|progress| progress.ended())
         {
             pool.give_back(connection);
@@ -293,26 +244,13 @@ async fn open(dial: Dial<'_>, protocol: Protocol) -> Result<Connection, Upstream
     let active = usize::try_from(dial.counters.connections_active.get()).unwrap_or(0);
     if active >= limits::MAX_UPSTREAM_CONNECTIONS {
         dial.counters.overflows.increment();
-        let detail = format!(
-            "endpoint {}: the cluster has {active} open connections",
-            dial.target
-        );
+        let detail = format!("endpoint {}: the cluster has {active} open connections", dial.target);
         return Err(UpstreamError::unsent(Reason::Overloaded, detail));
     }
-    connect(
-        dial.target,
-        dial.transport,
-        protocol,
-        dial.names,
-        dial.counters,
-    )
-    .await
+    connect(dial.target, dial.transport, protocol, dial.names, dial.counters).await
 }
 
-async fn handshake_http1<T>(
-    stream: T,
-    dial: Dial<'_>,
-) -> Result<http1::SendRequest<RequestBody>, UpstreamError>
+async fn handshake_http1<T>(stream: T, dial: Dial<'_>) -> Result<http1::SendRequest<RequestBody>, UpstreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -331,10 +269,7 @@ where
     Ok(sender)
 }
 
-async fn handshake_http2<T>(
-    stream: T,
-    dial: Dial<'_>,
-) -> Result<http2::SendRequest<RequestBody>, UpstreamError>
+async fn handshake_http2<T>(stream: T, dial: Dial<'_>) -> Result<http2::SendRequest<RequestBody>, UpstreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -29,20 +29,10 @@ async fn open(document: Option<Value>) -> Ports {
     for kind in [ProbeKind::Liveness, ProbeKind::Tcp] {
         let (listener, address) = listener().await;
         let (store, telemetry) = (store.clone(), telemetry.clone());
-        tokio::spawn(serve_probes(
-            listener,
-            kind,
-            store,
-            telemetry,
-            CancellationToken::new(),
-        ));
+        tokio::spawn(serve_probes(listener, kind, store, telemetry, CancellationToken::new()));
         addresses.push(address);
     }
-    Ports {
-        store,
-        liveness: addresses[0],
-        tcp: addresses[1],
-    }
+    Ports { store, liveness: addresses[0], tcp: addresses[1] }
 }
 
 /// An application that answers every connection with `answer`. Gives its port and the requests that it got.
@@ -69,20 +59,12 @@ async fn application(answer: impl Into<Vec<u8>>) -> (u16, mpsc::UnboundedReceive
 }
 
 async fn received(requests: &mut mpsc::UnboundedReceiver<String>) -> String {
-    tokio::time::timeout(PATIENCE, requests.recv())
-        .await
-        .unwrap()
-        .unwrap()
+    tokio::time::timeout(PATIENCE, requests.recv()).await.unwrap().unwrap()
 }
 
 /// A port on which nobody listens.
 async fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 fn http_probe(port: u16, path: &str) -> Value {
@@ -112,48 +94,29 @@ fn to(port: u16, path: &str) -> String {
 
 #[tokio::test]
 async fn each_containers_probe_reaches_its_own_application() {
-    let (first, mut first_requests) = application(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
-    )
-    .await;
-    let (second, mut second_requests) =
-        application("HTTP/1.1 500 Oh\r\ncontent-length: 4\r\n\r\nsick").await;
-    let probes = vec![
-        http_probe(first, "/livez?full=1"),
-        http_probe(second, "/health"),
-    ];
+    let (first, mut first_requests) =
+        application("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").await;
+    let (second, mut second_requests) = application("HTTP/1.1 500 Oh\r\ncontent-length: 4\r\n\r\nsick").await;
+    let probes = vec![http_probe(first, "/livez?full=1"), http_probe(second, "/health")];
     let ports = open(Some(document(probes, Vec::new()))).await;
 
     let answer = probe(ports.liveness, &to(first, "/livez?full=1")).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
     assert!(answer.head.contains("content-type: application/json"));
-    assert!(
-        received(&mut first_requests)
-            .await
-            .starts_with("GET /livez?full=1 HTTP/1.1\r\n")
-    );
+    assert!(received(&mut first_requests).await.starts_with("GET /livez?full=1 HTTP/1.1\r\n"));
 
     let answer = probe(ports.liveness, &to(second, "/health")).await;
     assert_eq!((answer.status, answer.body.as_str()), (500, "sick"));
-    assert!(
-        received(&mut second_requests)
-            .await
-            .starts_with("GET /health HTTP/1.1\r\n")
-    );
+    assert!(received(&mut second_requests).await.starts_with("GET /health HTTP/1.1\r\n"));
 }
 
 #[tokio::test]
 async fn the_port_is_no_relay_to_targets_that_the_configuration_does_not_name() {
     let (allowed, mut requests) = application("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let (secret, mut secret_requests) =
-        application("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let (secret, mut secret_requests) = application("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     // The readiness probe must not be reachable through the liveness port either.
     let other_kind = vec![http_probe(secret, "/ready")];
-    let ports = open(Some(document(
-        vec![http_probe(allowed, "/livez")],
-        other_kind,
-    )))
-    .await;
+    let ports = open(Some(document(vec![http_probe(allowed, "/livez")], other_kind))).await;
     for headers in [
         to(secret, "/livez"),
         to(secret, "/ready"),
@@ -161,48 +124,16 @@ async fn the_port_is_no_relay_to_targets_that_the_configuration_does_not_name() 
         to(allowed, "/livez?x"),
         format!("Original-Tcp-Port: {secret}\r\n"),
     ] {
-        assert_eq!(
-            probe(ports.liveness, &headers).await.status,
-            403,
-            "{headers}"
-        );
+        assert_eq!(probe(ports.liveness, &headers).await.status, 403, "{headers}");
     }
-    assert_eq!(
-        probe(ports.tcp, &format!("Original-Tcp-Port: {secret}\r\n"))
-            .await
-            .status,
-        403
-    );
-    for headers in [
-        "Original-Http-Port: 0\r\n",
-        "Original-Http-Port: 70000\r\n",
-        "Original-Http-Port: x\r\n",
-    ] {
-        assert_eq!(
-            probe(ports.liveness, headers).await.status,
-            400,
-            "{headers}"
-        );
+    assert_eq!(probe(ports.tcp, &format!("Original-Tcp-Port: {secret}\r\n")).await.status, 403);
+    for headers in ["Original-Http-Port: 0\r\n", "Original-Http-Port: 70000\r\n", "Original-Http-Port: x\r\n"] {
+        assert_eq!(probe(ports.liveness, headers).await.status, 400, "{headers}");
     }
     let twice = format!("{}Original-Http-Port: {secret}\r\n", to(allowed, "/livez"));
     assert_eq!(probe(ports.liveness, &twice).await.status, 400);
-    assert_eq!(
-        ask(ports.liveness, "GET", "/livez", &to(allowed, "/livez"))
-            .await
-            .status,
-        404
-    );
-    assert_eq!(
-        ask(
-            ports.liveness,
-            "POST",
-            "/fsm-healthcheck",
-            "content-length: 0\r\n"
-        )
-        .await
-        .status,
-        405
-    );
+    assert_eq!(ask(ports.liveness, "GET", "/livez", &to(allowed, "/livez")).await.status, 404);
+    assert_eq!(ask(ports.liveness, "POST", "/fsm-healthcheck", "content-length: 0\r\n").await.status, 405);
     assert!(requests.try_recv().is_err() && secret_requests.try_recv().is_err());
 }
 
@@ -218,10 +149,7 @@ async fn without_headers_the_first_probe_is_meant() {
 async fn a_probe_without_target_goes_to_the_first_open_http_port() {
     let (port, mut requests) = application("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let other = closed_port().await;
-    let mut document = document(
-        vec![json!({ "httpGet": { "path": "/live", "port": 15901 } })],
-        Vec::new(),
-    );
+    let mut document = document(vec![json!({ "httpGet": { "path": "/live", "port": 15901 } })], Vec::new());
     let range = json!({ "10.0.0.0/8": null });
     document["Inbound"] = json!({ "ClustersConfigs": {}, "TrafficMatches": {
         "1": { "Port": other, "Protocol": "tcp" },
@@ -242,17 +170,10 @@ async fn the_application_sees_the_request_that_it_would_see_without_a_mesh() {
          X-Token: t\r\n{}\r\n",
         to(port, "/")
     );
-    crate::admin::fixtures::send(ports.liveness, request.as_bytes())
-        .await
-        .unwrap();
+    crate::admin::fixtures::send(ports.liveness, request.as_bytes()).await.unwrap();
     let seen = received(&mut requests).await.to_ascii_lowercase();
-    assert!(
-        seen.contains(&format!("\r\nhost: 10.1.2.3:{port}\r\n")),
-        "{seen}"
-    );
-    assert!(
-        seen.contains("\r\nuser-agent: kube-probe/1.33\r\n") && seen.contains("\r\nx-token: t\r\n")
-    );
+    assert!(seen.contains(&format!("\r\nhost: 10.1.2.3:{port}\r\n")), "{seen}");
+    assert!(seen.contains("\r\nuser-agent: kube-probe/1.33\r\n") && seen.contains("\r\nx-token: t\r\n"));
     assert!(!seen.contains("original-"));
 }
 
@@ -282,24 +203,14 @@ async fn failures_are_errors_with_a_reason() {
     let (garbage, _requests) = application("220 smtp ready\r\n").await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_port = silent.local_addr().unwrap().port();
-    let probes = vec![
-        http_probe(nobody, "/"),
-        http_probe(garbage, "/"),
-        http_probe(silent_port, "/"),
-    ];
+    let probes = vec![http_probe(nobody, "/"), http_probe(garbage, "/"), http_probe(silent_port, "/")];
     let ports = open(Some(document(probes, Vec::new()))).await;
-    for (port, status, reason) in [
-        (nobody, 502, "upstream-refused"),
-        (garbage, 502, "upstream-protocol"),
-        (silent_port, 504, "upstream-timeout"),
-    ] {
+    for (port, status, reason) in
+        [(nobody, 502, "upstream-refused"), (garbage, 502, "upstream-protocol"), (silent_port, 504, "upstream-timeout")]
+    {
         let answer = probe(ports.liveness, &to(port, "/")).await;
         assert_eq!(answer.status, status, "{}", answer.body);
-        assert!(
-            answer.head.contains(&format!("x-fsm-reason: {reason}")),
-            "{}",
-            answer.head
-        );
+        assert!(answer.head.contains(&format!("x-fsm-reason: {reason}")), "{}", answer.head);
     }
 }
 
@@ -328,10 +239,7 @@ async fn tcp_and_https_probes_check_that_somebody_listens() {
         assert_eq!(probe(address, &header(port)).await.status, status);
     }
     assert_eq!(probe(ports.tcp, "").await.status, 400);
-    assert_eq!(
-        probe(ports.tcp, "Original-Tcp-Port: x\r\n").await.status,
-        400
-    );
+    assert_eq!(probe(ports.tcp, "Original-Tcp-Port: x\r\n").await.status, 400);
 }
 
 #[tokio::test]
@@ -341,12 +249,7 @@ async fn an_application_on_ipv6_loopback_only_is_found() {
     };
     let port = listener.local_addr().unwrap().port();
     let ports = open(Some(document(vec![tcp_probe(15904, port)], Vec::new()))).await;
-    assert_eq!(
-        probe(ports.tcp, &format!("Original-Tcp-Port: {port}\r\n"))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(probe(ports.tcp, &format!("Original-Tcp-Port: {port}\r\n")).await.status, 200);
 }
 
 #[tokio::test]
@@ -354,10 +257,7 @@ async fn before_the_first_configuration_every_probe_fails_and_later_ones_follow_
     let ports = open(None).await;
     assert_eq!(probe(ports.liveness, "").await.status, 503);
     let (port, _requests) = application("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    apply(
-        &ports.store,
-        &document(vec![http_probe(port, "/")], Vec::new()),
-    );
+    apply(&ports.store, &document(vec![http_probe(port, "/")], Vec::new()));
     assert_eq!(probe(ports.liveness, &to(port, "/")).await.status, 200);
     apply(&ports.store, &document(Vec::new(), Vec::new()));
     assert_eq!(probe(ports.liveness, "").await.status, 404);
@@ -366,10 +266,7 @@ async fn before_the_first_configuration_every_probe_fails_and_later_ones_follow_
 
 #[test]
 fn ports_are_wanted_when_a_probe_points_to_them() {
-    let document = document(
-        vec![tcp_probe(15904, 80)],
-        vec![json!({ "httpGet": { "path": "/", "port": 15902 } })],
-    );
+    let document = document(vec![tcp_probe(15904, 80)], vec![json!({ "httpGet": { "path": "/", "port": 15902 } })]);
     let (config, _) = Config::read(document.to_string().as_bytes()).unwrap();
     let wanted = ProbeKind::ALL.map(|kind| kind.is_wanted(&config));
     assert_eq!(wanted, [false, true, false, true]);

@@ -23,39 +23,21 @@ impl Compiler<'_> {
         let Some(inbound) = &self.document.inbound else {
             return;
         };
-        let key = TransportKey {
-            tls: TlsKey::None,
-            connect_timeout: limits::CONNECT_TIMEOUT,
-        };
+        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT };
         let transport = self.transport(key, None, "Inbound");
         for (name, endpoints) in &inbound.clusters_configs {
             let path = format!("Inbound.ClustersConfigs[{name:?}]");
-            let endpoints: Vec<(&str, u32)> = endpoints
-                .iter()
-                .map(|(address, weight)| (address.as_str(), *weight))
-                .collect();
-            let settings = ClusterSettings {
-                response_timeout: settings.response_timeout,
-                requests_per_connection: None,
-            };
-            let cluster = self.cluster(
-                name,
-                Direction::Inbound,
-                settings,
-                &endpoints,
-                transport.as_ref(),
-                &path,
-            );
+            let endpoints: Vec<(&str, u32)> =
+                endpoints.iter().map(|(address, weight)| (address.as_str(), *weight)).collect();
+            let settings =
+                ClusterSettings { response_timeout: settings.response_timeout, requests_per_connection: None };
+            let cluster = self.cluster(name, Direction::Inbound, settings, &endpoints, transport.as_ref(), &path);
             self.local.insert(Arc::clone(&cluster.name), cluster);
         }
     }
 
     /// Clusters of other pods and of the world outside.
-    pub(super) fn remote_clusters(
-        &mut self,
-        settings: &Settings,
-        identity: Option<&Arc<Identity>>,
-    ) {
+    pub(super) fn remote_clusters(&mut self, settings: &Settings, identity: Option<&Arc<Identity>>) {
         let document = self.document;
         let Some(outbound) = &document.outbound else {
             return;
@@ -66,63 +48,32 @@ impl Compiler<'_> {
             let in_mesh = mesh.contains(name.as_str());
             let transport = self.remote_transport(config, in_mesh, identity, &path);
             // Without a secure way to its endpoints a cluster has none; it never falls back to an insecure one.
-            let usable = if transport.is_some() {
-                config.endpoints.clone()
-            } else {
-                BTreeMap::new()
-            };
-            let endpoints: Vec<(&str, u32)> = usable
-                .iter()
-                .map(|(address, endpoint)| (address.as_str(), endpoint.weight))
-                .collect();
-            let http = config
-                .connection_settings
-                .as_ref()
-                .and_then(|settings| settings.http.as_ref());
+            let usable = if transport.is_some() { config.endpoints.clone() } else { BTreeMap::new() };
+            let endpoints: Vec<(&str, u32)> =
+                usable.iter().map(|(address, endpoint)| (address.as_str(), endpoint.weight)).collect();
+            let http = config.connection_settings.as_ref().and_then(|settings| settings.http.as_ref());
             let settings = ClusterSettings {
                 response_timeout: settings.response_timeout,
                 requests_per_connection: http
                     .and_then(|http| http.max_requests_per_connection)
                     .filter(|&requests| requests > 0),
             };
-            let cluster = self.cluster(
-                name,
-                Direction::Outbound,
-                settings,
-                &endpoints,
-                transport.as_ref(),
-                &path,
-            );
+            let cluster = self.cluster(name, Direction::Outbound, settings, &endpoints, transport.as_ref(), &path);
             self.remote.insert(Arc::clone(&cluster.name), cluster);
         }
     }
 
     /// The cluster under which passed-through connections are counted; each goes to its own original destination.
-    pub(super) fn passthrough_cluster(
-        &mut self,
-        settings: &Settings,
-    ) -> (Arc<Cluster>, Option<Arc<Transport>>) {
-        let key = TransportKey {
-            tls: TlsKey::None,
-            connect_timeout: limits::CONNECT_TIMEOUT,
-        };
+    pub(super) fn passthrough_cluster(&mut self, settings: &Settings) -> (Arc<Cluster>, Option<Arc<Transport>>) {
+        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT };
         let transport = self.transport(key, None, "Outbound");
-        let cluster_settings = ClusterSettings {
-            response_timeout: settings.response_timeout,
-            requests_per_connection: None,
-        };
+        let cluster_settings =
+            ClusterSettings { response_timeout: settings.response_timeout, requests_per_connection: None };
         let counters = self.counters(Direction::Outbound, PASSTHROUGH);
         let endpoints = Endpoints::new(Vec::new(), 0, None);
-        let cluster = Cluster::new(
-            PASSTHROUGH.into(),
-            Direction::Outbound,
-            counters,
-            cluster_settings,
-            endpoints,
-        );
+        let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, counters, cluster_settings, endpoints);
         let cluster = Arc::new(cluster);
-        self.remote
-            .insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
+        self.remote.insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
         (cluster, transport)
     }
 
@@ -133,43 +84,23 @@ impl Compiler<'_> {
         identity: Option<&Arc<Identity>>,
         path: &str,
     ) -> Option<Arc<Transport>> {
-        let tcp = config
-            .connection_settings
-            .as_ref()
-            .and_then(|settings| settings.tcp.as_ref());
-        let configured = tcp
-            .and_then(|tcp| tcp.connect_timeout)
-            .filter(|seconds| *seconds > 0.0);
-        let connect_timeout = configured
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .unwrap_or(limits::CONNECT_TIMEOUT);
+        let tcp = config.connection_settings.as_ref().and_then(|settings| settings.tcp.as_ref());
+        let configured = tcp.and_then(|tcp| tcp.connect_timeout).filter(|seconds| *seconds > 0.0);
+        let connect_timeout =
+            configured.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(limits::CONNECT_TIMEOUT);
         let mtls = self.document.certificate.is_some();
         let tls = match &config.source_cert {
-            Some(certificate) if certificate.fsm_issued != Some(true) => {
-                TlsKey::origination(certificate)
-            }
+            Some(certificate) if certificate.fsm_issued != Some(true) => TlsKey::origination(certificate),
             Some(_) => TlsKey::Mesh(config.service_identities.clone()),
             None if in_mesh && mtls => TlsKey::Mesh(config.service_identities.clone()),
             None => TlsKey::None,
         };
-        self.transport(
-            TransportKey {
-                tls,
-                connect_timeout,
-            },
-            identity,
-            path,
-        )
+        self.transport(TransportKey { tls, connect_timeout }, identity, path)
     }
 
     /// A transport, the previous one if nothing about it changed. `None` (reported) when it cannot be made secure: its
     /// clusters then have no endpoint rather than an insecure one.
-    fn transport(
-        &mut self,
-        key: TransportKey,
-        identity: Option<&Arc<Identity>>,
-        path: &str,
-    ) -> Option<Arc<Transport>> {
+    fn transport(&mut self, key: TransportKey, identity: Option<&Arc<Identity>>, path: &str) -> Option<Arc<Transport>> {
         if let Some(known) = self.carried.transports.get(&key) {
             return Some(Arc::clone(known));
         }
@@ -178,10 +109,7 @@ impl Compiler<'_> {
             None => match self.new_transport(&key, identity, path) {
                 Ok(transport) => Arc::new(transport),
                 Err(error) => {
-                    self.error(
-                        error.path().to_owned(),
-                        format!("{error}; {path} gets no traffic until it is mended"),
-                    );
+                    self.error(error.path().to_owned(), format!("{error}; {path} gets no traffic until it is mended"));
                     return None;
                 }
             },
@@ -190,11 +118,7 @@ impl Compiler<'_> {
         Some(transport)
     }
 
-    fn previous_transport(
-        &self,
-        key: &TransportKey,
-        identity: Option<&Arc<Identity>>,
-    ) -> Option<Arc<Transport>> {
+    fn previous_transport(&self, key: &TransportKey, identity: Option<&Arc<Identity>>) -> Option<Arc<Transport>> {
         let previous = self.previous?;
         let same_identity = match (&previous.identity, identity) {
             (Some(before), Some(now)) => Arc::ptr_eq(before, now),
@@ -202,9 +126,7 @@ impl Compiler<'_> {
             _ => false,
         };
         let depends_on_identity = matches!(key.tls, TlsKey::Mesh(_));
-        (same_identity || !depends_on_identity)
-            .then(|| previous.carried.transports.get(key).cloned())
-            .flatten()
+        (same_identity || !depends_on_identity).then(|| previous.carried.transports.get(key).cloned()).flatten()
     }
 
     fn new_transport(
@@ -225,14 +147,7 @@ impl Compiler<'_> {
                 } else {
                     Expect::Principals(identities.iter().map(|name| name.as_str().into()).collect())
                 };
-                let client = |alpn| {
-                    ClientTls::new(
-                        Some(identity),
-                        Arc::clone(identity.roots()),
-                        expect.clone(),
-                        alpn,
-                    )
-                };
+                let client = |alpn| ClientTls::new(Some(identity), Arc::clone(identity.roots()), expect.clone(), alpn);
                 Some(UpstreamTls {
                     http1: client(Alpn::HTTP1_ONLY)?,
                     http2: client(Alpn::H2_ONLY)?,
@@ -250,8 +165,7 @@ impl Compiler<'_> {
                 let path = format!("{path}.SourceCert");
                 let own = Identity::from_config_at(&certificate, "", &path)?;
                 let roots = roots_from_pem(roots, &format!("{path}.IssuingCA"))?;
-                let client =
-                    |alpn| ClientTls::new(Some(&own), Arc::clone(&roots), Expect::HostName, alpn);
+                let client = |alpn| ClientTls::new(Some(&own), Arc::clone(&roots), Expect::HostName, alpn);
                 Some(UpstreamTls {
                     http1: client(Alpn::HTTP1_ONLY)?,
                     http2: client(Alpn::H2_ONLY)?,
@@ -260,11 +174,7 @@ impl Compiler<'_> {
                 })
             }
         };
-        Ok(Transport {
-            tls,
-            connect_timeout: key.connect_timeout,
-            mark: self.environment.mark,
-        })
+        Ok(Transport { tls, connect_timeout: key.connect_timeout, mark: self.environment.mark })
     }
 
     fn cluster(
@@ -277,59 +187,34 @@ impl Compiler<'_> {
         path: &str,
     ) -> Arc<Cluster> {
         let counters = self.counters(direction, name);
-        let before = self
-            .previous
-            .and_then(|previous| previous.cluster(direction, name))
-            .map(|cluster| cluster.load());
+        let before = self.previous.and_then(|previous| previous.cluster(direction, name)).map(|cluster| cluster.load());
         let mut members = Vec::with_capacity(endpoints.len());
-        let secured = transport
-            .iter()
-            .flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
+        let secured =
+            transport.iter().flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
         for (transport, (address, weight)) in secured {
             let target: Target = match address.parse() {
                 Ok(target) => target,
                 Err(error) => {
-                    self.error(
-                        format!("{path}[{address:?}]"),
-                        format!("{error}; the endpoint is left out"),
-                    );
+                    self.error(format!("{path}[{address:?}]"), format!("{error}; the endpoint is left out"));
                     continue;
                 }
             };
             let known = before
                 .iter()
                 .flat_map(|before| before.members())
-                .find(|member| {
-                    member.endpoint.target == target
-                        && Arc::ptr_eq(&member.endpoint.transport, transport)
-                });
+                .find(|member| member.endpoint.target == target && Arc::ptr_eq(&member.endpoint.transport, transport));
             let endpoint = match known {
                 Some(member) => Arc::clone(&member.endpoint),
-                None => Arc::new(Endpoint::new(
-                    target,
-                    Arc::clone(transport),
-                    Arc::clone(&counters),
-                )),
+                None => Arc::new(Endpoint::new(target, Arc::clone(transport), Arc::clone(&counters))),
             };
-            members.push(Member {
-                endpoint,
-                weight: *weight,
-            });
+            members.push(Member { endpoint, weight: *weight });
         }
         let endpoints = Endpoints::new(members, self.start, before.as_deref());
-        Arc::new(Cluster::new(
-            name.into(),
-            direction,
-            counters,
-            settings,
-            endpoints,
-        ))
+        Arc::new(Cluster::new(name.into(), direction, counters, settings, endpoints))
     }
 
     fn counters(&self, direction: Direction, name: &str) -> Arc<ClusterCounters> {
-        let before = self
-            .previous
-            .and_then(|previous| previous.cluster(direction, name));
+        let before = self.previous.and_then(|previous| previous.cluster(direction, name));
         before.map_or_else(Arc::default, |cluster| Arc::clone(&cluster.counters))
     }
 }
@@ -340,40 +225,18 @@ impl Compiler<'_> {
 fn clusters_of_mesh_destinations(outbound: &Outbound) -> BTreeSet<&str> {
     let mut mesh = BTreeSet::new();
     for entry in outbound.traffic_matches.values().flatten() {
-        if entry
-            .destination_ip_ranges
-            .as_ref()
-            .is_none_or(|ranges| ranges.is_empty())
-        {
+        if entry.destination_ip_ranges.as_ref().is_none_or(|ranges| ranges.is_empty()) {
             continue;
         }
-        let rules = entry
-            .http_service_route_rules
-            .values()
-            .flat_map(|rules| &rules.route_rules);
-        mesh.extend(
-            rules
-                .flat_map(|rule| rule.target_clusters.keys())
-                .map(String::as_str),
-        );
-        let tcp = entry
-            .tcp_service_route_rules
-            .iter()
-            .filter_map(|rules| rules.target_clusters.as_ref());
+        let rules = entry.http_service_route_rules.values().flat_map(|rules| &rules.route_rules);
+        mesh.extend(rules.flat_map(|rule| rule.target_clusters.keys()).map(String::as_str));
+        let tcp = entry.tcp_service_route_rules.iter().filter_map(|rules| rules.target_clusters.as_ref());
         mesh.extend(tcp.flat_map(|targets| targets.keys()).map(String::as_str));
     }
     let external = |name: &&str| {
         outbound.clusters_configs.get(*name).is_some_and(|config| {
             let target = |address: &String| address.parse::<Target>();
-            config.endpoints.keys().any(|address| {
-                matches!(
-                    target(address),
-                    Ok(Target {
-                        host: Host::Name(_),
-                        ..
-                    })
-                )
-            })
+            config.endpoints.keys().any(|address| matches!(target(address), Ok(Target { host: Host::Name(_), .. })))
         })
     };
     mesh.retain(|name| !external(name));

@@ -12,21 +12,13 @@ use std::sync::Arc;
 
 impl Compiler<'_> {
     pub(super) fn inbound(&mut self, identity: Option<&Arc<Identity>>) -> Option<Inbound> {
-        let inbound = self
-            .document
-            .inbound
-            .as_ref()
-            .filter(|inbound| !inbound.traffic_matches.is_empty())?;
+        let inbound = self.document.inbound.as_ref().filter(|inbound| !inbound.traffic_matches.is_empty())?;
         let mut ports = FxHashMap::default();
         for (number, entry) in &inbound.traffic_matches {
             let path = format!("Inbound.TrafficMatches[\"{number}\"]");
             ports.insert(*number, Arc::new(self.inbound_port(entry, &path)));
         }
-        Some(Inbound {
-            ports,
-            allowed: self.allowed_endpoints(),
-            mesh_tls: self.mesh_tls(identity),
-        })
+        Some(Inbound { ports, allowed: self.allowed_endpoints(), mesh_tls: self.mesh_tls(identity) })
     }
 
     /// Addresses that may connect. Without any the certificates decide alone, if there are certificates.
@@ -39,10 +31,9 @@ impl Compiler<'_> {
         for address in document.allowed_endpoints.keys() {
             match parse_range(address) {
                 Ok(range) => allowed.insert(range, ()),
-                Err(error) => self.error(
-                    format!("AllowedEndpoints[{address:?}]"),
-                    format!("{error}; it admits nobody"),
-                ),
+                Err(error) => {
+                    self.error(format!("AllowedEndpoints[{address:?}]"), format!("{error}; it admits nobody"))
+                }
             }
         }
         Some(allowed)
@@ -61,57 +52,32 @@ impl Compiler<'_> {
         } else {
             hosts = self.inbound_hosts(entry, path);
         }
-        InboundPort {
-            carries,
-            hosts,
-            tcp,
-            sources: self.sources(entry, path),
-        }
+        InboundPort { carries, hosts, tcp, sources: self.sources(entry, path) }
     }
 
     fn inbound_tcp(&mut self, entry: &InboundTrafficMatch, path: &str) -> Option<InboundTcp> {
         let Some(rules) = &entry.tcp_service_route_rules else {
-            self.error(
-                format!("{path}.TcpServiceRouteRules"),
-                "is missing; connections to this port are refused",
-            );
+            self.error(format!("{path}.TcpServiceRouteRules"), "is missing; connections to this port are refused");
             return None;
         };
         let id = format!("inbound|tcp|{path}");
         let known = std::mem::take(&mut self.local);
-        let split = self.split(
-            &rules.target_clusters,
-            &format!("{path}.TcpServiceRouteRules.TargetClusters"),
-            &known,
-            &id,
-        );
+        let split =
+            self.split(&rules.target_clusters, &format!("{path}.TcpServiceRouteRules.TargetClusters"), &known, &id);
         self.local = known;
-        Some(InboundTcp {
-            split,
-            callers: rules.allowed_services.as_deref().map(callers),
-        })
+        Some(InboundTcp { split, callers: rules.allowed_services.as_deref().map(callers) })
     }
 
     fn inbound_hosts(&mut self, entry: &InboundTrafficMatch, path: &str) -> HostTable {
         let known = std::mem::take(&mut self.local);
         let mut services: FxHashMap<&str, Arc<Service>> = FxHashMap::default();
         for (name, rules) in &entry.http_service_route_rules {
-            let routes = rules
-                .route_rules
-                .iter()
-                .enumerate()
-                .filter_map(|(index, rule)| {
-                    let at = format!("{path}.HttpServiceRouteRules[{name:?}].RouteRules[{index}]");
-                    self.route(rule, &at, Direction::Inbound, &known)
-                });
+            let routes = rules.route_rules.iter().enumerate().filter_map(|(index, rule)| {
+                let at = format!("{path}.HttpServiceRouteRules[{name:?}].RouteRules[{index}]");
+                self.route(rule, &at, Direction::Inbound, &known)
+            });
             let routes = routes.collect();
-            services.insert(
-                name,
-                Arc::new(Service {
-                    name: name.as_str().into(),
-                    routes,
-                }),
-            );
+            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes }));
         }
         self.local = known;
         self.host_table(&entry.http_host_port2_service, &services, path)
@@ -123,10 +89,7 @@ impl Compiler<'_> {
             match parse_range(range) {
                 Ok(range) => sources.insert(range, source(how.as_ref())),
                 Err(error) => {
-                    self.error(
-                        format!("{path}.SourceIPRanges[{range:?}]"),
-                        format!("{error}; it admits nobody"),
-                    );
+                    self.error(format!("{path}.SourceIPRanges[{range:?}]"), format!("{error}; it admits nobody"));
                 }
             }
         }
@@ -137,12 +100,8 @@ impl Compiler<'_> {
 fn source(how: Option<&SourceIpRange>) -> Source {
     match how {
         Some(range) if range.mtls => {
-            let principals = range
-                .authenticated_principals
-                .as_ref()
-                .filter(|_| !range.skip_client_cert_validation);
-            let principals =
-                principals.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+            let principals = range.authenticated_principals.as_ref().filter(|_| !range.skip_client_cert_validation);
+            let principals = principals.map(|names| names.iter().map(|name| name.as_str().into()).collect());
             Source::Tls { principals }
         }
         _ => Source::Plaintext,

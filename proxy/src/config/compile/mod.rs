@@ -56,13 +56,7 @@ pub fn compile(
     let inbound = compiler.inbound(identity.as_ref());
     let outbound = compiler.outbound(&settings, &identity);
     compiler.report_what_is_not_done();
-    let Compiler {
-        problems,
-        carried,
-        local,
-        remote,
-        ..
-    } = compiler;
+    let Compiler { problems, carried, local, remote, .. } = compiler;
     let identity = match identity {
         Own::Ready(identity) => Some(identity),
         Own::None | Own::Broken => None,
@@ -119,9 +113,7 @@ impl Compiler<'_> {
         let Some(certificate) = &self.document.certificate else {
             return Own::None;
         };
-        let earlier = self
-            .previous
-            .and_then(|previous| previous.identity.as_ref());
+        let earlier = self.previous.and_then(|previous| previous.identity.as_ref());
         match Identity::from_config(certificate, &self.document.spec.service_identity) {
             Ok(identity) => match earlier.filter(|earlier| earlier.same_material(&identity)) {
                 Some(earlier) => Own::Ready(Arc::clone(earlier)),
@@ -144,21 +136,14 @@ impl Compiler<'_> {
             Ok(value) if !value.is_empty() => Some(value),
             Ok(_) => None,
             Err(_) => {
-                self.error(
-                    "Spec.ServiceIdentity",
-                    "is no header value; requests are sent without `serviceidentity`",
-                );
+                self.error("Spec.ServiceIdentity", "is no header value; requests are sent without `serviceidentity`");
                 None
             }
         };
         let timeout = spec.sidecar_timeout;
         Settings {
             service_identity,
-            response_timeout: if timeout > 0 {
-                Duration::from_secs(timeout)
-            } else {
-                limits::RESPONSE_TIMEOUT
-            },
+            response_timeout: if timeout > 0 { Duration::from_secs(timeout) } else { limits::RESPONSE_TIMEOUT },
             egress_passthrough: spec.traffic.enable_egress,
             http1_per_request: spec.traffic.http1_per_request_load_balancing,
             http2_per_request: spec.traffic.http2_per_request_load_balancing,
@@ -168,24 +153,12 @@ impl Compiler<'_> {
 
     fn mesh_tls(&mut self, identity: Option<&Arc<Identity>>) -> MeshTls {
         let Some(identity) = identity else {
-            return if self.document.certificate.is_some() {
-                MeshTls::Broken
-            } else {
-                MeshTls::Off
-            };
+            return if self.document.certificate.is_some() { MeshTls::Broken } else { MeshTls::Off };
         };
         let server = |alpn| ServerTls::new(identity, ClientCertificate::Required, alpn);
-        let both = || {
-            Ok::<_, IdentityError>(MeshTls::On {
-                http: server(Alpn::HTTP)?,
-                tcp: server(Alpn::ANY)?,
-            })
-        };
+        let both = || Ok::<_, IdentityError>(MeshTls::On { http: server(Alpn::HTTP)?, tcp: server(Alpn::ANY)? });
         both().unwrap_or_else(|error| {
-            self.error(
-                error.path().to_owned(),
-                format!("{error}; nothing enters over mTLS until it is mended"),
-            );
+            self.error(error.path().to_owned(), format!("{error}; nothing enters over mTLS until it is mended"));
             MeshTls::Broken
         })
     }
@@ -200,22 +173,10 @@ impl Compiler<'_> {
     ) -> Option<Arc<Route>> {
         let id = format!("{}|{}|{path}", direction.name(), rule.path).into_boxed_str();
         let compiled = self.route_conditions(rule, path)?;
-        let split = self.split(
-            &rule.target_clusters,
-            &format!("{path}.TargetClusters"),
-            known,
-            &id,
-        );
+        let split = self.split(&rule.target_clusters, &format!("{path}.TargetClusters"), known, &id);
         let callers = rule.allowed_services.as_deref().map(callers);
         let (path, methods, headers) = compiled;
-        let route = Arc::new(Route {
-            id: id.clone(),
-            path,
-            methods,
-            headers,
-            callers,
-            split,
-        });
+        let route = Arc::new(Route { id: id.clone(), path, methods, headers, callers, split });
         self.carried.routes.insert(id, Arc::clone(&route));
         Some(route)
     }
@@ -231,13 +192,9 @@ impl Compiler<'_> {
             PathType::Exact => Ok(PathMatcher::Exact(rule.path.as_str().into())),
             PathType::Prefix => Ok(PathMatcher::prefix(&rule.path)),
         };
-        let matcher = matcher
-            .map_err(|error| failures.push((format!("{path}.Path"), error)))
-            .ok();
+        let matcher = matcher.map_err(|error| failures.push((format!("{path}.Path"), error))).ok();
         let methods = MethodMatcher::new(rule.methods.as_deref());
-        let methods = methods
-            .map_err(|error| failures.push((format!("{path}.Methods"), error)))
-            .ok();
+        let methods = methods.map_err(|error| failures.push((format!("{path}.Methods"), error))).ok();
         let mut headers = Vec::with_capacity(rule.headers.len());
         for (name, pattern) in &rule.headers {
             match HeaderMatcher::new(name, pattern) {
@@ -249,10 +206,7 @@ impl Compiler<'_> {
             return Some((matcher?, methods?, headers));
         }
         for (at, error) in failures {
-            self.error(
-                at,
-                format!("{error}; the rule admits nothing until it is mended"),
-            );
+            self.error(at, format!("{error}; the rule admits nothing until it is mended"));
         }
         None
     }
@@ -274,22 +228,12 @@ impl Compiler<'_> {
                 ),
             }
         }
-        let previous = self
-            .previous
-            .and_then(|previous| previous.carried.routes.get(id));
+        let previous = self.previous.and_then(|previous| previous.carried.routes.get(id));
         let same_clusters = |route: &&Arc<Route>| {
             let names = |split: &Split| {
-                split
-                    .targets()
-                    .iter()
-                    .map(|(cluster, _)| Arc::clone(&cluster.name))
-                    .collect::<Vec<_>>()
+                split.targets().iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>()
             };
-            names(&route.split)
-                == clusters
-                    .iter()
-                    .map(|(cluster, _)| Arc::clone(&cluster.name))
-                    .collect::<Vec<_>>()
+            names(&route.split) == clusters.iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>()
         };
         let previous = previous.filter(same_clusters).map(|route| &route.split);
         Split::new(clusters, self.start, previous)
@@ -299,19 +243,12 @@ impl Compiler<'_> {
         let document = self.document;
         let mut plugins = Vec::new();
         for (chain, stages) in &document.chains {
-            for (index, stage) in stages
-                .iter()
-                .enumerate()
-                .filter(|(_, stage)| stage.starts_with("plugins/"))
-            {
+            for (index, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.starts_with("plugins/")) {
                 plugins.push((format!("Chains[{chain:?}][{index}]"), stage));
             }
         }
         for (path, stage) in plugins {
-            self.error(
-                path,
-                format!("`{stage}`: this proxy does not run plugins yet; the stage is skipped"),
-            );
+            self.error(path, format!("`{stage}`: this proxy does not run plugins yet; the stage is skipped"));
         }
     }
 }

@@ -1,9 +1,7 @@
 //! What the pod may call.
 
 use super::{Compiler, Own};
-use crate::config::snapshot::{
-    Carries, Outbound, OutboundEntry, OutboundPort, OutboundTcp, Settings,
-};
+use crate::config::snapshot::{Carries, Outbound, OutboundEntry, OutboundPort, OutboundTcp, Settings};
 use crate::route::ranges::parse_range;
 use crate::route::table::{HostTable, Service};
 use crate::telemetry::Direction;
@@ -21,17 +19,10 @@ impl Compiler<'_> {
                 ports.insert(*number, self.outbound_port(*number, entries));
             }
             if identity.is_broken() {
-                self.error(
-                    "Outbound",
-                    "mesh services get no traffic until `Certificate` is mended",
-                );
+                self.error("Outbound", "mesh services get no traffic until `Certificate` is mended");
             }
         }
-        Outbound {
-            ports,
-            passthrough: Some(passthrough),
-            passthrough_transport,
-        }
+        Outbound { ports, passthrough: Some(passthrough), passthrough_transport }
     }
 
     fn outbound_port(&mut self, number: u16, entries: &[OutboundTrafficMatch]) -> OutboundPort {
@@ -39,10 +30,7 @@ impl Compiler<'_> {
         let mut egress_http: Vec<(String, &OutboundTrafficMatch)> = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             let path = format!("Outbound.TrafficMatches[\"{number}\"][{index}]");
-            let ranges = entry
-                .destination_ip_ranges
-                .as_ref()
-                .filter(|ranges| !ranges.is_empty());
+            let ranges = entry.destination_ip_ranges.as_ref().filter(|ranges| !ranges.is_empty());
             let Some(ranges) = ranges else {
                 if carries(entry) == Carries::Http || carries(entry) == Carries::Grpc {
                     egress_http.push((path, entry));
@@ -57,10 +45,7 @@ impl Compiler<'_> {
             let compiled = Arc::new(self.outbound_entry(&[(path.clone(), entry)]));
             for (range, settings) in ranges {
                 let at = format!("{path}.DestinationIPRanges[{range:?}]");
-                if settings
-                    .as_ref()
-                    .is_some_and(|settings| settings.source_cert.is_some())
-                {
+                if settings.as_ref().is_some_and(|settings| settings.source_cert.is_some()) {
                     let message = "a certificate for one range is not supported yet; the range gets no traffic. \
                                    Put `SourceCert` on the cluster instead";
                     self.error(at, message);
@@ -90,11 +75,7 @@ impl Compiler<'_> {
                 Carries::Tcp | Carries::Tls => tcp = self.outbound_tcp(entry, path),
             }
         }
-        OutboundEntry {
-            carries: carried,
-            hosts,
-            tcp,
-        }
+        OutboundEntry { carries: carried, hosts, tcp }
     }
 
     fn outbound_tcp(&mut self, entry: &OutboundTrafficMatch, path: &str) -> Option<OutboundTcp> {
@@ -106,47 +87,26 @@ impl Compiler<'_> {
             return None;
         };
         let id = format!("outbound|tcp|{path}");
-        let targets = rules
-            .target_clusters
-            .as_ref()
-            .filter(|targets| !targets.is_empty());
+        let targets = rules.target_clusters.as_ref().filter(|targets| !targets.is_empty());
         let split = targets.map(|targets| {
             let known = std::mem::take(&mut self.remote);
-            let split = self.split(
-                targets,
-                &format!("{path}.TcpServiceRouteRules.TargetClusters"),
-                &known,
-                &id,
-            );
+            let split = self.split(targets, &format!("{path}.TcpServiceRouteRules.TargetClusters"), &known, &id);
             self.remote = known;
             split
         });
-        Some(OutboundTcp {
-            split,
-            passthrough: rules.allowed_egress_traffic,
-        })
+        Some(OutboundTcp { split, passthrough: rules.allowed_egress_traffic })
     }
 
     fn outbound_hosts(&mut self, entry: &OutboundTrafficMatch, path: &str, hosts: &mut HostTable) {
         let known = std::mem::take(&mut self.remote);
         let mut services: FxHashMap<&str, Arc<Service>> = FxHashMap::default();
         for (name, rules) in &entry.http_service_route_rules {
-            let routes = rules
-                .route_rules
-                .iter()
-                .enumerate()
-                .filter_map(|(index, rule)| {
-                    let at = format!("{path}.HttpServiceRouteRules[{name:?}].RouteRules[{index}]");
-                    self.route(rule, &at, Direction::Outbound, &known)
-                });
+            let routes = rules.route_rules.iter().enumerate().filter_map(|(index, rule)| {
+                let at = format!("{path}.HttpServiceRouteRules[{name:?}].RouteRules[{index}]");
+                self.route(rule, &at, Direction::Outbound, &known)
+            });
             let routes = routes.collect();
-            services.insert(
-                name,
-                Arc::new(Service {
-                    name: name.as_str().into(),
-                    routes,
-                }),
-            );
+            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes }));
         }
         self.remote = known;
         let table = self.host_table(&entry.http_host_port2_service, &services, path);
@@ -166,7 +126,10 @@ impl Compiler<'_> {
                 Some(rules) => table.insert(host, Arc::clone(rules)),
                 None => self.error(
                     format!("{path}.HttpHostPort2Service[{host:?}]"),
-                    format!("no rule set `{}` is defined under `HttpServiceRouteRules`; the host is refused", service.rule_name),
+                    format!(
+                        "no rule set `{}` is defined under `HttpServiceRouteRules`; the host is refused",
+                        service.rule_name
+                    ),
                 ),
             }
         }

@@ -27,19 +27,10 @@ where
     let counters = Arc::new([Counter::default(), Counter::default()]);
     let ours = Arc::clone(&counters);
     let task = tokio::spawn(async move {
-        let options = RelayOptions {
-            idle: IDLE,
-            sent: &ours[0],
-            received: &ours[1],
-        };
+        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1] };
         relay(&mut downstream, &mut upstream, options).await
     });
-    Running {
-        client,
-        server,
-        counters,
-        task,
-    }
+    Running { client, server, counters, task }
 }
 
 fn start_duplex(size: usize) -> Running<DuplexStream, DuplexStream> {
@@ -50,10 +41,7 @@ fn start_duplex(size: usize) -> Running<DuplexStream, DuplexStream> {
 
 async fn socket_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (one, other) = tokio::join!(
-        TcpStream::connect(listener.local_addr().unwrap()),
-        listener.accept()
-    );
+    let (one, other) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     (one.unwrap(), other.unwrap().0)
 }
 
@@ -64,31 +52,16 @@ async fn start_sockets() -> Running<TcpStream, TcpStream> {
     let counters = Arc::new([Counter::default(), Counter::default()]);
     let ours = Arc::clone(&counters);
     let task = tokio::spawn(async move {
-        let options = RelayOptions {
-            idle: IDLE,
-            sent: &ours[0],
-            received: &ours[1],
-        };
+        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1] };
         let relayed = relay(&mut downstream, &mut upstream, options).await;
         match relayed.end {
-            RelayEnd::Failed {
-                side: Side::Downstream,
-                ..
-            } => reset_on_close(&upstream),
-            RelayEnd::Failed {
-                side: Side::Upstream,
-                ..
-            } => reset_on_close(&downstream),
+            RelayEnd::Failed { side: Side::Downstream, .. } => reset_on_close(&upstream),
+            RelayEnd::Failed { side: Side::Upstream, .. } => reset_on_close(&downstream),
             _ => {}
         }
         relayed
     });
-    Running {
-        client,
-        server,
-        counters,
-        task,
-    }
+    Running { client, server, counters, task }
 }
 
 /// A small generator of pseudo-random numbers (xorshift64*), so that every run is the same.
@@ -137,11 +110,7 @@ impl<T> Ragged<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Ragged<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.pauses(cx) {
             return Poll::Pending;
         }
@@ -155,11 +124,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Ragged<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Ragged<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.pauses(cx) {
             return Poll::Pending;
         }
@@ -205,16 +170,9 @@ async fn consume(mut reader: impl AsyncRead + Unpin, seed: u64, total: usize) {
     loop {
         let length = reader.read(&mut piece[pending..]).await.unwrap();
         let available = pending + length;
-        let whole = if length == 0 {
-            available
-        } else {
-            available / 8 * 8
-        };
+        let whole = if length == 0 { available } else { available / 8 * 8 };
         numbers.fill(&mut expected[..whole]);
-        assert!(
-            piece[..whole] == expected[..whole],
-            "difference within {whole} bytes after {seen}"
-        );
+        assert!(piece[..whole] == expected[..whole], "difference within {whole} bytes after {seen}");
         seen += whole;
         piece.copy_within(whole..available, 0);
         pending = available - whole;
@@ -232,17 +190,9 @@ fn assert_finished(relayed: &Relayed) {
 #[tokio::test(start_paused = true)]
 async fn bytes_and_both_ends_pass_whichever_side_ends_first() {
     for client_first in [true, false] {
-        let Running {
-            mut client,
-            mut server,
-            counters,
-            task,
-        } = start_duplex(64);
-        let (first, second): (&mut DuplexStream, &mut DuplexStream) = if client_first {
-            (&mut client, &mut server)
-        } else {
-            (&mut server, &mut client)
-        };
+        let Running { mut client, mut server, counters, task } = start_duplex(64);
+        let (first, second): (&mut DuplexStream, &mut DuplexStream) =
+            if client_first { (&mut client, &mut server) } else { (&mut server, &mut client) };
         first.write_all(b"question").await.unwrap();
         first.shutdown().await.unwrap();
         let mut read = Vec::new();
@@ -264,12 +214,7 @@ async fn bytes_and_both_ends_pass_whichever_side_ends_first() {
 
 #[tokio::test]
 async fn half_close_passes_between_real_sockets() {
-    let Running {
-        mut client,
-        mut server,
-        task,
-        ..
-    } = start_sockets().await;
+    let Running { mut client, mut server, task, .. } = start_sockets().await;
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
     let mut read = Vec::new();
@@ -284,12 +229,7 @@ async fn half_close_passes_between_real_sockets() {
 
 #[tokio::test(start_paused = true)]
 async fn counters_move_while_the_connection_lives() {
-    let Running {
-        mut client,
-        mut server,
-        counters,
-        task,
-    } = start_duplex(64);
+    let Running { mut client, mut server, counters, task } = start_duplex(64);
     client.write_all(b"12345").await.unwrap();
     server.read_exact(&mut [0; 5]).await.unwrap();
     assert_eq!((counters[0].get(), counters[1].get()), (5, 0));
@@ -302,12 +242,7 @@ async fn counters_move_while_the_connection_lives() {
 #[tokio::test]
 async fn a_reset_of_one_side_becomes_a_reset_of_the_other() {
     for reset_client in [true, false] {
-        let Running {
-            mut client,
-            mut server,
-            task,
-            ..
-        } = start_sockets().await;
+        let Running { mut client, mut server, task, .. } = start_sockets().await;
         // Both ends are served before one breaks.
         client.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
@@ -318,23 +253,12 @@ async fn a_reset_of_one_side_becomes_a_reset_of_the_other() {
         reset_on_close(&broken);
         drop(broken);
         // At once, not when the idle time is over.
-        let read = tokio::time::timeout(IDLE / 4, other.read(&mut [0]))
-            .await
-            .unwrap();
+        let read = tokio::time::timeout(IDLE / 4, other.read(&mut [0])).await.unwrap();
         let error = read.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let relayed = task.await.unwrap();
-        let RelayEnd::Failed {
-            side: failed,
-            error,
-        } = relayed.end
-        else {
-            panic!("{relayed:?}")
-        };
-        assert_eq!(
-            (failed, error.kind()),
-            (side, io::ErrorKind::ConnectionReset)
-        );
+        let RelayEnd::Failed { side: failed, error } = relayed.end else { panic!("{relayed:?}") };
+        assert_eq!((failed, error.kind()), (side, io::ErrorKind::ConnectionReset));
     }
 }
 
@@ -354,16 +278,7 @@ async fn what_a_server_said_before_it_went_away_still_arrives() {
     client.read_to_end(&mut answer).await.unwrap();
     assert!(answer == said, "{} bytes", answer.len());
     let relayed = running.task.await.unwrap();
-    assert!(
-        matches!(
-            relayed.end,
-            RelayEnd::Failed {
-                side: Side::Upstream,
-                ..
-            }
-        ),
-        "{relayed:?}"
-    );
+    assert!(matches!(relayed.end, RelayEnd::Failed { side: Side::Upstream, .. }), "{relayed:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,21 +286,12 @@ async fn a_silent_connection_ends_after_the_idle_time() {
     let start = Instant::now();
     let running = start_duplex(64);
     assert!(matches!(running.task.await.unwrap().end, RelayEnd::Idle));
-    assert!(
-        start.elapsed() >= IDLE && start.elapsed() <= IDLE + IDLE / 4,
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= IDLE && start.elapsed() <= IDLE + IDLE / 4, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_byte_in_either_direction_keeps_the_connection() {
-    let Running {
-        mut client,
-        mut server,
-        task,
-        ..
-    } = start_duplex(64);
+    let Running { mut client, mut server, task, .. } = start_duplex(64);
     for round in 0..20 {
         tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
         assert!(!task.is_finished(), "round {round}");
@@ -399,21 +305,12 @@ async fn a_byte_in_either_direction_keeps_the_connection() {
     }
     let last = Instant::now();
     assert!(matches!(task.await.unwrap().end, RelayEnd::Idle));
-    assert!(
-        last.elapsed() >= IDLE && last.elapsed() <= IDLE + IDLE / 4,
-        "{:?}",
-        last.elapsed()
-    );
+    assert!(last.elapsed() >= IDLE && last.elapsed() <= IDLE + IDLE / 4, "{:?}", last.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_half_closed_connection_is_still_subject_to_the_idle_time() {
-    let Running {
-        mut client,
-        server,
-        task,
-        ..
-    } = start_duplex(64);
+    let Running { mut client, server, task, .. } = start_duplex(64);
     client.shutdown().await.unwrap();
     assert!(matches!(task.await.unwrap().end, RelayEnd::Idle));
     drop(server);
@@ -436,14 +333,8 @@ async fn a_hundred_megabytes_arrive_unchanged_over_ragged_sockets() {
     const TOTAL: usize = 100 << 20;
     let (client, downstream) = socket_pair().await;
     let (upstream, server) = socket_pair().await;
-    let downstream = Ragged {
-        inner: downstream,
-        numbers: Numbers(11),
-    };
-    let upstream = Ragged {
-        inner: upstream,
-        numbers: Numbers(12),
-    };
+    let downstream = Ragged { inner: downstream, numbers: Numbers(11) };
+    let upstream = Ragged { inner: upstream, numbers: Numbers(12) };
     let running = start((), downstream, upstream, ());
     let (from_client, to_client) = (tokio::io::split(client), tokio::io::split(server));
     tokio::join!(
@@ -454,10 +345,7 @@ async fn a_hundred_megabytes_arrive_unchanged_over_ragged_sockets() {
     );
     let relayed = running.task.await.unwrap();
     assert_finished(&relayed);
-    assert_eq!(
-        (relayed.sent, relayed.received),
-        (TOTAL as u64, TOTAL as u64 / 10)
-    );
+    assert_eq!((relayed.sent, relayed.received), (TOTAL as u64, TOTAL as u64 / 10));
 }
 
 #[tokio::test]
@@ -466,14 +354,8 @@ async fn ragged_streams_of_any_seed_lose_nothing() {
     for seed in 1..=30 {
         let (client, downstream) = duplex(1 + Numbers(seed).below(50_000));
         let (upstream, server) = duplex(1 + Numbers(seed + 100).below(50_000));
-        let downstream = Ragged {
-            inner: downstream,
-            numbers: Numbers(seed),
-        };
-        let upstream = BufStream::new(Ragged {
-            inner: upstream,
-            numbers: Numbers(seed + 50),
-        });
+        let downstream = Ragged { inner: downstream, numbers: Numbers(seed) };
+        let upstream = BufStream::new(Ragged { inner: upstream, numbers: Numbers(seed + 50) });
         let running = start((), downstream, upstream, ());
         let (client, server) = (tokio::io::split(client), tokio::io::split(server));
         tokio::join!(
@@ -486,25 +368,13 @@ async fn ragged_streams_of_any_seed_lose_nothing() {
     }
 }
 
-async fn tls_pair() -> (
-    tokio_rustls::client::TlsStream<TcpStream>,
-    tokio_rustls::server::TlsStream<TcpStream>,
-) {
+async fn tls_pair() -> (tokio_rustls::client::TlsStream<TcpStream>, tokio_rustls::server::TlsStream<TcpStream>) {
     let identity = Authority::new().identity("a.b");
     let server = ServerTls::new(&identity, ClientCertificate::Required, Alpn::ANY).unwrap();
-    let client = ClientTls::new(
-        Some(&identity),
-        Arc::clone(identity.roots()),
-        Expect::AnyOfMesh,
-        Alpn::ANY,
-    )
-    .unwrap();
+    let client = ClientTls::new(Some(&identity), Arc::clone(identity.roots()), Expect::AnyOfMesh, Alpn::ANY).unwrap();
     let (one, other) = socket_pair().await;
     let deadline = crate::limits::TLS_HANDSHAKE_TIMEOUT;
-    let (connected, accepted) = tokio::join!(
-        client.connect(one, None, deadline),
-        server.accept(other, deadline)
-    );
+    let (connected, accepted) = tokio::join!(client.connect(one, None, deadline), server.accept(other, deadline));
     (connected.unwrap().stream, accepted.unwrap().stream)
 }
 
@@ -535,13 +405,7 @@ async fn tls_that_is_cut_without_a_farewell_is_a_failure() {
     let (mut client, _session) = client.into_inner();
     client.shutdown().await.unwrap();
     let relayed = running.task.await.unwrap();
-    let RelayEnd::Failed {
-        side: Side::Downstream,
-        error,
-    } = &relayed.end
-    else {
-        panic!("{relayed:?}")
-    };
+    let RelayEnd::Failed { side: Side::Downstream, error } = &relayed.end else { panic!("{relayed:?}") };
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
 }
@@ -550,11 +414,7 @@ async fn tls_that_is_cut_without_a_farewell_is_a_failure() {
 struct Endless(u64);
 
 impl AsyncRead for Endless {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let length = buffer.remaining();
         buffer.initialize_unfilled();
         buffer.advance(length);
@@ -567,11 +427,7 @@ impl AsyncRead for Endless {
 struct Silent;
 
 impl AsyncRead for Silent {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Poll::Pending
     }
 }
@@ -591,10 +447,7 @@ async fn a_slow_reader_holds_the_source_up_within_the_buffer() {
             direction.poll(&mut context, &mut source, &mut sink, &mut failure);
         }
         let ahead = usize::try_from(source.0).unwrap() - taken;
-        assert!(
-            ahead <= COPY_BUFFER_LARGE + CAPACITY,
-            "{ahead} bytes ahead of the reader"
-        );
+        assert!(ahead <= COPY_BUFFER_LARGE + CAPACITY, "{ahead} bytes ahead of the reader");
         assert!(direction.held.buffer.len() <= COPY_BUFFER_LARGE);
         assert_eq!(counter.get(), direction.moved);
         reader.read_exact(&mut piece).await.unwrap();
@@ -606,10 +459,7 @@ async fn a_slow_reader_holds_the_source_up_within_the_buffer() {
         assert!(reader.read(&mut piece).await.unwrap() > 0);
         direction.poll(&mut context, &mut Silent, &mut sink, &mut failure);
     }
-    assert!(
-        direction.held.buffer.is_empty(),
-        "an idle direction owns no buffer"
-    );
+    assert!(direction.held.buffer.is_empty(), "an idle direction owns no buffer");
 }
 
 #[tokio::test]
@@ -619,17 +469,9 @@ async fn a_torrent_in_one_direction_does_not_starve_the_other() {
     let waker = std::task::Waker::from(Arc::clone(&woken));
     let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
     let (mut source, mut sink) = (Endless(0), tokio::io::sink());
-    direction.poll(
-        &mut Context::from_waker(&waker),
-        &mut source,
-        &mut sink,
-        &mut None,
-    );
+    direction.poll(&mut Context::from_waker(&waker), &mut source, &mut sink, &mut None);
     assert_eq!(counter.get(), u64::from(ROUNDS) * COPY_BUFFER_LARGE as u64);
-    assert!(
-        woken.0.load(std::sync::atomic::Ordering::Relaxed),
-        "it goes on at its next turn"
-    );
+    assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed), "it goes on at its next turn");
 }
 
 #[derive(Default)]
@@ -647,27 +489,15 @@ async fn a_small_remainder_is_kept_in_a_small_buffer() {
     let (mut sink, _reader) = duplex(1_000);
     let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
     let mut context = Context::from_waker(std::task::Waker::noop());
-    direction.poll(
-        &mut context,
-        &mut [7_u8; 1_500].as_slice(),
-        &mut sink,
-        &mut None,
-    );
-    assert_eq!(
-        (direction.held.end, direction.held.buffer.len()),
-        (500, COPY_BUFFER_SMALL)
-    );
+    direction.poll(&mut context, &mut [7_u8; 1_500].as_slice(), &mut sink, &mut None);
+    assert_eq!((direction.held.end, direction.held.buffer.len()), (500, COPY_BUFFER_SMALL));
 }
 
 #[test]
 fn the_state_of_a_relayed_connection_is_small() {
     let counter = Counter::default();
     let (mut a, mut b) = (duplex(1).0, duplex(1).0);
-    let options = RelayOptions {
-        idle: IDLE,
-        sent: &counter,
-        received: &counter,
-    };
+    let options = RelayOptions { idle: IDLE, sent: &counter, received: &counter };
     let size = size_of_val(&relay(&mut a, &mut b, options));
     assert!(size <= 768, "{size} bytes");
 }

@@ -12,12 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &View) -> fmt::Result {
-    page.single(
-        "sidecar_server_live",
-        "1 while the proxy runs.",
-        MetricType::Gauge,
-        1u64,
-    )?;
+    page.single("sidecar_server_live", "1 while the proxy runs.", MetricType::Gauge, 1u64)?;
     cluster_families(page, clusters, &view.workload)?;
     retry_families(page, clusters)?;
     limit_families(page, &view.telemetry, &view.workload)?;
@@ -30,18 +25,9 @@ const CLASSES: [&str; 5] = ["1", "2", "3", "4", "5"];
 
 fn workload_labels(workload: &Workload) -> Labels<'_> {
     vec![
-        (
-            "source_namespace",
-            Cow::Borrowed(workload.namespace.as_str()),
-        ),
-        (
-            "source_workload_kind",
-            Cow::Borrowed(workload.kind.as_str()),
-        ),
-        (
-            "source_workload_name",
-            Cow::Borrowed(workload.name.as_str()),
-        ),
+        ("source_namespace", Cow::Borrowed(workload.namespace.as_str())),
+        ("source_workload_kind", Cow::Borrowed(workload.kind.as_str())),
+        ("source_workload_name", Cow::Borrowed(workload.name.as_str())),
         ("source_workload_pod", Cow::Borrowed(workload.pod.as_str())),
     ]
 }
@@ -54,26 +40,14 @@ fn by_class<'a>(rows: &ClusterRows<'a>, common: &Labels<'a>) -> Vec<(Labels<'a>,
             // FSM creates class 5 at once and the others when they occur.
             if count > 0 || *class == "5" {
                 let class = (CLASS, Cow::Borrowed(*class));
-                series.push((
-                    common
-                        .iter()
-                        .cloned()
-                        .chain(labels)
-                        .chain([class])
-                        .collect(),
-                    count,
-                ));
+                series.push((common.iter().cloned().chain(labels).chain([class]).collect(), count));
             }
         }
     }
     series
 }
 
-fn cluster_families(
-    page: &mut Page<'_>,
-    clusters: &ClusterRows<'_>,
-    workload: &Workload,
-) -> fmt::Result {
+fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>, workload: &Workload) -> fmt::Result {
     use MetricType::{Counter, Gauge};
     page.family(
         "sidecar_cluster_upstream_cx_active",
@@ -130,66 +104,35 @@ fn cluster_families(
 
 /// FSM's counters of failures and retries; `/stats` shows the retries under `cluster.<name>.`.
 pub(in crate::telemetry) const RETRY_FAMILIES: [ClusterFamily; 5] = [
-    ("upstream_rq_retry", "Retries.", |counters| {
-        counters.retries.get()
+    ("upstream_rq_retry", "Retries.", |counters| counters.retries.get()),
+    ("upstream_rq_retry_success", "Requests that succeeded after a retry.", |counters| counters.retry_successes.get()),
+    ("upstream_rq_retry_limit_exceeded", "Requests that failed although every permitted retry was made.", |counters| {
+        counters.retry_limit_exceeded.get()
     }),
-    (
-        "upstream_rq_retry_success",
-        "Requests that succeeded after a retry.",
-        |counters| counters.retry_successes.get(),
-    ),
-    (
-        "upstream_rq_retry_limit_exceeded",
-        "Requests that failed although every permitted retry was made.",
-        |counters| counters.retry_limit_exceeded.get(),
-    ),
-    (
-        "upstream_rq_retry_backoff_exponential",
-        "Retries that waited for a back-off.",
-        |counters| counters.retry_backoffs.get(),
-    ),
-    (
-        "upstream_rq_retry_overflow",
-        "Retries that the budget did not allow.",
-        |counters| counters.retry_overflows.get(),
-    ),
+    ("upstream_rq_retry_backoff_exponential", "Retries that waited for a back-off.", |counters| {
+        counters.retry_backoffs.get()
+    }),
+    ("upstream_rq_retry_overflow", "Retries that the budget did not allow.", |counters| counters.retry_overflows.get()),
 ];
 
 fn retry_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Result {
     const FAILURES: [ClusterFamily; 3] = [
-        (
-            "upstream_rq_pending_overflow",
-            "Requests refused because a limit of the cluster was reached.",
-            |counters| counters.overflows.get(),
-        ),
-        (
-            "upstream_rq_timeout",
-            "Requests that got no response in time.",
-            |counters| counters.request_timeouts.get(),
-        ),
-        (
-            "upstream_rq_rx_reset",
-            "Responses cut off by the upstream.",
-            |counters| counters.resets_received.get(),
-        ),
+        ("upstream_rq_pending_overflow", "Requests refused because a limit of the cluster was reached.", |counters| {
+            counters.overflows.get()
+        }),
+        ("upstream_rq_timeout", "Requests that got no response in time.", |counters| counters.request_timeouts.get()),
+        ("upstream_rq_rx_reset", "Responses cut off by the upstream.", |counters| counters.resets_received.get()),
     ];
     for (name, help, read) in RETRY_FAMILIES.iter().chain(&FAILURES) {
         let name = format!("sidecar_cluster_{name}");
-        page.family(
-            &name,
-            help,
-            MetricType::Counter,
-            clusters.sums(CLUSTER, read),
-        )?;
+        page.family(&name, help, MetricType::Counter, clusters.sums(CLUSTER, read))?;
     }
     Ok(())
 }
 
 /// FSM's values of the label `http_local_rate_limit`, and the refusals they stand for.
-pub(in crate::telemetry) const HTTP_LIMITS: [(&str, Reason); 2] = [
-    ("throttle_service", Reason::RateLimitedService),
-    ("throttle_route", Reason::RateLimitedRoute),
-];
+pub(in crate::telemetry) const HTTP_LIMITS: [(&str, Reason); 2] =
+    [("throttle_service", Reason::RateLimitedService), ("throttle_route", Reason::RateLimitedRoute)];
 
 fn limit_families(page: &mut Page<'_>, telemetry: &Telemetry, workload: &Workload) -> fmt::Result {
     let inbound = telemetry.direction(Direction::Inbound);
@@ -197,24 +140,17 @@ fn limit_families(page: &mut Page<'_>, telemetry: &Telemetry, workload: &Workloa
         "http_local_rate_limiter",
         "Requests refused by a rate limit.",
         MetricType::Counter,
-        HTTP_LIMITS.map(|(limit, reason)| {
-            (
-                vec![("http_local_rate_limit", Cow::Borrowed(limit))],
-                inbound.refusals(reason),
-            )
-        }),
+        HTTP_LIMITS
+            .map(|(limit, reason)| (vec![("http_local_rate_limit", Cow::Borrowed(limit))], inbound.refusals(reason))),
     )?;
     page.family(
         "sidecar_local_rate_limit_inbound",
         "Connections refused by a rate limit.",
         MetricType::Counter,
-        telemetry
-            .connection_limits()
-            .into_iter()
-            .map(|(limit, refused)| {
-                let label = workload.connection_limit_label(limit.port, &limit.protocol);
-                (vec![("label", Cow::Owned(label))], refused)
-            }),
+        telemetry.connection_limits().into_iter().map(|(limit, refused)| {
+            let label = workload.connection_limit_label(limit.port, &limit.protocol);
+            (vec![("label", Cow::Owned(label))], refused)
+        }),
     )
 }
 
@@ -224,21 +160,14 @@ const NO_EXEMPLARS: Option<&Exemplars> = None;
 
 /// FSM's histogram of outbound requests. FSM adds `destination_*` from a response header of the other sidecar; until
 /// that header is read here the destination is the cluster's name.
-fn request_durations(
-    page: &mut Page<'_>,
-    clusters: &ClusterRows<'_>,
-    workload: &Workload,
-) -> fmt::Result {
+fn request_durations(page: &mut Page<'_>, clusters: &ClusterRows<'_>, workload: &Workload) -> fmt::Result {
     let remote = clusters.outbound();
     let used = remote.0.iter().filter_map(|(name, clusters)| {
         let mut counts = [0; LATENCY_BOUNDS_MS.len() + 1];
         let mut sum = 0.0;
         for cluster in clusters {
             let (read, milliseconds) = cluster.counters.latency.read();
-            counts
-                .iter_mut()
-                .zip(read)
-                .for_each(|(count, read)| *count += read);
+            counts.iter_mut().zip(read).for_each(|(count, read)| *count += read);
             sum += milliseconds;
         }
         // Seventeen buckets for each cluster add up; a pod calls few of the clusters it knows.
@@ -255,10 +184,7 @@ fn request_durations(
         None,
         MetricType::Histogram,
     )?;
-    let bounds = LATENCY_BOUNDS_MS
-        .iter()
-        .map(|bound| *bound as f64)
-        .chain([f64::INFINITY]);
+    let bounds = LATENCY_BOUNDS_MS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
     for (name, counts, total, sum) in used {
         let labels = [
             ("source_namespace", workload.namespace.as_str()),
@@ -268,9 +194,7 @@ fn request_durations(
             (CLUSTER, name),
         ];
         let buckets: Vec<(f64, u64)> = bounds.clone().zip(counts).collect();
-        family
-            .encode_family(&labels)?
-            .encode_histogram(sum, total, &buckets, NO_EXEMPLARS)?;
+        family.encode_family(&labels)?.encode_histogram(sum, total, &buckets, NO_EXEMPLARS)?;
     }
     Ok(())
 }

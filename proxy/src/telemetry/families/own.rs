@@ -23,16 +23,12 @@ pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &Vie
 
 fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Result {
     const COUNTERS: [ClusterFamily; 3] = [
-        (
-            "fsm_proxy_cluster_connections_opened_total",
-            "Upstream connections opened.",
-            |counters| counters.connections_opened.get(),
-        ),
-        (
-            "fsm_proxy_cluster_connect_failures_total",
-            "Connection attempts that failed.",
-            |counters| counters.connect_failures.get(),
-        ),
+        ("fsm_proxy_cluster_connections_opened_total", "Upstream connections opened.", |counters| {
+            counters.connections_opened.get()
+        }),
+        ("fsm_proxy_cluster_connect_failures_total", "Connection attempts that failed.", |counters| {
+            counters.connect_failures.get()
+        }),
         (
             "fsm_proxy_unnamed_server_identities_total",
             "Handshakes with servers for which the configuration names no identity: any certificate of the mesh passed.",
@@ -40,12 +36,7 @@ fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Res
         ),
     ];
     for (name, help, read) in COUNTERS {
-        page.family(
-            name,
-            help,
-            MetricType::Counter,
-            clusters.sums("cluster", read),
-        )?;
+        page.family(name, help, MetricType::Counter, clusters.sums("cluster", read))?;
     }
     page.family(
         "fsm_proxy_cluster_requests_active",
@@ -58,57 +49,38 @@ fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Res
 fn connection_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
     use MetricType::{Counter, Gauge};
     let label = |direction: Direction| ("direction", Cow::Borrowed(direction.name()));
-    let directions =
-        Direction::ALL.map(|direction| (label(direction), telemetry.direction(direction)));
+    let directions = Direction::ALL.map(|direction| (label(direction), telemetry.direction(direction)));
     page.family(
         "fsm_proxy_downstream_connections_active",
         "Open downstream connections.",
         Gauge,
-        directions
-            .clone()
-            .map(|(label, counters)| (vec![label], counters.connections_active.get())),
+        directions.clone().map(|(label, counters)| (vec![label], counters.connections_active.get())),
     )?;
     page.family(
         "fsm_proxy_downstream_connections_total",
         "Downstream connections accepted.",
         Counter,
-        directions
-            .clone()
-            .map(|(label, counters)| (vec![label], counters.connections_opened.get())),
+        directions.clone().map(|(label, counters)| (vec![label], counters.connections_opened.get())),
     )?;
     page.family(
         "fsm_proxy_tls_handshakes_total",
         "Finished TLS handshakes with clients.",
         Counter,
-        directions
-            .clone()
-            .map(|(label, counters)| (vec![label], counters.handshakes.get())),
+        directions.clone().map(|(label, counters)| (vec![label], counters.handshakes.get())),
     )?;
     page.family(
         "fsm_proxy_detect_timeouts_total",
         "Protocol detections that ran into the deadline.",
         Counter,
-        directions
-            .clone()
-            .map(|(label, counters)| (vec![label], counters.detect_timeouts.get())),
+        directions.clone().map(|(label, counters)| (vec![label], counters.detect_timeouts.get())),
     )?;
     let refusals = directions.iter().flat_map(|(label, counters)| {
         Reason::ALL.iter().filter_map(move |reason| {
             let count = counters.refusals(*reason);
-            (count > 0).then(|| {
-                (
-                    vec![label.clone(), ("reason", Cow::Borrowed(reason.code()))],
-                    count,
-                )
-            })
+            (count > 0).then(|| (vec![label.clone(), ("reason", Cow::Borrowed(reason.code()))], count))
         })
     });
-    page.family(
-        "fsm_proxy_refusals_total",
-        "Refused requests and connections; see docs/reasons.md.",
-        Counter,
-        refusals,
-    )
+    page.family("fsm_proxy_refusals_total", "Refused requests and connections; see docs/reasons.md.", Counter, refusals)
 }
 
 fn config_families(page: &mut Page<'_>, view: &View) -> fmt::Result {
@@ -143,12 +115,7 @@ fn config_families(page: &mut Page<'_>, view: &View) -> fmt::Result {
         "fsm_proxy_config_version",
         "Version of the configuration in force, as a label.",
         Gauge,
-        snapshot.map(|snapshot| {
-            (
-                vec![("version", Cow::Borrowed(snapshot.version.as_str()))],
-                1u64,
-            )
-        }),
+        snapshot.map(|snapshot| (vec![("version", Cow::Borrowed(snapshot.version.as_str()))], 1u64)),
     )?;
     page.optional(
         "fsm_proxy_config_problems",
@@ -160,9 +127,7 @@ fn config_families(page: &mut Page<'_>, view: &View) -> fmt::Result {
 
 fn certificate_families(page: &mut Page<'_>, snapshot: Option<&Snapshot>) -> fmt::Result {
     let mut soonest: BTreeMap<&'static str, i64> = BTreeMap::new();
-    let summaries = snapshot
-        .map(|snapshot| certificates::summaries(&snapshot.document))
-        .unwrap_or_default();
+    let summaries = snapshot.map(|snapshot| certificates::summaries(&snapshot.document)).unwrap_or_default();
     for summary in summaries {
         // Certificates of single clusters are many and named in /certs; alerts need the mesh's own.
         if let (Role::MeshChain | Role::MeshRoot, Some(expires)) = (summary.role, summary.expires) {
@@ -176,9 +141,7 @@ fn certificate_families(page: &mut Page<'_>, snapshot: Option<&Snapshot>) -> fmt
         "fsm_proxy_certificate_expiry_timestamp_seconds",
         "When the first certificate of the pod's chain, or of its roots, expires (Unix time).",
         MetricType::Gauge,
-        soonest
-            .into_iter()
-            .map(|(role, expires)| (vec![("role", Cow::Borrowed(role))], expires)),
+        soonest.into_iter().map(|(role, expires)| (vec![("role", Cow::Borrowed(role))], expires)),
     )
 }
 
@@ -188,13 +151,7 @@ fn process_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
         "fsm_proxy_build_info",
         "Version of the proxy, as labels.",
         Gauge,
-        [(
-            vec![
-                ("version", Cow::Borrowed(VERSION)),
-                ("commit", Cow::Borrowed(GIT_COMMIT.unwrap_or_default())),
-            ],
-            1u64,
-        )],
+        [(vec![("version", Cow::Borrowed(VERSION)), ("commit", Cow::Borrowed(GIT_COMMIT.unwrap_or_default()))], 1u64)],
     )?;
     page.single(
         "fsm_proxy_panics_total",
@@ -217,35 +174,10 @@ fn process_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
         Gauge,
         started.map(|started| started.as_secs_f64()),
     )?;
-    page.optional(
-        "process_cpu_seconds_total",
-        "CPU time, user and system.",
-        Counter,
-        process.cpu_seconds,
-    )?;
-    page.optional(
-        "process_resident_memory_bytes",
-        "Resident memory.",
-        Gauge,
-        process.resident_bytes,
-    )?;
-    page.optional(
-        "process_virtual_memory_bytes",
-        "Virtual memory.",
-        Gauge,
-        process.virtual_bytes,
-    )?;
-    page.optional(
-        "process_open_fds",
-        "Open file descriptors.",
-        Gauge,
-        process.open_descriptors,
-    )?;
-    page.optional(
-        "process_max_fds",
-        "Limit of open file descriptors.",
-        Gauge,
-        process.max_descriptors,
-    )?;
+    page.optional("process_cpu_seconds_total", "CPU time, user and system.", Counter, process.cpu_seconds)?;
+    page.optional("process_resident_memory_bytes", "Resident memory.", Gauge, process.resident_bytes)?;
+    page.optional("process_virtual_memory_bytes", "Virtual memory.", Gauge, process.virtual_bytes)?;
+    page.optional("process_open_fds", "Open file descriptors.", Gauge, process.open_descriptors)?;
+    page.optional("process_max_fds", "Limit of open file descriptors.", Gauge, process.max_descriptors)?;
     page.optional("process_threads", "Threads.", Gauge, process.threads)
 }

@@ -14,22 +14,15 @@ const WORKLOAD: &str = "source_namespace=\"shop\",source_workload_kind=\"Deploym
     source_workload_name=\"web\",source_workload_pod=\"web-7d4b9-x2x\"";
 
 fn assert_line(page: &str, line: &str) {
-    assert!(
-        page.lines().any(|found| found == line),
-        "{line} is missing in\n{page}"
-    );
+    assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
 }
 
 #[test]
 fn fsm_names_come_out_exactly_with_integer_classes() {
     let remote = cluster("shop/pay|8080", Direction::Outbound);
     let view = view(vec![remote.clone()]);
-    remote
-        .counters
-        .response(StatusCode::OK, Duration::from_millis(7));
-    remote
-        .counters
-        .response(StatusCode::NOT_FOUND, Duration::from_millis(7));
+    remote.counters.response(StatusCode::OK, Duration::from_millis(7));
+    remote.counters.response(StatusCode::NOT_FOUND, Duration::from_millis(7));
     remote.counters.sent_bytes.add(100);
     remote.counters.received_bytes.add(200);
     remote.counters.connections_active.increment();
@@ -44,15 +37,9 @@ fn fsm_names_come_out_exactly_with_integer_classes() {
         "# TYPE sidecar_cluster_upstream_rq_total counter".to_owned(),
         format!("sidecar_cluster_upstream_rq_total{{{WORKLOAD},{name}}} 2"),
         "# TYPE sidecar_cluster_upstream_rq_xx counter".to_owned(),
-        format!(
-            "sidecar_cluster_upstream_rq_xx{{{WORKLOAD},{name},sidecar_response_code_class=\"2\"}} 1"
-        ),
-        format!(
-            "sidecar_cluster_upstream_rq_xx{{{WORKLOAD},{name},sidecar_response_code_class=\"4\"}} 1"
-        ),
-        format!(
-            "sidecar_cluster_upstream_rq_xx{{{WORKLOAD},{name},sidecar_response_code_class=\"5\"}} 0"
-        ),
+        format!("sidecar_cluster_upstream_rq_xx{{{WORKLOAD},{name},sidecar_response_code_class=\"2\"}} 1"),
+        format!("sidecar_cluster_upstream_rq_xx{{{WORKLOAD},{name},sidecar_response_code_class=\"4\"}} 1"),
+        format!("sidecar_cluster_upstream_rq_xx{{{WORKLOAD},{name},sidecar_response_code_class=\"5\"}} 0"),
         format!("sidecar_cluster_upstream_cx_tx_bytes_total{{{name}}} 100"),
         format!("sidecar_cluster_upstream_cx_rx_bytes_total{{{name}}} 200"),
         format!("sidecar_cluster_upstream_cx_active{{{name}}} 1"),
@@ -68,9 +55,7 @@ fn fsm_names_come_out_exactly_with_integer_classes() {
 #[test]
 fn local_clusters_are_not_external() {
     let local = cluster("shop/web|80|local", Direction::Inbound);
-    local
-        .counters
-        .response(StatusCode::OK, Duration::from_millis(1));
+    local.counters.response(StatusCode::OK, Duration::from_millis(1));
 
     let page = prometheus_text(&view(vec![local]));
 
@@ -82,9 +67,7 @@ fn local_clusters_are_not_external() {
 fn the_duration_histogram_is_cumulative_and_ends_at_infinity() {
     let remote = cluster("c", Direction::Outbound);
     for milliseconds in [3, 5, 30, 4_000_000] {
-        remote
-            .counters
-            .response(StatusCode::OK, Duration::from_millis(milliseconds));
+        remote.counters.response(StatusCode::OK, Duration::from_millis(milliseconds));
     }
 
     let page = prometheus_text(&view(vec![remote]));
@@ -106,36 +89,20 @@ fn the_duration_histogram_is_cumulative_and_ends_at_infinity() {
 fn names_of_the_configuration_are_escaped() {
     let odd = cluster("a\"b\\c\nd", Direction::Outbound);
     let page = prometheus_text(&view(vec![odd]));
-    assert_line(
-        &page,
-        r#"sidecar_cluster_upstream_cx_active{sidecar_cluster_name="a\"b\\c\nd"} 0"#,
-    );
+    assert_line(&page, r#"sidecar_cluster_upstream_cx_active{sidecar_cluster_name="a\"b\\c\nd"} 0"#);
 }
 
 #[test]
 fn no_series_appears_twice_even_if_a_local_and_a_remote_cluster_share_a_name() {
-    let (local, remote) = (
-        cluster("c", Direction::Inbound),
-        cluster("c", Direction::Outbound),
-    );
-    local
-        .counters
-        .response(StatusCode::OK, Duration::from_millis(1));
-    remote
-        .counters
-        .response(StatusCode::OK, Duration::from_millis(1));
+    let (local, remote) = (cluster("c", Direction::Inbound), cluster("c", Direction::Outbound));
+    local.counters.response(StatusCode::OK, Duration::from_millis(1));
+    remote.counters.response(StatusCode::OK, Duration::from_millis(1));
 
     let page = prometheus_text(&view(vec![local, remote]));
 
-    assert_line(
-        &page,
-        &format!("sidecar_cluster_upstream_rq_total{{{WORKLOAD},sidecar_cluster_name=\"c\"}} 2"),
-    );
-    let series: Vec<&str> = page
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.rsplit_once(' ').unwrap().0)
-        .collect();
+    assert_line(&page, &format!("sidecar_cluster_upstream_rq_total{{{WORKLOAD},sidecar_cluster_name=\"c\"}} 2"));
+    let series: Vec<&str> =
+        page.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect();
     let unique: BTreeSet<&str> = series.iter().copied().collect();
     assert_eq!(unique.len(), series.len());
 }
@@ -143,13 +110,9 @@ fn no_series_appears_twice_even_if_a_local_and_a_remote_cluster_share_a_name() {
 #[test]
 fn every_family_is_declared_once_before_its_series() {
     let remote = cluster("c", Direction::Outbound);
-    remote
-        .counters
-        .response(StatusCode::OK, Duration::from_millis(1));
+    remote.counters.response(StatusCode::OK, Duration::from_millis(1));
     let view = view(vec![remote]);
-    view.telemetry
-        .direction(Direction::Inbound)
-        .refused(Reason::NoRoute);
+    view.telemetry.direction(Direction::Inbound).refused(Reason::NoRoute);
     let page = prometheus_text(&view);
 
     let mut declared = BTreeSet::new();
@@ -162,13 +125,8 @@ fn every_family_is_declared_once_before_its_series() {
             name.clone_into(&mut current);
         } else if !line.starts_with("# HELP ") {
             let name = line.split(['{', ' ']).next().unwrap();
-            let base = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|end| name.strip_suffix(end));
-            assert!(
-                name == current || base == Some(current.as_str()),
-                "{line} stands under {current}"
-            );
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            assert!(name == current || base == Some(current.as_str()), "{line} stands under {current}");
         }
     }
     assert!(page.ends_with('\n') && !page.contains("# EOF"));
@@ -184,52 +142,32 @@ fn refusals_appear_by_direction_and_reason_when_they_happened() {
 
     let page = prometheus_text(&view);
 
-    assert_line(
-        &page,
-        "fsm_proxy_refusals_total{direction=\"inbound\",reason=\"no-route\"} 2",
-    );
-    assert_line(
-        &page,
-        "http_local_rate_limiter{http_local_rate_limit=\"throttle_route\"} 1",
-    );
-    assert_line(
-        &page,
-        "http_local_rate_limiter{http_local_rate_limit=\"throttle_service\"} 0",
-    );
+    assert_line(&page, "fsm_proxy_refusals_total{direction=\"inbound\",reason=\"no-route\"} 2");
+    assert_line(&page, "http_local_rate_limiter{http_local_rate_limit=\"throttle_route\"} 1");
+    assert_line(&page, "http_local_rate_limiter{http_local_rate_limit=\"throttle_service\"} 0");
     assert!(!page.contains("direction=\"outbound\",reason="));
 }
 
 #[test]
 fn connection_limits_carry_the_label_of_fsm() {
     let view = view(Vec::new());
-    let limit = ConnectionLimit {
-        port: 14001,
-        protocol: "tcp".into(),
-    };
+    let limit = ConnectionLimit { port: 14001, protocol: "tcp".into() };
     view.telemetry.connection_limit(limit.clone()).increment();
     view.telemetry.connection_limit(limit).increment();
-    assert_line(
-        &prometheus_text(&view),
-        "sidecar_local_rate_limit_inbound{label=\"shop/web_14001_tcp\"} 2",
-    );
+    assert_line(&prometheus_text(&view), "sidecar_local_rate_limit_inbound{label=\"shop/web_14001_tcp\"} 2");
 }
 
 #[test]
 fn the_size_of_the_page_depends_on_the_configuration_only() {
     // CVE-2025-43915: whatever clients do, no series may appear that the configuration does not bound.
-    let view = view(vec![
-        cluster("a", Direction::Inbound),
-        cluster("b", Direction::Outbound),
-    ]);
+    let view = view(vec![cluster("a", Direction::Inbound), cluster("b", Direction::Outbound)]);
     let lines = |page: &str| page.lines().count();
     let count = |rounds: u64| {
         for round in 0..rounds {
             for cluster in &view.snapshot.as_ref().unwrap().clusters {
                 for status in 100..600 {
                     let status = StatusCode::from_u16(status).unwrap();
-                    cluster
-                        .counters
-                        .response(status, Duration::from_millis(round));
+                    cluster.counters.response(status, Duration::from_millis(round));
                 }
             }
             for direction in Direction::ALL {
@@ -264,43 +202,29 @@ fn the_documentation_lists_exactly_what_is_exported() {
             let mut cells = line.strip_prefix("| `")?.split(" | ");
             let name = cells.next()?.strip_suffix('`')?;
             let kind = cells.next()?;
-            ["counter", "gauge", "histogram"]
-                .contains(&kind)
-                .then_some((name, kind))
+            ["counter", "gauge", "histogram"].contains(&kind).then_some((name, kind))
         })
         .collect();
 
     let remote = cluster("c", Direction::Outbound);
-    remote
-        .counters
-        .response(StatusCode::OK, Duration::from_millis(1));
+    remote.counters.response(StatusCode::OK, Duration::from_millis(1));
     let mut view = view(vec![remote]);
     let inbound = view.telemetry.direction(Direction::Inbound);
     inbound.refused(Reason::NoRoute);
-    let limit = ConnectionLimit {
-        port: 80,
-        protocol: "tcp".into(),
-    };
+    let limit = ConnectionLimit { port: 80, protocol: "tcp".into() };
     view.telemetry.connection_limit(limit).increment();
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["web".into()]).unwrap();
-    let certificate = fsm_api::config::Certificate {
-        cert_chain: params.self_signed(&key).unwrap().pem(),
-        ..Default::default()
-    };
-    let document = fsm_api::config::Config {
-        certificate: Some(certificate),
-        ..Default::default()
-    };
+    let certificate =
+        fsm_api::config::Certificate { cert_chain: params.self_signed(&key).unwrap().pem(), ..Default::default() };
+    let document = fsm_api::config::Config { certificate: Some(certificate), ..Default::default() };
     let clusters = view.snapshot.unwrap().clusters.clone();
     let mut snapshot = compile(Arc::new(document), Vec::new(), None, Default::default());
     snapshot.clusters = clusters;
     view.snapshot = Some(Arc::new(snapshot));
     let page = prometheus_text(&view);
-    let exported: BTreeSet<(&str, &str)> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .collect();
+    let exported: BTreeSet<(&str, &str)> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
 
     let undocumented: Vec<_> = exported.difference(&documented).collect();
     let gone: Vec<_> = documented.difference(&exported).collect();

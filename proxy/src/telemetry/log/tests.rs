@@ -53,14 +53,8 @@ fn values_from_outside_cannot_forge_a_line_or_drive_the_terminal() {
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.ends_with('\n'));
     let inside = text.trim_end_matches('\n');
-    assert!(
-        !inside.chars().any(char::is_control) && !inside.contains(['\u{202e}', '\u{2028}']),
-        "{inside:?}"
-    );
-    assert!(
-        inside.contains("\\n2026-03-02") && inside.contains("\\u{1b}[2J"),
-        "{inside:?}"
-    );
+    assert!(!inside.chars().any(char::is_control) && !inside.contains(['\u{202e}', '\u{2028}']), "{inside:?}");
+    assert!(inside.contains("\\n2026-03-02") && inside.contains("\\u{1b}[2J"), "{inside:?}");
 }
 
 #[test]
@@ -68,23 +62,14 @@ fn a_value_with_spaces_or_quotes_is_quoted_and_cannot_pass_for_another_field() {
     let text = logged(LogFormat::Text, LogLevel::Info, |_| {
         info!(a = "x reason=none", b = "say \"hi\"", c = "", d = ?"q", "m");
     });
-    assert!(
-        text.ends_with("m a=\"x reason=none\" b=\"say \\\"hi\\\"\" c=\"\" d=\"q\"\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("m a=\"x reason=none\" b=\"say \\\"hi\\\"\" c=\"\" d=\"q\"\n"), "{text}");
 }
 
 #[test]
 fn json_lines_are_objects_and_fields_cannot_replace_the_lines_own() {
     let text = logged(LogFormat::Json, LogLevel::Info, |_| {
         let cause: Box<dyn std::error::Error + 'static> = "broken\npipe".into();
-        error!(
-            port = 8080,
-            ok = true,
-            level = "fake",
-            cause = &*cause,
-            "it\u{1b}failed"
-        );
+        error!(port = 8080, ok = true, level = "fake", cause = &*cause, "it\u{1b}failed");
     });
     let line: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(line["level"], "error");
@@ -107,10 +92,7 @@ fn the_level_changes_while_the_program_runs() {
         error!("four");
         assert_eq!(control.get(), LogLevel::Disabled);
     });
-    let messages: Vec<&str> = text
-        .lines()
-        .map(|line| line.rsplit_once(' ').unwrap().1)
-        .collect();
+    let messages: Vec<&str> = text.lines().map(|line| line.rsplit_once(' ').unwrap().1).collect();
     assert_eq!(messages, ["two"]);
 }
 
@@ -126,8 +108,7 @@ fn libraries_are_heard_from_warn_on() {
 
 #[test]
 fn an_unknown_level_is_refused_and_changes_nothing() {
-    let (_subscriber, control) =
-        build(LogLevel::Warn, LogFormat::Text, Box::new(io::sink())).unwrap();
+    let (_subscriber, control) = build(LogLevel::Warn, LogFormat::Text, Box::new(io::sink())).unwrap();
     let error = control.set("loud\n").unwrap_err();
     assert!(matches!(&error, LogError::UnknownLevel(level) if level == "loud\n"));
     assert!(!error.to_string().contains('\n'));
@@ -172,11 +153,7 @@ fn a_stuck_sink_costs_lines_but_never_time_and_the_loss_is_reported() {
     let (reached_sender, reached) = mpsc::channel();
     let (release, release_receiver) = mpsc::channel();
     let page = Page::default();
-    let sink = Stuck {
-        reached: Some(reached_sender),
-        release: release_receiver,
-        page: page.clone(),
-    };
+    let sink = Stuck { reached: Some(reached_sender), release: release_receiver, page: page.clone() };
     let (subscriber, control) = build(LogLevel::Info, LogFormat::Text, Box::new(sink)).unwrap();
     tracing::subscriber::with_default(subscriber, || {
         info!("first");
@@ -192,11 +169,7 @@ fn a_stuck_sink_costs_lines_but_never_time_and_the_loss_is_reported() {
     assert!(control.flush(PATIENCE));
     let text = String::from_utf8(page.0.lock().clone()).unwrap();
     assert_eq!(text.matches(" next number=").count(), QUEUE_LINES);
-    assert!(
-        text.contains(
-            "log lines were lost because the log could not be written fast enough count=10"
-        )
-    );
+    assert!(text.contains("log lines were lost because the log could not be written fast enough count=10"));
 }
 
 #[test]
@@ -225,8 +198,5 @@ fn a_sink_that_fails_is_counted_and_does_not_end_the_log() {
     assert!(control.flush(PATIENCE));
     let text = String::from_utf8(page.0.lock().clone()).unwrap();
     assert_eq!(control.dropped(), 1);
-    assert!(
-        text.contains("] kept\n") && !text.contains("] lost\n"),
-        "{text}"
-    );
+    assert!(text.contains("] kept\n") && !text.contains("] lost\n"), "{text}");
 }

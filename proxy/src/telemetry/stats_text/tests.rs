@@ -14,12 +14,7 @@ fn the_lines_that_fsm_demos_search_for_are_there() {
     let inbound = view.telemetry.direction(Direction::Inbound);
     inbound.refused(Reason::RateLimitedService);
     inbound.refused(Reason::RateLimitedRoute);
-    view.telemetry
-        .connection_limit(ConnectionLimit {
-            port: 8080,
-            protocol: "tcp".into(),
-        })
-        .add(3);
+    view.telemetry.connection_limit(ConnectionLimit { port: 8080, protocol: "tcp".into() }).add(3);
 
     let text = stats_text(&view, "");
 
@@ -33,19 +28,13 @@ fn the_lines_that_fsm_demos_search_for_are_there() {
         "refusals.inbound.rate-limited-route: 1",
         "downstream.inbound.connections_active: 0",
     ] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line} is missing in\n{text}"
-        );
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
 }
 
 #[test]
 fn the_filter_keeps_whole_lines_that_contain_it() {
-    let view = view(vec![
-        cluster("a", Direction::Outbound),
-        cluster("b", Direction::Outbound),
-    ]);
+    let view = view(vec![cluster("a", Direction::Outbound), cluster("b", Direction::Outbound)]);
     let text = stats_text(&view, "cluster.a.");
     assert!(text.lines().count() > 10);
     assert!(text.lines().all(|line| line.starts_with("cluster.a.")));
@@ -56,9 +45,5 @@ fn the_filter_keeps_whole_lines_that_contain_it() {
 fn a_name_cannot_forge_a_line() {
     let odd = cluster("x\nrefusals.inbound.internal: 99\n", Direction::Outbound);
     let text = stats_text(&view(vec![odd]), "");
-    assert!(
-        !text
-            .lines()
-            .any(|line| line == "refusals.inbound.internal: 99")
-    );
+    assert!(!text.lines().any(|line| line == "refusals.inbound.internal: 99"));
 }
