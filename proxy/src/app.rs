@@ -64,7 +64,11 @@ impl App {
         let environment = Environment { mark: options.upstream_mark };
         let mut store = Store::new(Arc::clone(&telemetry)).with_environment(environment);
         if let (Some(directory), Source::Repo(url)) = (&options.cache_dir, &options.source) {
-            store = store.with_cache(Cache::open(directory, url)?);
+            match Cache::open(directory, url) {
+                Ok(cache) => store = store.with_cache(cache),
+                // Without a cache a restart during an outage of the repository has no network; without a proxy nobody has.
+                Err(error) => tracing::warn!("going on without a cache: {error}"),
+            }
         }
         let store = Arc::new(store);
         let proxy =
