@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 struct Ports {
+    telemetry: Arc<Telemetry>,
     store: Arc<Store>,
     liveness: SocketAddr,
     tcp: SocketAddr,
@@ -39,6 +40,7 @@ async fn open(document: Option<Value>) -> Ports {
         addresses.push(address);
     }
     Ports {
+        telemetry,
         store,
         liveness: addresses[0],
         tcp: addresses[1],
@@ -301,6 +303,8 @@ async fn failures_are_errors_with_a_reason() {
             answer.head
         );
     }
+    let failures = &ports.telemetry.probe_failures;
+    assert_eq!((failures.liveness.get(), failures.tcp.get()), (3, 0));
 }
 
 #[tokio::test]
