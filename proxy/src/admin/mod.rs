@@ -27,9 +27,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::families::View;
 use crate::telemetry::log::LogControl;
 use crate::telemetry::workload::Workload;
-use jiff::Timestamp;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -58,18 +56,10 @@ impl AdminState {
     pub fn view(&self) -> View {
         View {
             snapshot: self.store.snapshot(),
-            config_age: self.config_age(),
+            config_age: self.store.age(),
             telemetry: Arc::clone(&self.telemetry),
             workload: Arc::clone(&self.workload),
         }
-    }
-
-    /// How long the configuration has been in force; `None` before the first one. A clock that was set back makes it
-    /// zero.
-    fn config_age(&self) -> Option<Duration> {
-        let applied: Timestamp = self.store.status().applied_at?.parse().ok()?;
-        let age = Timestamp::now().duration_since(applied);
-        Some(Duration::try_from(age).unwrap_or_default())
     }
 }
 
@@ -77,12 +67,11 @@ impl AdminState {
 ///
 /// `listener` must be bound to loopback: whoever reaches this port can end the proxy.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: CancellationToken) {
-    let telemetry = Arc::clone(&state.telemetry);
     let handler = move |request| {
         let state = Arc::clone(&state);
         async move { endpoints::answer(&request, &state) }
     };
-    server::serve_connections(listener, handler, ADMIN_TIMEOUT, &telemetry, stop).await;
+    server::serve_connections(listener, handler, ADMIN_TIMEOUT, stop).await;
 }
 
 #[cfg(test)]

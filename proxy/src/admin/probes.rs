@@ -13,6 +13,7 @@ use super::server;
 use crate::config::store::Store;
 use crate::reason::Reason;
 use crate::telemetry::Telemetry;
+use crate::telemetry::counters::Counter;
 use bytes::Bytes;
 use fsm_api::config::{Config, InboundTrafficMatch, Probe};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
@@ -74,6 +75,16 @@ impl ProbeKind {
         every_probe(document).filter_map(|probe| probe.http_get.as_ref()).any(|get| get.port == self.port())
     }
 
+    fn failures(self, telemetry: &Telemetry) -> &Counter {
+        let failures = &telemetry.probe_failures;
+        match self {
+            ProbeKind::Liveness => &failures.liveness,
+            ProbeKind::Readiness => &failures.readiness,
+            ProbeKind::Startup => &failures.startup,
+            ProbeKind::Tcp => &failures.tcp,
+        }
+    }
+
     fn probes(self, document: &Config) -> &[Probe] {
         let probes = &document.spec.probes;
         match self {
@@ -94,10 +105,16 @@ pub async fn serve_probes(
     stop: CancellationToken,
 ) {
     let handler = move |ask: Ask| {
-        let store = Arc::clone(&store);
-        async move { answer(&ask, kind, &store).await }
+        let (store, telemetry) = (Arc::clone(&store), Arc::clone(&telemetry));
+        async move {
+            let reply = answer(&ask, kind, &store).await;
+            if reply.status().as_u16() >= 400 {
+                kind.failures(&telemetry).increment();
+            }
+            reply
+        }
     };
-    server::serve_connections(listener, handler, MAX_TIMEOUT, &telemetry, stop).await;
+    server::serve_connections(listener, handler, MAX_TIMEOUT, stop).await;
 }
 
 async fn answer(ask: &Ask, kind: ProbeKind, store: &Store) -> Reply {

@@ -12,12 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Answers `GET /stats/prometheus` and `GET /metrics` until `stop` is cancelled.
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>, stop: CancellationToken) {
-    let telemetry = Arc::clone(&state.telemetry);
     let handler = move |ask| {
         let state = Arc::clone(&state);
         async move { answer(&ask, &state) }
     };
-    server::serve_connections(listener, handler, ADMIN_TIMEOUT, &telemetry, stop).await;
+    server::serve_connections(listener, handler, ADMIN_TIMEOUT, stop).await;
 }
 
 fn answer(ask: &Ask, state: &AdminState) -> Reply {

@@ -5,10 +5,12 @@ use super::{AdminState, prometheus, serve, server};
 use crate::limits::ADMIN_TIMEOUT;
 use crate::reason::Reason;
 use crate::telemetry::Direction;
+use http::StatusCode;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -371,4 +373,43 @@ async fn the_documentation_has_a_row_for_every_endpoint() {
         let named = |line: &str| line.starts_with("| `/") && line.contains(&format!("`{path}`"));
         assert!(PAGE.lines().any(named), "docs/admin.md has no row for {path}");
     }
+}
+
+#[tokio::test]
+async fn clusters_show_their_endpoints_and_counters_in_both_formats() {
+    let port = open().await;
+    let document = json!({ "Outbound": { "TrafficMatches": {}, "ClustersConfigs": {
+        "shop/pay|8080": { "Endpoints": { "10.1.2.3:8080": { "Weight": 100 } } },
+        "shop/empty|1": { "Endpoints": {} },
+    } } });
+    apply(&port.state.store, &document);
+    let snapshot = port.state.store.snapshot().unwrap();
+    let pay = snapshot
+        .cluster(Direction::Outbound, "shop/pay|8080")
+        .unwrap();
+    pay.counters
+        .response(StatusCode::OK, Duration::from_millis(1));
+
+    let text = port.get("/clusters").await.body;
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("shop/pay|8080 outbound requests=1 2xx=1 "));
+    assert!(lines.next().is_some(), "{text}");
+    let endpoint = "  10.1.2.3:8080 healthy weight=100 connections=0 requests=0";
+    assert_eq!(lines.next(), Some(endpoint), "{text}");
+    assert!(text.contains("\n  no endpoints\n"), "{text}");
+
+    let list = port.get("/clusters?format=json").await.json();
+    let pay = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|cluster| cluster["name"] == "shop/pay|8080")
+        .unwrap();
+    assert_eq!(pay["responses"], json!([0, 1, 0, 0, 0]));
+    assert_eq!(pay["endpoints"][0]["address"], "10.1.2.3:8080");
+    let metrics = get(port.address, "/stats/prometheus").await.body;
+    let series = "fsm_request_duration_ms_count{source_namespace=\"shop\",source_kind=\"Deployment\",\
+        source_name=\"web\",source_pod=\"web-7d4b9-x2x\",sidecar_cluster_name=\"shop/pay|8080\"} 1\n";
+    assert!(metrics.contains(series), "{metrics}");
 }

@@ -4,6 +4,7 @@ use super::workload::Workload;
 use super::{Direction, Telemetry, families::View};
 use crate::config::compile::{Environment, compile};
 use crate::config::snapshot::Snapshot;
+use crate::limits::RESPONSE_TIMEOUT;
 use crate::upstream::cluster::{Cluster, ClusterSettings, Endpoints};
 use fsm_api::config::Config;
 use std::sync::Arc;
@@ -11,14 +12,27 @@ use std::time::Duration;
 
 /// A cluster that has counted nothing yet.
 pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
-    let settings = ClusterSettings { response_timeout: Duration::from_secs(60), requests_per_connection: None };
+    let settings = ClusterSettings {
+        response_timeout: RESPONSE_TIMEOUT,
+        requests_per_connection: None,
+    };
     let endpoints = Endpoints::new(Vec::new(), 0, None);
-    Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
+    Arc::new(Cluster::new(
+        name.into(),
+        direction,
+        Arc::default(),
+        settings,
+        endpoints,
+    ))
 }
 
 /// A snapshot of an empty document with these clusters.
 pub(crate) fn snapshot(clusters: Vec<Arc<Cluster>>) -> Snapshot {
-    let document = Config { version: Some("42".into()), ..Config::default() };
+    compiled(Config::default(), clusters)
+}
+
+/// A snapshot of this document, but with these clusters.
+pub(crate) fn compiled(document: Config, clusters: Vec<Arc<Cluster>>) -> Snapshot {
     let mut snapshot = compile(Arc::new(document), Vec::new(), None, Environment::default());
     snapshot.clusters = clusters;
     snapshot

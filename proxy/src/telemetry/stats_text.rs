@@ -19,6 +19,9 @@ pub fn stats_text(view: &View, filter: &str) -> String {
     limit_lines(&mut lines, view);
     direction_lines(&mut lines, view);
     let telemetry = &view.telemetry;
+    for (kind, failures) in telemetry.probe_failures.each() {
+        lines.add(&format!("probes.{kind}.failures"), failures.get());
+    }
     lines.add("config.applied", telemetry.config_applied.get());
     lines.add("config.rejected", telemetry.config_rejected.get());
     lines.add("config.source_errors", telemetry.config_source_errors.get());

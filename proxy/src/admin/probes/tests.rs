@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 struct Ports {
+    telemetry: Arc<Telemetry>,
     store: Arc<Store>,
     liveness: SocketAddr,
     tcp: SocketAddr,
@@ -32,7 +33,12 @@ async fn open(document: Option<Value>) -> Ports {
         tokio::spawn(serve_probes(listener, kind, store, telemetry, CancellationToken::new()));
         addresses.push(address);
     }
-    Ports { store, liveness: addresses[0], tcp: addresses[1] }
+    Ports {
+        telemetry,
+        store,
+        liveness: addresses[0],
+        tcp: addresses[1],
+    }
 }
 
 /// An application that answers every connection with `answer`. Gives its port and the requests that it got.
@@ -212,6 +218,8 @@ async fn failures_are_errors_with_a_reason() {
         assert_eq!(answer.status, status, "{}", answer.body);
         assert!(answer.head.contains(&format!("x-fsm-reason: {reason}")), "{}", answer.head);
     }
+    let failures = &ports.telemetry.probe_failures;
+    assert_eq!((failures.liveness.get(), failures.tcp.get()), (3, 0));
 }
 
 #[tokio::test]

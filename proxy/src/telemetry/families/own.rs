@@ -16,6 +16,7 @@ use std::time::SystemTime;
 pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &View) -> fmt::Result {
     cluster_families(page, clusters)?;
     connection_families(page, &view.telemetry)?;
+    probe_families(page, &view.telemetry)?;
     config_families(page, view)?;
     certificate_families(page, view.snapshot.as_deref())?;
     process_families(page, &view.telemetry)
@@ -81,6 +82,18 @@ fn connection_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Resul
         })
     });
     page.family("fsm_proxy_refusals_total", "Refused requests and connections; see docs/reasons.md.", Counter, refusals)
+}
+
+fn probe_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    page.family(
+        "fsm_proxy_probe_failures_total",
+        "Probes of the application that failed, by the port that the kubelet asked on.",
+        MetricType::Counter,
+        telemetry
+            .probe_failures
+            .each()
+            .map(|(kind, failures)| (vec![("probe", Cow::Borrowed(kind))], failures.get())),
+    )
 }
 
 fn config_families(page: &mut Page<'_>, view: &View) -> fmt::Result {

@@ -1,9 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::prometheus_text;
-use crate::config::compile::compile;
 use crate::reason::Reason;
-use crate::telemetry::fixtures::{cluster, view};
+use crate::telemetry::fixtures::{cluster, compiled, view};
 use crate::telemetry::{ConnectionLimit, Direction};
 use http::StatusCode;
 use std::collections::BTreeSet;
@@ -219,9 +218,7 @@ fn the_documentation_lists_exactly_what_is_exported() {
         fsm_api::config::Certificate { cert_chain: params.self_signed(&key).unwrap().pem(), ..Default::default() };
     let document = fsm_api::config::Config { certificate: Some(certificate), ..Default::default() };
     let clusters = view.snapshot.unwrap().clusters.clone();
-    let mut snapshot = compile(Arc::new(document), Vec::new(), None, Default::default());
-    snapshot.clusters = clusters;
-    view.snapshot = Some(Arc::new(snapshot));
+    view.snapshot = Some(Arc::new(compiled(document, clusters)));
     let page = prometheus_text(&view);
     let exported: BTreeSet<(&str, &str)> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
