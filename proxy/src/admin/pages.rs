@@ -39,9 +39,7 @@ pub(super) fn config_status(state: &AdminState) -> ConfigStatus {
     let snapshot = state.store.snapshot();
     ConfigStatus {
         status: state.store.status(),
-        published: snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.document.ts.clone()),
+        published: snapshot.as_ref().and_then(|snapshot| snapshot.document.ts.clone()),
         age_seconds: state.store.age().map(|age| age.as_secs()),
         not_ready: state.readiness.missing(),
         details: snapshot.map(|snapshot| snapshot.problems.clone()).unwrap_or_default(),

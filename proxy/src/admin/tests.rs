@@ -384,28 +384,18 @@ async fn clusters_show_their_endpoints_and_counters_in_both_formats() {
     } } });
     apply(&port.state.store, &document);
     let snapshot = port.state.store.snapshot().unwrap();
-    let pay = snapshot
-        .cluster(Direction::Outbound, "shop/pay|8080")
-        .unwrap();
-    pay.counters
-        .response(StatusCode::OK, Duration::from_millis(1));
+    let pay = snapshot.cluster(Direction::Outbound, "shop/pay|8080").unwrap();
+    pay.counters.response(StatusCode::OK, Duration::from_millis(1));
 
     let text = port.get("/clusters").await.body;
-    let mut lines = text
-        .lines()
-        .skip_while(|line| !line.starts_with("shop/pay|8080 outbound requests=1 2xx=1 "));
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("shop/pay|8080 outbound requests=1 2xx=1 "));
     assert!(lines.next().is_some(), "{text}");
     let endpoint = "  10.1.2.3:8080 healthy weight=100 connections=0 requests=0";
     assert_eq!(lines.next(), Some(endpoint), "{text}");
     assert!(text.contains("\n  no endpoints\n"), "{text}");
 
     let list = port.get("/clusters?format=json").await.json();
-    let pay = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|cluster| cluster["name"] == "shop/pay|8080")
-        .unwrap();
+    let pay = list.as_array().unwrap().iter().find(|cluster| cluster["name"] == "shop/pay|8080").unwrap();
     assert_eq!(pay["responses"], json!([0, 1, 0, 0, 0]));
     assert_eq!(pay["endpoints"][0]["address"], "10.1.2.3:8080");
     let metrics = get(port.address, "/stats/prometheus").await.body;

@@ -12,18 +12,9 @@ use std::time::Duration;
 
 /// A cluster that has counted nothing yet.
 pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
-    let settings = ClusterSettings {
-        response_timeout: RESPONSE_TIMEOUT,
-        requests_per_connection: None,
-    };
+    let settings = ClusterSettings { response_timeout: RESPONSE_TIMEOUT, requests_per_connection: None };
     let endpoints = Endpoints::new(Vec::new(), 0, None);
-    Arc::new(Cluster::new(
-        name.into(),
-        direction,
-        Arc::default(),
-        settings,
-        endpoints,
-    ))
+    Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
 }
 
 /// A snapshot of an empty document with these clusters.

@@ -75,12 +75,7 @@ pub struct ProbeFailures {
 impl ProbeFailures {
     /// Name and counter of each kind.
     pub fn each(&self) -> [(&'static str, &Counter); 4] {
-        [
-            ("liveness", &self.liveness),
-            ("readiness", &self.readiness),
-            ("startup", &self.startup),
-            ("tcp", &self.tcp),
-        ]
+        [("liveness", &self.liveness), ("readiness", &self.readiness), ("startup", &self.startup), ("tcp", &self.tcp)]
     }
 }
 

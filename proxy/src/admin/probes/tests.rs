@@ -33,12 +33,7 @@ async fn open(document: Option<Value>) -> Ports {
         tokio::spawn(serve_probes(listener, kind, store, telemetry, CancellationToken::new()));
         addresses.push(address);
     }
-    Ports {
-        telemetry,
-        store,
-        liveness: addresses[0],
-        tcp: addresses[1],
-    }
+    Ports { telemetry, store, liveness: addresses[0], tcp: addresses[1] }
 }
 
 /// An application that answers every connection with `answer`. Gives its port and the requests that it got.

@@ -89,10 +89,7 @@ fn probe_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
         "fsm_proxy_probe_failures_total",
         "Probes of the application that failed, by the port that the kubelet asked on.",
         MetricType::Counter,
-        telemetry
-            .probe_failures
-            .each()
-            .map(|(kind, failures)| (vec![("probe", Cow::Borrowed(kind))], failures.get())),
+        telemetry.probe_failures.each().map(|(kind, failures)| (vec![("probe", Cow::Borrowed(kind))], failures.get())),
     )
 }
 
