@@ -149,6 +149,7 @@ fn flags_and_their_values() {
         "--admin-listen=127.0.0.1:6",
         "--prometheus-listen=off",
         "--probe-listen-address=127.0.0.1,::1",
+        "--upstream-mark=77",
         "--workers=4",
         "--runtime=per-core",
         "--cache-dir=/var/cache/fsm",
@@ -162,6 +163,7 @@ fn flags_and_their_values() {
     assert_eq!(options.admin_listen, sockets(&["127.0.0.1:6"]));
     assert_eq!(options.prometheus_listen, sockets(&[]));
     assert_eq!(options.probe_listen_address, ["127.0.0.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
+    assert_eq!(options.upstream_mark, Some(77));
     assert_eq!(options.workers.map(NonZeroUsize::get), Some(4));
     assert_eq!(options.worker_threads().get(), 4);
     assert_eq!(options.runtime, RuntimeFlavor::PerCore);
@@ -181,6 +183,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         ("FSM_PROXY_ADMIN_PORT", "6060"),
         ("FSM_PROXY_PROMETHEUS_LISTEN", "off"),
         ("FSM_PROXY_PROBE_LISTEN_ADDRESS", "off"),
+        ("FSM_PROXY_UPSTREAM_MARK", "0x5dc"),
         ("FSM_PROXY_UPSTREAM_MARK", "0x10"),
         ("FSM_PROXY_WORKERS", "7"),
         ("FSM_PROXY_RUNTIME", "per-core"),
@@ -198,7 +201,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         admin_port: Some(6060),
         prometheus_listen: vec![],
         probe_listen_address: vec![],
-        upstream_mark: Some(16),
+        upstream_mark: Some(1500),
         workers: NonZeroUsize::new(7),
         runtime: RuntimeFlavor::PerCore,
         cache_dir: Some("/c".into()),
@@ -262,6 +265,9 @@ fn values_that_cannot_be_used_are_named_with_reason_and_remedy() {
         ("--probe-listen-address=127.0.0.1:15901", "give one as in"),
         ("--admin-port=0", "give a number from 1"),
         ("--admin-port=six", "give a number from 1"),
+        ("--upstream-mark=0", "give a number from 1"),
+        ("--upstream-mark=4294967296", "give a number from 1"),
+        ("--upstream-mark=0xg", "give a number from 1"),
         ("--workers=0", "give 1 to 1024"),
         ("--workers=1025", "give 1 to 1024"),
         ("--workers=-1", "give 1 to 1024"),
@@ -374,7 +380,7 @@ fn help_and_version_are_printed() {
             other => panic!("{line:?} gives {other:?}"),
         }
     }
-    let version = format!("fsm-proxy {}\n", env!("CARGO_PKG_VERSION"));
+    let version = format!("fsm-proxy {}", env!("CARGO_PKG_VERSION"));
     for line in [&["fsm-proxy", "--version"][..], &["pipy", "-V"]] {
         assert!(matches!(parse_with(line, &[]), Ok(Invocation::Print(text)) if text == version), "{line:?}");
     }
