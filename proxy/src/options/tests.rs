@@ -184,7 +184,6 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         ("FSM_PROXY_PROMETHEUS_LISTEN", "off"),
         ("FSM_PROXY_PROBE_LISTEN_ADDRESS", "off"),
         ("FSM_PROXY_UPSTREAM_MARK", "0x5dc"),
-        ("FSM_PROXY_UPSTREAM_MARK", "0x10"),
         ("FSM_PROXY_WORKERS", "7"),
         ("FSM_PROXY_RUNTIME", "per-core"),
         ("FSM_PROXY_CACHE_DIR", "/c"),
