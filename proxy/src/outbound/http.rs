@@ -43,7 +43,7 @@ where
     let drain = proxy.drain.watch();
     let connection = Arc::new(Connection {
         proxy: Arc::clone(proxy),
-        info: info.clone(),
+        info: *info,
         drain: drain.clone(),
         version,
         chosen: Mutex::default(),
