@@ -14,7 +14,9 @@ use tempfile::TempDir;
 /// The path of a built program (`fsm-proxy`, `fsm-init`), executable by every user.
 pub fn binary(name: &str) -> PathBuf {
     static FOUND: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
-    let mut found = FOUND.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut found = FOUND
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(path) = found.get(name) {
         return path.clone();
     }
@@ -42,7 +44,9 @@ fn directory() -> PathBuf {
         Some(name) if name == OsStr::new("deps") => deps.parent(),
         _ => Some(deps),
     });
-    profile.expect("an executable lies in a directory").to_owned()
+    profile
+        .expect("an executable lies in a directory")
+        .to_owned()
 }
 
 /// The proxy runs as its own user, who cannot enter, say, root's home directory.
@@ -67,7 +71,9 @@ fn copied(built: &Path) -> PathBuf {
             .expect("the directory is ours");
         directory
     });
-    let copy = COPIES.path().join(built.file_name().expect("a program has a name"));
+    let copy = COPIES
+        .path()
+        .join(built.file_name().expect("a program has a name"));
     fs::copy(built, &copy).expect("the program can be copied where every user may run it");
     copy
 }

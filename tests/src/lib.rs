@@ -25,18 +25,22 @@ mod pod;
 mod process;
 mod servers;
 mod sidecar;
+mod tls;
 mod wire;
 
 pub use binaries::binary;
 pub use certificates::{Authority, KeyKind, Leaf, LeafRequest};
-pub use clients::{Reply, Sender, empty, full, http1, http2, request};
+pub use clients::{
+    Reply, RequestBody, Sender, empty, full, has_ended, http1, http2, next_data, piecewise, request,
+};
 pub use deadline::{DEADLINE, eventually, within};
 pub use document::{Document, Service, hosts_of};
 pub use fixtures::{Fixture, fixture};
 pub use http1::{Framing, Malformed, Message};
-pub use pair::{Pair, Scene};
+pub use pair::{BANNER, Pair, Scene};
 pub use pod::{Mesh, Pod};
 pub use process::Process;
-pub use servers::{Application, Gateway, Recorder, Seen, TcpApplication, Tls};
+pub use servers::{Application, Gateway, Recorder, Seen, TcpApplication};
 pub use sidecar::{Sidecar, SidecarOptions};
+pub use tls::{TlsClient, TlsServer};
 pub use wire::{End, Fault, Wire};

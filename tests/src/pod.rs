@@ -74,10 +74,14 @@ impl Mesh {
             .expect("the directory is ours");
         let hosts = directory.path().join("hosts");
         let resolver = directory.path().join("resolv.conf");
-        fs::write(&hosts, "127.0.0.1 localhost\n::1 localhost\n").expect("the directory is writable");
-        // Nobody answers there: a name that is not in `hosts` does not exist, at once.
-        fs::write(&resolver, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+        fs::write(&hosts, "127.0.0.1 localhost\n::1 localhost\n")
             .expect("the directory is writable");
+        // Nobody answers there: a name that is not in `hosts` does not exist, at once.
+        fs::write(
+            &resolver,
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        )
+        .expect("the directory is writable");
         let namespace = Namespace::create(
             name,
             &[
@@ -86,7 +90,10 @@ impl Mesh {
             ],
         );
         self.bridge.ip(&[
-            format!("link add pod{number} type veth peer name eth0 netns {}", namespace.path()),
+            format!(
+                "link add pod{number} type veth peer name eth0 netns {}",
+                namespace.path()
+            ),
             format!("link set pod{number} master br0 up"),
         ]);
         let mut commands = vec!["link set lo up".to_owned()];
@@ -216,12 +223,18 @@ impl Pod {
     }
 
     fn socket(&self, family: IpAddr) -> Socket {
-        let domain = if family.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let domain = if family.is_ipv4() {
+            Domain::IPV4
+        } else {
+            Domain::IPV6
+        };
         // The thread's namespace at this moment is the socket's for life.
         let socket = self
             .enter(move || Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None))
             .expect("a socket can be made");
-        socket.set_tcp_nodelay(true).expect("TCP sockets have this option");
+        socket
+            .set_tcp_nodelay(true)
+            .expect("TCP sockets have this option");
         socket
     }
 }
