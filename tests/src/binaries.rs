@@ -14,9 +14,7 @@ use tempfile::TempDir;
 /// The path of a built program (`fsm-proxy`, `fsm-init`), executable by every user.
 pub fn binary(name: &str) -> PathBuf {
     static FOUND: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
-    let mut found = FOUND
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut found = FOUND.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(path) = found.get(name) {
         return path.clone();
     }
@@ -26,11 +24,7 @@ pub fn binary(name: &str) -> PathBuf {
         "the program under test is not built: {} does not exist; run `make build`, or name its directory in FSM_BIN_DIR",
         built.display()
     );
-    let path = if reachable_by_everyone(&built) {
-        built
-    } else {
-        copied(&built)
-    };
+    let path = if reachable_by_everyone(&built) { built } else { copied(&built) };
     found.insert(name.to_owned(), path.clone());
     path
 }
@@ -44,36 +38,27 @@ fn directory() -> PathBuf {
         Some(name) if name == OsStr::new("deps") => deps.parent(),
         _ => Some(deps),
     });
-    profile
-        .expect("an executable lies in a directory")
-        .to_owned()
+    profile.expect("an executable lies in a directory").to_owned()
 }
 
 /// The proxy runs as its own user, who cannot enter, say, root's home directory.
 fn reachable_by_everyone(path: &Path) -> bool {
-    path.ancestors()
-        .skip(1)
-        .all(|directory| match fs::metadata(directory) {
-            Ok(metadata) => metadata.permissions().mode() & 0o001 != 0,
-            Err(_) => false,
-        })
+    path.ancestors().skip(1).all(|directory| match fs::metadata(directory) {
+        Ok(metadata) => metadata.permissions().mode() & 0o001 != 0,
+        Err(_) => false,
+    })
 }
 
 fn copied(built: &Path) -> PathBuf {
     // Kept for the whole run, and left to the process's end: statics are not dropped, so the directory is removed by
     // the next run's operating system, like everything in the temporary directory.
     static COPIES: LazyLock<TempDir> = LazyLock::new(|| {
-        let directory = tempfile::Builder::new()
-            .prefix("fsm-binaries-")
-            .tempdir()
-            .expect("a temporary directory can be made");
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
-            .expect("the directory is ours");
+        let directory =
+            tempfile::Builder::new().prefix("fsm-binaries-").tempdir().expect("a temporary directory can be made");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
         directory
     });
-    let copy = COPIES
-        .path()
-        .join(built.file_name().expect("a program has a name"));
+    let copy = COPIES.path().join(built.file_name().expect("a program has a name"));
     fs::copy(built, &copy).expect("the program can be copied where every user may run it");
     copy
 }

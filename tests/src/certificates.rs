@@ -4,8 +4,8 @@
 //! hostnames of the pod's services as further DNS names; the injector's default key is RSA-2048.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_RSA_SHA256, SanType,
 };
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -81,8 +81,7 @@ impl LeafRequest {
 
     /// With these further DNS names.
     pub fn hosts(mut self, names: &[&str]) -> Self {
-        self.dns_names
-            .extend(names.iter().map(|&name| name.to_owned()));
+        self.dns_names.extend(names.iter().map(|&name| name.to_owned()));
         self
     }
 
@@ -108,9 +107,7 @@ impl LeafRequest {
     /// With a SPIFFE identity as its only name.
     pub fn spiffe(mut self) -> Self {
         let (account, namespace) = self.identity.split_once('.').expect("<sa>.<ns>");
-        self.uris = vec![format!(
-            "spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}"
-        )];
+        self.uris = vec![format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}")];
         self.dns_names.clear();
         self
     }
@@ -123,21 +120,13 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "Flomesh");
+        params.distinguished_name.push(DnType::OrganizationName, "Flomesh");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = OffsetDateTime::now_utc() - Duration::days(30);
         params.not_after = OffsetDateTime::now_utc() + Duration::days(365);
-        let certificate = params
-            .self_signed(&key)
-            .expect("a certificate can be signed");
-        Self {
-            name: name.to_owned(),
-            pem: certificate.pem(),
-            issuer: Issuer::new(params, key),
-        }
+        let certificate = params.self_signed(&key).expect("a certificate can be signed");
+        Self { name: name.to_owned(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
     /// PEM of the authority's own certificate.
@@ -158,30 +147,17 @@ impl Authority {
         };
         let mut params = CertificateParams::new(request.dns_names.clone())
             .unwrap_or_else(|why| panic!("{}: DNS names: {why}", self.name));
-        params.subject_alt_names.extend(
-            request
-                .uris
-                .iter()
-                .map(|uri| SanType::URI(uri.as_str().try_into().expect("a URI is ASCII"))),
-        );
-        params.distinguished_name = DistinguishedName::new();
         params
-            .distinguished_name
-            .push(DnType::CommonName, request.common_name.as_str());
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ClientAuth,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        ];
+            .subject_alt_names
+            .extend(request.uris.iter().map(|uri| SanType::URI(uri.as_str().try_into().expect("a URI is ASCII"))));
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, request.common_name.as_str());
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.not_before = OffsetDateTime::now_utc() + request.from;
         params.not_after = OffsetDateTime::now_utc() + request.until;
         params.use_authority_key_identifier_extension = true;
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .expect("a certificate can be signed");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate can be signed");
         Leaf {
             identity: request.identity.clone(),
             common_name: request.common_name.clone(),
@@ -208,10 +184,7 @@ impl Leaf {
 /// One RSA key for the whole run: making one takes longer than most tests.
 fn rsa_key() -> KeyPair {
     static KEY: OnceLock<String> = OnceLock::new();
-    let pem = KEY.get_or_init(|| {
-        KeyPair::generate_for(&PKCS_RSA_SHA256)
-            .expect("an RSA key can be made")
-            .serialize_pem()
-    });
+    let pem =
+        KEY.get_or_init(|| KeyPair::generate_for(&PKCS_RSA_SHA256).expect("an RSA key can be made").serialize_pem());
     KeyPair::from_pem(pem).expect("it was a key before")
 }

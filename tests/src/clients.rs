@@ -35,9 +35,7 @@ impl Reply {
 
     /// A trailer as text.
     pub fn trailer(&self, name: &str) -> Option<&str> {
-        self.trailers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
+        self.trailers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// The proxy's reason, if the proxy itself answered.
@@ -52,9 +50,8 @@ impl Reply {
 
     /// The body as JSON, as the echo application answers.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|why| {
-            panic!("status {}, not JSON ({why}): {}", self.status, self.text())
-        })
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|why| panic!("status {}, not JSON ({why}): {}", self.status, self.text()))
     }
 
     /// Reads a response to its end.
@@ -64,12 +61,7 @@ impl Reply {
             .await
             .unwrap_or_else(|why| panic!("the response broke off: {why:?}"));
         let trailers = collected.trailers().cloned().unwrap_or_default();
-        Self {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body: collected.to_bytes().to_vec(),
-            trailers,
-        }
+        Self { status: head.status.as_u16(), headers: head.headers, body: collected.to_bytes().to_vec(), trailers }
     }
 }
 
@@ -84,19 +76,14 @@ pub enum Sender {
 impl Sender {
     /// Sends a request and waits for the response's head.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Response<Incoming> {
-        self.try_send(request)
-            .await
-            .unwrap_or_else(|why| panic!("no response: {why:?}"))
+        self.try_send(request).await.unwrap_or_else(|why| panic!("no response: {why:?}"))
     }
 
     /// Sends a request and waits for the response's head.
     ///
     /// # Errors
     /// hyper's, for instance when the server resets the stream.
-    pub async fn try_send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn try_send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, hyper::Error> {
         match self {
             Self::Http1(sender) => {
                 within("the client's connection is ready", sender.ready()).await?;
@@ -134,9 +121,7 @@ impl Sender {
 
 /// Speaks HTTP/1.1 on a connection.
 pub async fn http1(wire: Wire) -> Sender {
-    let (sender, connection) = client1::handshake(TokioIo::new(wire.into_stream()))
-        .await
-        .expect("nothing is sent yet");
+    let (sender, connection) = client1::handshake(TokioIo::new(wire.into_stream())).await.expect("nothing is sent yet");
     tokio::spawn(connection.with_upgrades());
     Sender::Http1(sender)
 }
@@ -144,9 +129,7 @@ pub async fn http1(wire: Wire) -> Sender {
 /// Speaks HTTP/2 with prior knowledge on a connection.
 pub async fn http2(wire: Wire) -> Sender {
     let stream = TokioIo::new(wire.into_stream());
-    let (sender, connection) = client2::handshake(TokioExecutor::new(), stream)
-        .await
-        .expect("a preface can be sent");
+    let (sender, connection) = client2::handshake(TokioExecutor::new(), stream).await.expect("a preface can be sent");
     tokio::spawn(connection);
     Sender::Http2(sender)
 }
@@ -154,14 +137,8 @@ pub async fn http2(wire: Wire) -> Sender {
 /// A request. HTTP/2 wants the target in absolute form and no host header: the authority is the host.
 pub fn request(method: &str, host: &str, target: &str, body: RequestBody) -> Request<RequestBody> {
     let builder = Request::builder().method(method).uri(target);
-    let builder = if target.starts_with('/') || target == "*" {
-        builder.header("host", host)
-    } else {
-        builder
-    };
-    builder
-        .body(body)
-        .expect("a request of a test's own making")
+    let builder = if target.starts_with('/') || target == "*" { builder.header("host", host) } else { builder };
+    builder.body(body).expect("a request of a test's own making")
 }
 
 /// No body.

@@ -17,10 +17,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let give_up = Instant::now() + DEADLINE;
     while !condition().await {
-        assert!(
-            Instant::now() < give_up,
-            "{what}: did not become true within {DEADLINE:?}"
-        );
+        assert!(Instant::now() < give_up, "{what}: did not become true within {DEADLINE:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

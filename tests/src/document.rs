@@ -24,14 +24,7 @@ pub struct Service {
 
 impl Service {
     /// A service `name.namespace` that answers `port` by `target_port` of its pods.
-    pub fn new(
-        name: &str,
-        namespace: &str,
-        protocol: &str,
-        port: u16,
-        target_port: u16,
-        cluster_ips: &[&str],
-    ) -> Self {
+    pub fn new(name: &str, namespace: &str, protocol: &str, port: u16, target_port: u16, cluster_ips: &[&str]) -> Self {
         let cluster_ips = cluster_ips.iter();
         Self {
             name: name.to_owned(),
@@ -39,9 +32,7 @@ impl Service {
             port,
             target_port,
             protocol: protocol.to_owned(),
-            cluster_ips: cluster_ips
-                .map(|ip| ip.parse().expect("an address"))
-                .collect(),
+            cluster_ips: cluster_ips.map(|ip| ip.parse().expect("an address")).collect(),
         }
     }
 
@@ -52,10 +43,7 @@ impl Service {
 
     /// Where clients connect: the first cluster IP.
     pub fn address(&self) -> SocketAddr {
-        let first = self
-            .cluster_ips
-            .first()
-            .expect("the service has a cluster IP");
+        let first = self.cluster_ips.first().expect("the service has a cluster IP");
         SocketAddr::new(*first, self.port)
     }
 
@@ -75,9 +63,7 @@ impl Service {
 
     fn hosts(&self) -> Value {
         let hosts = hosts_of(&self.name, &self.namespace, self.port);
-        let hosts = hosts
-            .into_iter()
-            .map(|host| (host, json!({"RuleName": self.host()})));
+        let hosts = hosts.into_iter().map(|host| (host, json!({"RuleName": self.host()})));
         Value::Object(hosts.collect())
     }
 
@@ -92,11 +78,7 @@ impl Service {
 
 /// Every host name that FSM writes for a service, with and without port.
 pub fn hosts_of(name: &str, namespace: &str, port: u16) -> Vec<String> {
-    let mut names = vec![
-        name.to_owned(),
-        format!("{name}.{namespace}"),
-        format!("{name}.{namespace}.svc"),
-    ];
+    let mut names = vec![name.to_owned(), format!("{name}.{namespace}"), format!("{name}.{namespace}.svc")];
     let mut suffix = String::new();
     for label in TRUST_DOMAIN.split('.') {
         suffix = format!("{suffix}.{label}");
@@ -157,18 +139,14 @@ impl Document {
     pub fn serve_rules(mut self, service: &Service, rules: Vec<Value>) -> Self {
         let cluster = service.local_cluster();
         let inbound = &mut self.json["Inbound"];
-        inbound["ClustersConfigs"][&cluster] =
-            json!({format!("127.0.0.1:{}", service.target_port): 100});
+        inbound["ClustersConfigs"][&cluster] = json!({format!("127.0.0.1:{}", service.target_port): 100});
         let found = &mut inbound["TrafficMatches"][service.port.to_string()];
         if found.is_null() {
             *found = json!({"Port": service.target_port, "Protocol": service.protocol});
         }
         if service.is_http() {
             merge(&mut found["HttpHostPort2Service"], service.hosts());
-            let rules: Vec<_> = rules
-                .into_iter()
-                .map(|rule| with_target(rule, &cluster))
-                .collect();
+            let rules: Vec<_> = rules.into_iter().map(|rule| with_target(rule, &cluster)).collect();
             found["HttpServiceRouteRules"][service.host()] = json!({"RouteRules": rules});
         } else {
             found["TcpServiceRouteRules"] = json!({"TargetClusters": {cluster: 100}});
@@ -179,12 +157,8 @@ impl Document {
     /// Calls a service at these endpoints.
     pub fn call(mut self, service: &Service, endpoints: &[IpAddr]) -> Self {
         let cluster = service.cluster();
-        let endpoints = endpoints.iter().map(|&ip| {
-            (
-                SocketAddr::new(ip, service.port).to_string(),
-                json!({"Weight": 100}),
-            )
-        });
+        let endpoints =
+            endpoints.iter().map(|&ip| (SocketAddr::new(ip, service.port).to_string(), json!({"Weight": 100})));
         let endpoints: Map<_, _> = endpoints.collect();
         let outbound = &mut self.json["Outbound"];
         outbound["ClustersConfigs"][&cluster] = json!({"Endpoints": endpoints});
@@ -206,9 +180,7 @@ impl Document {
             return self;
         }
         // FSM puts all HTTP services of one port into one element.
-        let shared = matches
-            .iter()
-            .position(|found| found.get("HttpServiceRouteRules").is_some());
+        let shared = matches.iter().position(|found| found.get("HttpServiceRouteRules").is_some());
         let at = shared.unwrap_or_else(|| {
             matches.push(json!({
                 "DestinationIPRanges": {},
@@ -219,10 +191,7 @@ impl Document {
             matches.len() - 1
         });
         let found = &mut matches[at];
-        merge(
-            &mut found["DestinationIPRanges"],
-            Value::Object(service.ranges()),
-        );
+        merge(&mut found["DestinationIPRanges"], Value::Object(service.ranges()));
         merge(&mut found["HttpHostPort2Service"], service.hosts());
         found["HttpServiceRouteRules"][service.host()] = json!({
             "RouteRules": [{"Path": ".*", "Type": "Regex", "TargetClusters": {cluster: 100}}],
@@ -232,16 +201,14 @@ impl Document {
 
     /// Names the identities that the servers of a called service may have (an additive field).
     pub fn identities(mut self, service: &Service, identities: &[&str]) -> Self {
-        self.json["Outbound"]["ClustersConfigs"][service.cluster()]["ServiceIdentities"] =
-            json!(identities);
+        self.json["Outbound"]["ClustersConfigs"][service.cluster()]["ServiceIdentities"] = json!(identities);
         self
     }
 
     /// Lets a pod's addresses connect.
     pub fn allow(mut self, pod: &Pod) -> Self {
         for address in pod.addresses() {
-            self.json["AllowedEndpoints"][address.to_string()] =
-                json!(format!("test.{}", pod.name()));
+            self.json["AllowedEndpoints"][address.to_string()] = json!(format!("test.{}", pod.name()));
         }
         self
     }
@@ -292,12 +259,7 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 fn chains() -> Value {
-    let stages = |names: &[&str]| -> Vec<String> {
-        names
-            .iter()
-            .map(|name| format!("modules/{name}.js"))
-            .collect()
-    };
+    let stages = |names: &[&str]| -> Vec<String> { names.iter().map(|name| format!("modules/{name}.js")).collect() };
     json!({
         "inbound-http": stages(&[
             "inbound-tls-termination", "inbound-http-routing", "inbound-metrics-http",

@@ -27,29 +27,18 @@ impl Fixture {
 pub fn fixture(name: &str) -> Fixture {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/documents");
     let path = directory.join(format!("{name}.json"));
-    let text = std::fs::read(&path).unwrap_or_else(|why| {
-        panic!(
-            "the example document {} cannot be read: {why}",
-            path.display()
-        )
-    });
+    let text = std::fs::read(&path)
+        .unwrap_or_else(|why| panic!("the example document {} cannot be read: {why}", path.display()));
     let mut document: Value = serde_json::from_slice(&text)
         .unwrap_or_else(|why| panic!("the example document {} is not JSON: {why}", path.display()));
     let mesh = Authority::new("fsm-ca.fsm.io");
     let partner = Authority::new("partner.test");
-    let identity = document["Spec"]["ServiceIdentity"]
-        .as_str()
-        .expect("the example names its identity")
-        .to_owned();
+    let identity = document["Spec"]["ServiceIdentity"].as_str().expect("the example names its identity").to_owned();
     // RSA, as FSM's controller issues by default.
     let own = mesh.issue(&LeafRequest::new(&identity).rsa());
     fill(&mut document["Certificate"], &own);
     fill_source_certificates(&mut document["Outbound"], &partner.leaf("batch.jobs"));
-    Fixture {
-        document,
-        mesh,
-        partner,
-    }
+    Fixture { document, mesh, partner }
 }
 
 fn fill(certificate: &mut Value, leaf: &Leaf) {

@@ -114,8 +114,7 @@ pub struct RawHttp2 {
 impl RawHttp2 {
     /// Sends preface and settings.
     pub async fn start(mut wire: Wire) -> Self {
-        wire.send([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat())
-            .await;
+        wire.send([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;
         Self { wire }
     }
 
@@ -127,8 +126,7 @@ impl RawHttp2 {
     /// Sends a whole header block, ending the stream or not.
     pub async fn headers(&mut self, stream: u32, fields: &[(&[u8], &[u8])], end: bool) {
         let flags = END_HEADERS | if end { END_STREAM } else { 0 };
-        self.send(HEADERS, flags, stream, &header_block(fields))
-            .await;
+        self.send(HEADERS, flags, stream, &header_block(fields)).await;
     }
 
     /// Receives the next frame; acknowledges settings and pings.
@@ -138,15 +136,9 @@ impl RawHttp2 {
     pub async fn frame(&mut self) -> Result<Frame, Fault> {
         loop {
             let head = self.wire.try_read_exact(9).await?;
-            let length =
-                usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
             let payload = self.wire.try_read_exact(length).await?;
-            let frame = Frame {
-                kind: head[3],
-                flags: head[4],
-                stream: number(&head[5..9]) & 0x7fff_ffff,
-                payload,
-            };
+            let frame = Frame { kind: head[3], flags: head[4], stream: number(&head[5..9]) & 0x7fff_ffff, payload };
             match (frame.kind, frame.flags & ACK) {
                 (SETTINGS, 0) => self.send(SETTINGS, ACK, 0, &[]).await,
                 (PING, 0) => self.send(PING, ACK, 0, &frame.payload).await,
@@ -181,10 +173,7 @@ impl RawHttp2 {
 }
 
 fn number(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .take(4)
-        .fold(0, |number, &byte| number << 8 | u32::from(byte))
+    bytes.iter().take(4).fold(0, |number, &byte| number << 8 | u32::from(byte))
 }
 
 /// The status is the first field of a response. Encoders write it by static index, or as a literal with the name's
@@ -205,9 +194,7 @@ fn status(frame: &Frame) -> u16 {
             } else {
                 huffman_digits(&value[..size])
             };
-            digits
-                .parse()
-                .unwrap_or_else(|_| panic!("status {digits:?}"))
+            digits.parse().unwrap_or_else(|_| panic!("status {digits:?}"))
         }
         _ => panic!("a response does not begin with its status: {block:?}"),
     }
@@ -215,10 +202,7 @@ fn status(frame: &Frame) -> u16 {
 
 /// Digits in the code of RFC 7541, appendix B: 0–2 have five bits, 3–9 six.
 fn huffman_digits(bytes: &[u8]) -> String {
-    let bits: Vec<u8> = bytes
-        .iter()
-        .flat_map(|byte| (0..8).rev().map(move |shift| byte >> shift & 1))
-        .collect();
+    let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |shift| byte >> shift & 1)).collect();
     let mut digits = String::new();
     let mut rest = &bits[..];
     let value = |bits: &[u8]| bits.iter().fold(0_u8, |value, bit| value << 1 | bit);

@@ -99,10 +99,7 @@ impl Message {
 }
 
 fn field<'a>(fields: &'a [(String, String)], name: &str) -> impl Iterator<Item = &'a str> {
-    fields
-        .iter()
-        .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
+    fields.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// Reads a request's head, which includes the empty line.
@@ -112,8 +109,7 @@ pub(crate) fn request_head(head: &[u8]) -> Result<(Message, Framing), Malformed>
     let [method, target, version] = parts[..] else {
         return Err(Malformed(format!("request line {:?}", message.start)));
     };
-    if !is_token(method) || target.is_empty() || !target.bytes().all(|byte| byte.is_ascii_graphic())
-    {
+    if !is_token(method) || target.is_empty() || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Malformed(format!("request line {:?}", message.start)));
     }
     if !matches!(version, "HTTP/1.1" | "HTTP/1.0") {
@@ -135,9 +131,7 @@ pub(crate) fn response_head(head: &[u8], method: &str) -> Result<(Message, Frami
     let mut parts = message.start.splitn(3, ' ');
     let version = parts.next().unwrap_or_default();
     let code = parts.next().unwrap_or_default();
-    if !matches!(version, "HTTP/1.1" | "HTTP/1.0")
-        || code.len() != 3
-        || !code.bytes().all(|byte| byte.is_ascii_digit())
+    if !matches!(version, "HTTP/1.1" | "HTTP/1.0") || code.len() != 3 || !code.bytes().all(|byte| byte.is_ascii_digit())
     {
         return Err(Malformed(format!("status line {:?}", message.start)));
     }
@@ -146,15 +140,10 @@ pub(crate) fn response_head(head: &[u8], method: &str) -> Result<(Message, Frami
     let bodiless = status < 200 || status == 204;
     // RFC 9112 §6.1, §6.2: neither header may be sent with these.
     if bodiless && declared.is_some() {
-        return Err(Malformed(format!(
-            "a {status} response that declares a body"
-        )));
+        return Err(Malformed(format!("a {status} response that declares a body")));
     }
-    let framing = if bodiless || status == 304 || method == "HEAD" {
-        Framing::None
-    } else {
-        declared.unwrap_or(Framing::Close)
-    };
+    let framing =
+        if bodiless || status == 304 || method == "HEAD" { Framing::None } else { declared.unwrap_or(Framing::Close) };
     Ok((message, framing))
 }
 
@@ -169,8 +158,8 @@ pub(crate) fn chunk_size(line: &[u8]) -> Result<usize, Malformed> {
 
 /// One header or trailer line, without CRLF.
 pub(crate) fn field_line(line: &[u8]) -> Result<(String, String), Malformed> {
-    let text = std::str::from_utf8(line)
-        .map_err(|_| Malformed(format!("field {:?}", String::from_utf8_lossy(line))))?;
+    let text =
+        std::str::from_utf8(line).map_err(|_| Malformed(format!("field {:?}", String::from_utf8_lossy(line))))?;
     let Some((name, value)) = text.split_once(':') else {
         return Err(Malformed(format!("field without colon: {text:?}")));
     };
@@ -184,9 +173,7 @@ pub(crate) fn field_line(line: &[u8]) -> Result<(String, String), Malformed> {
 }
 
 fn head_of(head: &[u8]) -> Result<Message, Malformed> {
-    let body = head
-        .strip_suffix(b"\r\n\r\n")
-        .ok_or_else(|| Malformed("the head does not end".to_owned()))?;
+    let body = head.strip_suffix(b"\r\n\r\n").ok_or_else(|| Malformed("the head does not end".to_owned()))?;
     let mut lines = body.split(|&byte| byte == b'\n');
     let count = body.split(|&byte| byte == b'\n').count();
     let mut taken = 0;
@@ -206,17 +193,12 @@ fn head_of(head: &[u8]) -> Result<Message, Malformed> {
         Ok(Some(line))
     };
     let start = next()?.unwrap_or_default();
-    let start = String::from_utf8(start.to_vec())
-        .map_err(|_| Malformed("the start line is not text".to_owned()))?;
+    let start = String::from_utf8(start.to_vec()).map_err(|_| Malformed("the start line is not text".to_owned()))?;
     let mut headers = Vec::new();
     while let Some(line) = next()? {
         headers.push(field_line(line)?);
     }
-    Ok(Message {
-        start,
-        headers,
-        ..Message::default()
-    })
+    Ok(Message { start, headers, ..Message::default() })
 }
 
 fn declared(message: &Message) -> Result<Option<Framing>, Malformed> {
@@ -228,9 +210,7 @@ fn declared(message: &Message) -> Result<Option<Framing>, Malformed> {
             if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(Malformed(format!("content-length {length:?}")));
             }
-            let length = length
-                .parse()
-                .map_err(|_| Malformed(format!("content-length {length:?}")))?;
+            let length = length.parse().map_err(|_| Malformed(format!("content-length {length:?}")))?;
             Ok(Some(Framing::Length(length)))
         }
         ([encoding], []) => {
@@ -249,8 +229,5 @@ fn declared(message: &Message) -> Result<Option<Framing>, Malformed> {
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -30,9 +30,7 @@ mod wire;
 
 pub use binaries::binary;
 pub use certificates::{Authority, KeyKind, Leaf, LeafRequest};
-pub use clients::{
-    Reply, RequestBody, Sender, empty, full, has_ended, http1, http2, next_data, piecewise, request,
-};
+pub use clients::{Reply, RequestBody, Sender, empty, full, has_ended, http1, http2, next_data, piecewise, request};
 pub use deadline::{DEADLINE, eventually, within};
 pub use document::{Document, Service, hosts_of};
 pub use fixtures::{Fixture, fixture};

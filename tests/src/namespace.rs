@@ -44,20 +44,13 @@ impl Namespace {
             .recv()
             .expect("the thread says how it went")
             .unwrap_or_else(|why| panic!("pod {name}: no namespace of its own: {why}"));
-        Self {
-            jobs: Mutex::new(Some(jobs)),
-            thread: Some(thread),
-            handle,
-        }
+        Self { jobs: Mutex::new(Some(jobs)), thread: Some(thread), handle }
     }
 
     /// Runs `job` on the thread inside the namespace and returns its result, or its panic.
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = mpsc::channel();
-        let jobs = self
-            .jobs
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let jobs = self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         jobs.as_ref()
             .expect("present until dropped")
             .send(Box::new(move || {
@@ -83,9 +76,7 @@ impl Namespace {
                 .spawn()
                 .unwrap_or_else(|why| panic!("`ip` (package iproute2) does not run: {why}"));
             let mut input = child.stdin.take().expect("piped");
-            input
-                .write_all(script.as_bytes())
-                .expect("`ip` reads its commands");
+            input.write_all(script.as_bytes()).expect("`ip` reads its commands");
             drop(input);
             let output = child.wait_with_output().expect("`ip` ends");
             assert!(
@@ -98,20 +89,13 @@ impl Namespace {
 
     /// A path by which another process can name the namespace.
     pub(crate) fn path(&self) -> String {
-        format!(
-            "/proc/{}/fd/{}",
-            std::process::id(),
-            self.handle.as_raw_fd()
-        )
+        format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd())
     }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        *self
-            .jobs
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        *self.jobs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -121,21 +105,9 @@ impl Drop for Namespace {
 fn enter_new_namespace(files: &[(PathBuf, PathBuf)]) -> std::io::Result<File> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
     let none: Option<&Path> = None;
-    mount(
-        none,
-        Path::new("/"),
-        none,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        none,
-    )?;
+    mount(none, Path::new("/"), none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     for (replacement, replaced) in files {
-        mount(
-            Some(replacement.as_path()),
-            replaced.as_path(),
-            none,
-            MsFlags::MS_BIND,
-            none,
-        )?;
+        mount(Some(replacement.as_path()), replaced.as_path(), none, MsFlags::MS_BIND, none)?;
     }
     File::open("/proc/thread-self/ns/net")
 }

@@ -1,8 +1,8 @@
 //! The scene of most tests: two pods with sidecars, and a stranger without one.
 
 use crate::{
-    Application, Authority, Document, Fault, Leaf, Mesh, Message, Pod, Sender, Service, Sidecar,
-    SidecarOptions, TcpApplication, TlsClient, Wire, http1, http2,
+    Application, Authority, Document, Fault, Leaf, Mesh, Message, Pod, Sender, Service, Sidecar, SidecarOptions,
+    TcpApplication, TlsClient, Wire, http1, http2,
 };
 use std::net::SocketAddr;
 
@@ -46,42 +46,20 @@ impl Scene {
         let authority = Authority::new("fsm-ca.fsm.io");
         let (client, server) = (mesh.pod("client"), mesh.pod("server"));
         let stranger = mesh.pod("stranger");
-        let http = Service::new(
-            "api",
-            "shop",
-            "http",
-            80,
-            8080,
-            &["10.96.0.1", "fd00:96::1"],
-        );
+        let http = Service::new("api", "shop", "http", 80, 8080, &["10.96.0.1", "fd00:96::1"]);
         let raw = Service::new("raw", "shop", "http", 81, 8081, &["10.96.0.2"]);
         let grpc = Service::new("grpc", "shop", "grpc", 50051, 50051, &["10.96.0.3"]);
-        let tcp = Service::new(
-            "tcp",
-            "shop",
-            "tcp",
-            9000,
-            9000,
-            &["10.96.0.4", "fd00:96::4"],
-        );
+        let tcp = Service::new("tcp", "shop", "tcp", 9000, 9000, &["10.96.0.4", "fd00:96::4"]);
         let banner = Service::new("banner", "shop", "tcp", 9001, 9001, &["10.96.0.5"]);
         let mut client_document = Document::new(&authority.leaf("web.shop"));
         let mut server_document = Document::new(&authority.leaf("api.shop"));
         for service in [&http, &raw, &grpc, &tcp, &banner] {
-            client_document = client_document
-                .call(service, &[server.ip()])
-                .identities(service, &["api.shop"]);
+            client_document = client_document.call(service, &[server.ip()]).identities(service, &["api.shop"]);
             server_document = server_document.serve(service);
         }
         Some(Self {
-            client_document: client_document
-                .allow(&client)
-                .allow(&server)
-                .allow(&stranger),
-            server_document: server_document
-                .allow(&client)
-                .allow(&server)
-                .allow(&stranger),
+            client_document: client_document.allow(&client).allow(&server).allow(&stranger),
+            server_document: server_document.allow(&client).allow(&server).allow(&stranger),
             mesh,
             authority,
             client,
@@ -108,14 +86,7 @@ impl Scene {
             Sidecar::start_with(&self.server, server_document, &self.options),
             Sidecar::start_with(&self.client, client_document, &self.options),
         );
-        Pair {
-            application,
-            echo,
-            banner,
-            server_sidecar,
-            client_sidecar,
-            scene: self,
-        }
+        Pair { application, echo, banner, server_sidecar, client_sidecar, scene: self }
     }
 }
 
@@ -172,55 +143,30 @@ impl Pair {
         TlsClient::new(leaf)
             .connect(&self.scene.stranger, self.inbound(service))
             .await
-            .unwrap_or_else(|why| {
-                panic!("the server's sidecar refuses a certificate of the mesh: {why}")
-            })
+            .unwrap_or_else(|why| panic!("the server's sidecar refuses a certificate of the mesh: {why}"))
     }
 
     /// Makes sure that ordinary clients are still served.
     pub async fn assert_healthy(&self) {
         let service = &self.scene.http;
-        let reply = self
-            .http1(service)
-            .await
-            .get(&service.host(), "/healthy")
-            .await;
-        assert_eq!(
-            reply.status,
-            200,
-            "an ordinary request fails: {} {}",
-            reply.text(),
-            reply.reason().unwrap_or("")
-        );
+        let reply = self.http1(service).await.get(&service.host(), "/healthy").await;
+        assert_eq!(reply.status, 200, "an ordinary request fails: {} {}", reply.text(), reply.reason().unwrap_or(""));
     }
 
     /// Sends one request on a new connection of the stranger, and reads what comes.
     ///
     /// # Errors
     /// When the sidecar does not let the connection in or closes it without an answer.
-    pub async fn intruding_get(
-        &self,
-        service: &Service,
-        tls: &TlsClient,
-        headers: &str,
-    ) -> Result<Message, Fault> {
-        let connected = tls
-            .connect(&self.scene.stranger, self.inbound(service))
-            .await;
+    pub async fn intruding_get(&self, service: &Service, tls: &TlsClient, headers: &str) -> Result<Message, Fault> {
+        let connected = tls.connect(&self.scene.stranger, self.inbound(service)).await;
         let mut wire = match connected {
             Ok(wire) => wire,
             Err(why) => {
-                return Err(Fault::Ended(
-                    crate::End::Failed(why.to_string()),
-                    Vec::new(),
-                ));
+                return Err(Fault::Ended(crate::End::Failed(why.to_string()), Vec::new()));
             }
         };
         let host = service.host();
-        wire.offer(format!(
-            "GET /intruder HTTP/1.1\r\nhost: {host}\r\n{headers}\r\n"
-        ))
-        .await;
+        wire.offer(format!("GET /intruder HTTP/1.1\r\nhost: {host}\r\n{headers}\r\n")).await;
         wire.try_response("GET").await
     }
 }

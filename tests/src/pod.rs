@@ -31,10 +31,7 @@ impl Mesh {
                 "{test}: pods are network namespaces, which need root"
             );
             // Not `eprintln!`: the test framework would hide it.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: {test}: pods are network namespaces, which need root"
-            );
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: pods are network namespaces, which need root");
             return None;
         }
         let bridge = Namespace::create("bridge", &[]);
@@ -44,10 +41,7 @@ impl Mesh {
             "link add br0 type bridge forward_delay 0 mcast_snooping 0".to_owned(),
             "link set br0 up".to_owned(),
         ]);
-        Some(Self {
-            bridge: Arc::new(bridge),
-            pods: AtomicU8::new(0),
-        })
+        Some(Self { bridge: Arc::new(bridge), pods: AtomicU8::new(0) })
     }
 
     /// Adds a pod with the next free addresses: one IPv4, one IPv6.
@@ -66,34 +60,21 @@ impl Mesh {
     /// lead to the bridge.
     pub fn pod_at(&self, name: &str, addresses: &[IpAddr]) -> Pod {
         let number = self.pods.fetch_add(1, Ordering::Relaxed);
-        let directory = tempfile::Builder::new()
-            .prefix("fsm-pod-")
-            .tempdir()
-            .expect("a temporary directory can be made");
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
-            .expect("the directory is ours");
+        let directory =
+            tempfile::Builder::new().prefix("fsm-pod-").tempdir().expect("a temporary directory can be made");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
         let hosts = directory.path().join("hosts");
         let resolver = directory.path().join("resolv.conf");
-        fs::write(&hosts, "127.0.0.1 localhost\n::1 localhost\n")
-            .expect("the directory is writable");
+        fs::write(&hosts, "127.0.0.1 localhost\n::1 localhost\n").expect("the directory is writable");
         // Nobody answers there: a name that is not in `hosts` does not exist, at once.
-        fs::write(
-            &resolver,
-            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
-        )
-        .expect("the directory is writable");
+        fs::write(&resolver, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+            .expect("the directory is writable");
         let namespace = Namespace::create(
             name,
-            &[
-                (hosts.clone(), PathBuf::from("/etc/hosts")),
-                (resolver, PathBuf::from("/etc/resolv.conf")),
-            ],
+            &[(hosts.clone(), PathBuf::from("/etc/hosts")), (resolver, PathBuf::from("/etc/resolv.conf"))],
         );
         self.bridge.ip(&[
-            format!(
-                "link add pod{number} type veth peer name eth0 netns {}",
-                namespace.path()
-            ),
+            format!("link add pod{number} type veth peer name eth0 netns {}", namespace.path()),
             format!("link set pod{number} master br0 up"),
         ]);
         let mut commands = vec!["link set lo up".to_owned()];
@@ -151,12 +132,7 @@ impl Pod {
 
     /// The pod's first IPv6 address.
     pub fn ipv6(&self) -> IpAddr {
-        *self
-            .inner
-            .addresses
-            .iter()
-            .find(|address| address.is_ipv6())
-            .expect("the pod has an IPv6 address")
+        *self.inner.addresses.iter().find(|address| address.is_ipv6()).expect("the pod has an IPv6 address")
     }
 
     /// All addresses of the pod.
@@ -171,10 +147,8 @@ impl Pod {
 
     /// Adds names to the pod's `/etc/hosts`.
     pub fn hosts(&self, entries: &[(&str, &str)]) {
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .open(&self.inner.hosts)
-            .expect("the pod's hosts file is ours");
+        let mut file =
+            fs::OpenOptions::new().append(true).open(&self.inner.hosts).expect("the pod's hosts file is ours");
         for (address, name) in entries {
             writeln!(file, "{address} {name}").expect("the pod's hosts file is writable");
         }
@@ -223,18 +197,12 @@ impl Pod {
     }
 
     fn socket(&self, family: IpAddr) -> Socket {
-        let domain = if family.is_ipv4() {
-            Domain::IPV4
-        } else {
-            Domain::IPV6
-        };
+        let domain = if family.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         // The thread's namespace at this moment is the socket's for life.
         let socket = self
             .enter(move || Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None))
             .expect("a socket can be made");
-        socket
-            .set_tcp_nodelay(true)
-            .expect("TCP sockets have this option");
+        socket.set_tcp_nodelay(true).expect("TCP sockets have this option");
         socket
     }
 }

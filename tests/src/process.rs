@@ -25,10 +25,7 @@ impl Process {
     pub fn start(pod: &Pod, mut command: Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
         let name = program.rsplit('/').next().unwrap_or(&program).to_owned();
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: the closure makes one system call and neither allocates nor locks.
         unsafe {
             // A test run that is killed leaves no processes: they die with the pod's thread.
@@ -40,21 +37,12 @@ impl Process {
         let output = Arc::default();
         collect(child.stdout.take().expect("piped"), &output);
         collect(child.stderr.take().expect("piped"), &output);
-        Self {
-            name: format!("{name} in {}", pod.name()),
-            child,
-            output,
-            exited: None,
-            _pod: pod.clone(),
-        }
+        Self { name: format!("{name} in {}", pod.name()), child, output, exited: None, _pod: pod.clone() }
     }
 
     /// Everything the program has said so far, line by line.
     pub fn output(&self) -> Vec<String> {
-        self.output
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        self.output.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Waits until the program has said a line that contains `text`.
@@ -117,9 +105,7 @@ fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
             if echo {
                 let _ = writeln!(std::io::stderr(), "{line}");
             }
-            into.lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                .push(line);
+            into.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(line);
         }
     });
 }

@@ -77,11 +77,7 @@ impl Sidecar {
             .envs(options.environment.iter().cloned())
             .uid(PROXY_UID)
             .gid(PROXY_UID);
-        Self {
-            process: Process::start(pod, command),
-            pod: pod.clone(),
-            config,
-        }
+        Self { process: Process::start(pod, command), pod: pod.clone(), config }
     }
 
     /// Waits until the proxy says that it is ready.
@@ -132,8 +128,7 @@ impl Sidecar {
     pub async fn prometheus(&self) -> String {
         let at = SocketAddr::new(self.pod.ip(), 15010);
         let mut wire = Wire::connect(&self.pod, at).await;
-        wire.send("GET /stats/prometheus HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-            .await;
+        wire.send("GET /stats/prometheus HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
         wire.response("GET").await.text()
     }
 
@@ -142,12 +137,9 @@ impl Sidecar {
         let text = self.prometheus().await;
         let series = text.lines().filter(|line| {
             let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && labels.iter().all(|label| line.contains(label))
+            rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
         });
-        series
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Everything the proxy has written, line by line.
@@ -183,14 +175,8 @@ impl Sidecar {
 
     async fn try_admin(&self, path: &str) -> Option<Message> {
         let mut wire = Wire::new(self.pod.connect(ADMIN).await.ok()?);
-        wire.offer(format!(
-            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        ))
-        .await;
-        tokio::time::timeout(DEADLINE, wire.try_response("GET"))
-            .await
-            .ok()?
-            .ok()
+        wire.offer(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;
+        tokio::time::timeout(DEADLINE, wire.try_response("GET")).await.ok()?.ok()
     }
 }
 

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-static VERSIONS_ALL: &[&rustls::SupportedProtocolVersion] =
-    &[&rustls::version::TLS13, &rustls::version::TLS12];
+static VERSIONS_ALL: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 static VERSIONS_12: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 /// The server's end: demands a client certificate of one authority.
@@ -34,31 +33,23 @@ impl TlsServer {
     }
 
     fn with(leaf: &Leaf, versions: &[&'static rustls::SupportedProtocolVersion]) -> Self {
-        let clients = WebPkiClientVerifier::builder_with_provider(
-            Arc::new(roots(&leaf.authority)),
-            provider(),
-        )
-        .build()
-        .expect("one root is enough");
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&leaf.authority)), provider())
+            .build()
+            .expect("one root is enough");
         let config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .expect("the provider has them")
             .with_client_cert_verifier(clients)
             .with_single_cert(chain(&leaf.certificate), key(&leaf.key))
             .expect("the leaf's key fits");
-        Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        }
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 
     /// Shakes hands with a client.
     ///
     /// # Errors
     /// Those of the handshake.
-    pub async fn accept(
-        &self,
-        stream: TcpStream,
-    ) -> std::io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    pub async fn accept(&self, stream: TcpStream) -> std::io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
         within("a client's TLS handshake", self.acceptor.accept(stream)).await
     }
 }
@@ -79,18 +70,12 @@ impl TlsClient {
 
     /// With a certificate.
     pub fn new(leaf: &Leaf) -> Self {
-        Self {
-            leaf: Some(leaf.clone()),
-            ..Self::default()
-        }
+        Self { leaf: Some(leaf.clone()), ..Self::default() }
     }
 
     /// Offering these protocols.
     pub fn alpn(mut self, protocols: &[&str]) -> Self {
-        self.alpn = protocols
-            .iter()
-            .map(|protocol| protocol.as_bytes().to_vec())
-            .collect();
+        self.alpn = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         self
     }
 
@@ -106,43 +91,31 @@ impl TlsClient {
     /// Those of the handshake. A TLS 1.3 server that refuses the client's certificate says so only afterwards: the
     /// first read fails.
     pub async fn connect(&self, pod: &Pod, to: SocketAddr) -> std::io::Result<Wire> {
-        self.wrap(pod.connect(to).await?)
-            .await
-            .map(|(wire, _)| wire)
+        self.wrap(pod.connect(to).await?).await.map(|(wire, _)| wire)
     }
 
     /// Shakes hands on a connected stream; returns the server's certificate too.
     ///
     /// # Errors
     /// Those of the handshake.
-    pub async fn wrap(
-        &self,
-        stream: TcpStream,
-    ) -> std::io::Result<(Wire, CertificateDer<'static>)> {
-        let versions = if self.tls12 {
-            VERSIONS_12
-        } else {
-            VERSIONS_ALL
-        };
+    pub async fn wrap(&self, stream: TcpStream) -> std::io::Result<(Wire, CertificateDer<'static>)> {
+        let versions = if self.tls12 { VERSIONS_12 } else { VERSIONS_ALL };
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .expect("the provider has them")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anyone(provider())));
         let mut config = match &self.leaf {
-            Some(leaf) => builder
-                .with_client_auth_cert(chain(&leaf.certificate), key(&leaf.key))
-                .expect("the leaf's key fits"),
+            Some(leaf) => {
+                builder.with_client_auth_cert(chain(&leaf.certificate), key(&leaf.key)).expect("the leaf's key fits")
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = self.alpn.clone();
         config.enable_sni = false;
         let name = ServerName::try_from("sidecar.invalid").expect("a name");
-        let stream = within(
-            "the server's TLS handshake",
-            TlsConnector::from(Arc::new(config)).connect(name, stream),
-        )
-        .await?;
+        let stream =
+            within("the server's TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await?;
         let certificate = stream
             .get_ref()
             .1
@@ -176,12 +149,7 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -190,12 +158,7 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -216,9 +179,7 @@ fn roots(pem: &str) -> RootCertStore {
 }
 
 fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .expect("PEM of the harness's own making")
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("PEM of the harness's own making")
 }
 
 fn key(pem: &str) -> PrivateKeyDer<'static> {

@@ -40,11 +40,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(end, bytes) => {
-                write!(
-                    f,
-                    "the connection ended ({end:?}) after {:?}",
-                    String::from_utf8_lossy(bytes)
-                )
+                write!(f, "the connection ended ({end:?}) after {:?}", String::from_utf8_lossy(bytes))
             }
             Self::Malformed(malformed) => malformed.fmt(f),
         }
@@ -65,12 +61,7 @@ pub struct Wire {
 impl Wire {
     /// Takes a connected stream.
     pub fn new(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
-        Self {
-            stream: Box::new(stream),
-            buffer: BytesMut::new(),
-            received: Arc::default(),
-            patient: false,
-        }
+        Self { stream: Box::new(stream), buffer: BytesMut::new(), received: Arc::default(), patient: false }
     }
 
     /// Puts every byte into `received` when it comes.
@@ -132,10 +123,7 @@ impl Wire {
 
     /// Everything received so far, also what has been read as messages.
     pub fn received(&self) -> Vec<u8> {
-        self.received
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        self.received.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Reads on until at least one more byte has come.
@@ -172,10 +160,7 @@ impl Wire {
     /// [`Fault::Ended`] when the connection ends first.
     pub async fn try_read_until(&mut self, needle: &[u8]) -> Result<Vec<u8>, Fault> {
         loop {
-            let found = self
-                .buffer
-                .windows(needle.len())
-                .position(|window| window == needle);
+            let found = self.buffer.windows(needle.len()).position(|window| window == needle);
             if let Some(at) = found {
                 return Ok(self.buffer.split_to(at + needle.len()).to_vec());
             }
@@ -188,9 +173,9 @@ impl Wire {
     /// Reads up to and including `needle`; a test fails when the connection ends first.
     pub async fn read_until(&mut self, needle: impl AsRef<[u8]>) -> Vec<u8> {
         let needle = needle.as_ref();
-        self.try_read_until(needle).await.unwrap_or_else(|fault| {
-            panic!("waiting for {:?}: {fault}", String::from_utf8_lossy(needle))
-        })
+        self.try_read_until(needle)
+            .await
+            .unwrap_or_else(|fault| panic!("waiting for {:?}: {fault}", String::from_utf8_lossy(needle)))
     }
 
     /// Reads exactly so many bytes.
@@ -241,8 +226,7 @@ impl Wire {
     pub async fn request_head(&mut self) -> Message {
         let head = self.read_until(b"\r\n\r\n").await;
         let read = http1::request_head(&head);
-        read.unwrap_or_else(|malformed| panic!("no request: {malformed}"))
-            .0
+        read.unwrap_or_else(|malformed| panic!("no request: {malformed}")).0
     }
 
     /// Reads a response to a request with this method: also an interim one.
@@ -265,14 +249,12 @@ impl Wire {
     pub async fn response_head(&mut self, method: &str) -> Message {
         let head = self.read_until(b"\r\n\r\n").await;
         let read = http1::response_head(&head, method);
-        read.unwrap_or_else(|malformed| panic!("no response: {malformed}"))
-            .0
+        read.unwrap_or_else(|malformed| panic!("no response: {malformed}")).0
     }
 
     /// Sends a request without body and reads its response.
     pub async fn get(&mut self, host: &str, target: &str) -> Message {
-        self.send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"))
-            .await;
+        self.send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
         self.response("GET").await
     }
 

@@ -2,9 +2,8 @@
 
 use fsm_tests::h2raw::{DATA, END_STREAM, HEADERS, Outcome, RawHttp2, SETTINGS, frame};
 use fsm_tests::{
-    Application, Authority, DEADLINE, End, Fault, Gateway, LeafRequest, Mesh, Process, Recorder,
-    TcpApplication, TlsClient, TlsServer, Wire, empty, eventually, full, http1, http2, next_data,
-    request, within,
+    Application, Authority, DEADLINE, End, Fault, Gateway, LeafRequest, Mesh, Process, Recorder, TcpApplication,
+    TlsClient, TlsServer, Wire, empty, eventually, full, http1, http2, next_data, request, within,
 };
 use std::net::SocketAddr;
 use std::process::Command;
@@ -22,10 +21,7 @@ async fn pods_reach_each_other_over_both_families() {
         wire.finish().await;
         assert_eq!(wire.rest().await, (b"bye".to_vec(), End::Closed));
         let peer = application.peers()[0].ip();
-        assert!(
-            client.addresses().contains(&peer),
-            "{peer} is not the client's address"
-        );
+        assert!(client.addresses().contains(&peer), "{peer} is not the client's address");
     }
 }
 
@@ -33,10 +29,7 @@ async fn pods_reach_each_other_over_both_families() {
 async fn a_port_that_nobody_listens_on_refuses_at_once() {
     let Some(mesh) = Mesh::create() else { return };
     let (client, server) = (mesh.pod("client"), mesh.pod("server"));
-    let refused = client
-        .connect(SocketAddr::new(server.ip(), 1))
-        .await
-        .unwrap_err();
+    let refused = client.connect(SocketAddr::new(server.ip(), 1)).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
@@ -64,10 +57,7 @@ async fn processes_die_with_their_handle_and_tell_what_they_said() {
     let mut command = Command::new("sh");
     command.args(["-c", "echo $$; exec sleep 1000"]);
     let mut process = Process::start(&pod, command);
-    eventually("the shell says its number", async || {
-        !process.output().is_empty()
-    })
-    .await;
+    eventually("the shell says its number", async || !process.output().is_empty()).await;
     let entry = format!("/proc/{}", process.output()[0]);
     assert!(std::fs::exists(&entry).unwrap());
     assert!(process.exit_status().is_none());
@@ -83,24 +73,15 @@ async fn the_application_speaks_both_versions_of_http() {
     let application = Application::start(&server, &[at]);
 
     let mut one = http1(Wire::connect(&client, at).await).await;
-    let reply = one
-        .call(request("POST", "api", "/a?b", full("body")))
-        .await
-        .json();
+    let reply = one.call(request("POST", "api", "/a?b", full("body"))).await.json();
     assert_eq!(reply["version"], "HTTP/1.1");
     assert_eq!(reply["target"], "/a?b");
     assert_eq!(reply["body"], "body");
 
     let mut two = http2(Wire::connect(&client, at).await).await;
     assert_eq!(two.get("api", "/x").await.json()["version"], "HTTP/2.0");
-    let mut grpc = request(
-        "POST",
-        "api",
-        "http://api/shop.Echo/Say",
-        full(&b"\0\0\0\0\x05hello"[..]),
-    );
-    grpc.headers_mut()
-        .insert("content-type", "application/grpc".parse().unwrap());
+    let mut grpc = request("POST", "api", "http://api/shop.Echo/Say", full(&b"\0\0\0\0\x05hello"[..]));
+    grpc.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
     let reply = two.call(grpc).await;
     assert_eq!(reply.body, b"\0\0\0\0\x05hello");
     assert_eq!(reply.trailer("grpc-status"), Some("0"));
@@ -120,24 +101,16 @@ async fn hand_made_frames_are_understood() {
     let at = SocketAddr::new(server.ip(), 8080);
     let application = Application::start(&server, &[at]);
     let mut raw = RawHttp2::start(Wire::connect(&client, at).await).await;
-    let base: [(&[u8], &[u8]); 4] = [
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", b"/p"),
-        (b":authority", b"api"),
-    ];
+    let base: [(&[u8], &[u8]); 4] =
+        [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/p"), (b":authority", b"api")];
     raw.headers(1, &base, false).await;
     raw.send(DATA, END_STREAM, 1, b"body").await;
     assert_eq!(raw.outcome(1).await, Outcome::Status(200));
     // Statuses in the static table, and literal ones with and without Huffman coding.
     for (stream, status) in [(3, 404), (5, 403), (7, 503), (9, 418), (11, 204)] {
         let path = format!("/status/{status}");
-        let get: [(&[u8], &[u8]); 4] = [
-            (b":method", b"GET"),
-            (b":scheme", b"http"),
-            (b":path", path.as_bytes()),
-            (b":authority", b"api"),
-        ];
+        let get: [(&[u8], &[u8]); 4] =
+            [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path.as_bytes()), (b":authority", b"api")];
         raw.headers(stream, &get, true).await;
         assert_eq!(raw.outcome(stream).await, Outcome::Status(status));
     }
@@ -155,10 +128,7 @@ async fn hand_made_frames_are_understood() {
     assert_eq!(raw.outcome(15).await, Outcome::Reset(1));
     raw.send(SETTINGS, 0, 0, b"odd").await;
     assert!(matches!(raw.outcome(17).await, Outcome::GoAway(1 | 6)));
-    assert_eq!(
-        frame(HEADERS, 5, 1, b"ab"),
-        [0, 0, 2, 1, 5, 0, 0, 0, 1, b'a', b'b']
-    );
+    assert_eq!(frame(HEADERS, 5, 1, b"ab"), [0, 0, 2, 1, 5, 0, 0, 0, 1, b'a', b'b']);
 }
 
 #[tokio::test]
@@ -171,10 +141,7 @@ async fn the_recorder_tells_clean_requests_from_ambiguous_ones() {
     wire.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nt: 1\r\n\r\n").await;
     assert_eq!(wire.response("POST").await.text(), "ok");
     let seen = &recorder.requests()[0];
-    assert_eq!(
-        (seen.text().as_str(), seen.trailer("t")),
-        ("abc", Some("1"))
-    );
+    assert_eq!((seen.text().as_str(), seen.trailer("t")), ("abc", Some("1")));
 
     for head in [
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -192,10 +159,7 @@ async fn the_recorder_tells_clean_requests_from_ambiguous_ones() {
         recorder.clear();
         let mut wire = Wire::connect(&client, at).await;
         wire.send(head).await;
-        assert!(
-            matches!(wire.try_response("GET").await, Err(Fault::Ended(..))),
-            "{head:?}"
-        );
+        assert!(matches!(wire.try_response("GET").await, Err(Fault::Ended(..))), "{head:?}");
         assert_eq!(recorder.malformed().len(), 1, "{head:?}");
         assert!(recorder.received(&head.as_bytes()[..5]));
     }
@@ -229,34 +193,21 @@ async fn tls_ends_demand_and_present_certificates() {
         }
     }
     let spiffe = authority.issue(&LeafRequest::new("web.shop").spiffe());
-    assert!(
-        TlsClient::new(&spiffe)
-            .tls12()
-            .connect(&client, at)
-            .await
-            .is_ok()
-    );
+    assert!(TlsClient::new(&spiffe).tls12().connect(&client, at).await.is_ok());
 }
 
 #[tokio::test]
 async fn the_gateway_connects_from_its_own_pod() {
     let Some(mesh) = Mesh::create() else { return };
     let (client, gate, server) = (mesh.pod("client"), mesh.pod("gate"), mesh.pod("server"));
-    let (at, target) = (
-        SocketAddr::new(gate.ip(), 1080),
-        SocketAddr::new(server.ip(), 9000),
-    );
+    let (at, target) = (SocketAddr::new(gate.ip(), 1080), SocketAddr::new(server.ip(), 9000));
     let application = TcpApplication::banner(&server, target, b"hi");
     let gateway = Gateway::start(&gate, at, &[("feeds.example.org:80", target)]);
     let stream = client.connect(at).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let mut sender = within("the gateway is ready", sender.ready())
-        .await
-        .unwrap();
-    let connect = http::Request::connect("feeds.example.org:80")
-        .body(())
-        .unwrap();
+    let mut sender = within("the gateway is ready", sender.ready()).await.unwrap();
+    let connect = http::Request::connect("feeds.example.org:80").body(()).unwrap();
     let (response, mut upload) = sender.send_request(connect, false).unwrap();
     let response = within("the gateway answers", response).await.unwrap();
     assert_eq!(response.status(), 200);

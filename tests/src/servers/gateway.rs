@@ -16,15 +16,10 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway in a pod. `names` are the names it can resolve.
     pub fn start(pod: &Pod, at: SocketAddr, names: &[(&str, SocketAddr)]) -> Self {
-        let gateway = Self {
-            targets: Arc::default(),
-        };
+        let gateway = Self { targets: Arc::default() };
         let listener = pod.listen(at);
         let targets = Arc::clone(&gateway.targets);
-        let names: Vec<_> = names
-            .iter()
-            .map(|&(name, at)| (name.to_owned(), at))
-            .collect();
+        let names: Vec<_> = names.iter().map(|&(name, at)| (name.to_owned(), at)).collect();
         let pod = pod.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -37,10 +32,7 @@ impl Gateway {
 
     /// What was asked for, in order: `host:port`.
     pub fn targets(&self) -> Vec<String> {
-        self.targets
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        self.targets.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }
 
@@ -50,24 +42,11 @@ async fn serve(stream: TcpStream, (pod, targets, names): Context) -> Result<(), 
     let mut connection = h2::server::handshake(stream).await?;
     while let Some(accepted) = connection.accept().await {
         let (request, mut respond) = accepted?;
-        let target = request
-            .uri()
-            .authority()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        targets
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .push(target.clone());
-        let address = names
-            .iter()
-            .find(|(name, _)| *name == target)
-            .map(|(_, at)| *at)
-            .or_else(|| target.parse().ok());
+        let target = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        targets.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(target.clone());
+        let address = names.iter().find(|(name, _)| *name == target).map(|(_, at)| *at).or_else(|| target.parse().ok());
         let upstream = match address {
-            Some(address) if request.method() == http::Method::CONNECT => {
-                pod.connect(address).await.ok()
-            }
+            Some(address) if request.method() == http::Method::CONNECT => pod.connect(address).await.ok(),
             _ => None,
         };
         let mut response = http::Response::new(());
@@ -82,11 +61,7 @@ async fn serve(stream: TcpStream, (pod, targets, names): Context) -> Result<(), 
     Ok(())
 }
 
-async fn tunnel(
-    upstream: TcpStream,
-    mut from_client: h2::RecvStream,
-    mut to_client: h2::SendStream<Bytes>,
-) {
+async fn tunnel(upstream: TcpStream, mut from_client: h2::RecvStream, mut to_client: h2::SendStream<Bytes>) {
     let (mut read, mut write) = upstream.into_split();
     let upload = async {
         while let Some(Ok(chunk)) = from_client.data().await {

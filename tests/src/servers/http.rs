@@ -40,9 +40,7 @@ impl Seen {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.headers.iter();
-        fields
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.as_str())
+        fields.find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -129,11 +127,7 @@ impl Application {
 
     /// All requests so far, in order of arrival.
     pub fn requests(&self) -> Vec<Seen> {
-        self.state
-            .requests
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        self.state.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// The last request.
@@ -156,9 +150,7 @@ impl Application {
         let mut progress = self.state.uploaded.subscribe();
         let arrived = progress.wait_for(|&arrived| arrived >= bytes);
         let what = format!("{bytes} bytes arrive at the application");
-        crate::within(&what, arrived)
-            .await
-            .expect("the application lives");
+        crate::within(&what, arrived).await.expect("the application lives");
     }
 }
 
@@ -177,11 +169,7 @@ where
 
 async fn answer(request: Request<Incoming>, remote: SocketAddr, state: &Arc<State>) -> Answer {
     let (head, body) = request.into_parts();
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or("", |path| path.as_str())
-        .to_owned();
+    let target = head.uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
     let seen = Seen {
         method: head.method.to_string(),
         target: target.clone(),
@@ -189,24 +177,14 @@ async fn answer(request: Request<Incoming>, remote: SocketAddr, state: &Arc<Stat
         version: head.version,
         remote,
     };
-    state
-        .requests
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .push(seen.clone());
-    let is_grpc = head
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    state.requests.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(seen.clone());
+    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let path = head.uri.path().to_owned();
     if is_grpc {
         return grpc(&path, &head.headers, body, state).await;
     }
     if let Some(status) = path.strip_prefix("/status/") {
-        let code = status
-            .parse()
-            .ok()
-            .and_then(|code| StatusCode::from_u16(code).ok());
+        let code = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
         let code = code.unwrap_or(StatusCode::NOT_FOUND);
         let bodiless = matches!(code.as_u16(), 204 | 304);
         let body = if bodiless { none() } else { text(status) };
@@ -237,13 +215,9 @@ fn sse(state: &Arc<State>) -> Answer {
     let (sender, body) = frames();
     let state = Arc::clone(state);
     tokio::spawn(async move {
-        let _ = sender
-            .send(Frame::data(Bytes::from("data: first\n\n")))
-            .await;
+        let _ = sender.send(Frame::data(Bytes::from("data: first\n\n"))).await;
         released(&state).await;
-        let _ = sender
-            .send(Frame::data(Bytes::from("data: second\n\n")))
-            .await;
+        let _ = sender.send(Frame::data(Bytes::from("data: second\n\n"))).await;
     });
     let mut response = Response::new(body);
     let event_stream = HeaderValue::from_static("text/event-stream");
@@ -262,11 +236,7 @@ async fn count(mut body: Incoming, state: &Arc<State>) -> Answer {
 }
 
 async fn grpc(path: &str, headers: &HeaderMap, body: Incoming, state: &Arc<State>) -> Answer {
-    let message = body
-        .collect()
-        .await
-        .map(|body| body.to_bytes())
-        .unwrap_or_default();
+    let message = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let (sender, body) = frames();
     let state = Arc::clone(state);
     let streams = path.ends_with("/Stream");
@@ -319,12 +289,7 @@ async fn echo(seen: &Seen, body: Incoming, name: &str) -> Answer {
 fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| {
-            (
-                name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
 }
 

@@ -23,9 +23,7 @@ struct Record {
 impl Recorder {
     /// Starts the server in a pod.
     pub fn start(pod: &Pod, at: SocketAddr) -> Self {
-        let recorder = Self {
-            seen: Arc::default(),
-        };
+        let recorder = Self { seen: Arc::default() };
         let listener = pod.listen(at);
         let seen = Arc::clone(&recorder.seen);
         tokio::spawn(async move {
@@ -48,10 +46,7 @@ impl Recorder {
         record.requests.clear();
         record.malformed.clear();
         for bytes in &record.connections {
-            bytes
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                .clear();
+            bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
         }
     }
 
@@ -59,26 +54,20 @@ impl Recorder {
     pub fn malformed(&self) -> Vec<(Malformed, String)> {
         let record = self.lock();
         let malformed = record.malformed.iter();
-        malformed
-            .map(|(why, bytes)| (why.clone(), String::from_utf8_lossy(bytes).into_owned()))
-            .collect()
+        malformed.map(|(why, bytes)| (why.clone(), String::from_utf8_lossy(bytes).into_owned())).collect()
     }
 
     /// Whether these bytes arrived anywhere on any connection.
     pub fn received(&self, needle: &[u8]) -> bool {
         let record = self.lock();
         record.connections.iter().any(|bytes| {
-            let bytes = bytes
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let bytes = bytes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             bytes.windows(needle.len()).any(|window| window == needle)
         })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Record> {
-        self.seen
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -99,7 +88,6 @@ async fn serve(wire: Wire, seen: Arc<Mutex<Record>>) {
             // Also a request cut short, which is what a proxy does when its client misbehaves half way.
             Err(Fault::Ended(..)) => return,
         }
-        wire.offer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await;
+        wire.offer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
     }
 }

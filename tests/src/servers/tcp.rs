@@ -26,20 +26,14 @@ impl TcpApplication {
     }
 
     fn start(pod: &Pod, at: SocketAddr, banner: &'static [u8]) -> Self {
-        let application = Self {
-            connections: Arc::default(),
-            peers: Arc::default(),
-        };
+        let application = Self { connections: Arc::default(), peers: Arc::default() };
         let listener = pod.listen(at);
         let connections = Arc::clone(&application.connections);
         let peers = Arc::clone(&application.peers);
         tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::Relaxed);
-                peers
-                    .lock()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner())
-                    .push(peer);
+                peers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(peer);
                 tokio::spawn(echo(stream, banner));
             }
         });
@@ -53,10 +47,7 @@ impl TcpApplication {
 
     /// Who connected, in order.
     pub fn peers(&self) -> Vec<SocketAddr> {
-        self.peers
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        self.peers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }
 

@@ -2,8 +2,7 @@
 
 use super::{ask, at, ip, status};
 use fsm_tests::{
-    Application, End, Fixture, Gateway, Mesh, Pod, Sidecar, TcpApplication, TlsClient, TlsServer,
-    Wire, fixture,
+    Application, End, Fixture, Gateway, Mesh, Pod, Sidecar, TcpApplication, TlsClient, TlsServer, Wire, fixture,
 };
 use std::net::IpAddr;
 
@@ -40,19 +39,10 @@ async fn start() -> Option<Outside> {
     let mut gateways = Vec::new();
     for address in ["10.244.4.4", "10.244.4.5"] {
         let pod = mesh.pod_at("gateway", &[ip(address)]);
-        gateways.push((
-            ip(address),
-            Gateway::start(&pod, at(&format!("{address}:1080")), &known),
-        ));
+        gateways.push((ip(address), Gateway::start(&pod, at(&format!("{address}:1080")), &known)));
     }
     let sidecar = Sidecar::start(&batch, &example.document).await;
-    Some(Outside {
-        example,
-        mesh,
-        batch,
-        gateways,
-        _sidecar: sidecar,
-    })
+    Some(Outside { example, mesh, batch, gateways, _sidecar: sidecar })
 }
 
 impl Outside {
@@ -61,10 +51,7 @@ impl Outside {
     }
 
     fn tunnels(&self) -> usize {
-        self.gateways
-            .iter()
-            .map(|(_, gateway)| gateway.targets().len())
-            .sum()
+        self.gateways.iter().map(|(_, gateway)| gateway.targets().len()).sum()
     }
 }
 
@@ -77,33 +64,16 @@ async fn an_egress_host_is_reached_through_the_gateway_and_by_its_rules() {
     let lines = "GET /public/today HTTP/1.1\r\nhost: feeds.example.org";
     assert_eq!(status(&outside.batch, None, to, lines).await, 200);
     let seen = feeds.last();
-    assert!(
-        outside.is_gateway(seen.remote.ip()),
-        "came from {}",
-        seen.remote
-    );
+    assert!(outside.is_gateway(seen.remote.ip()), "came from {}", seen.remote);
     assert_eq!(seen.target, "/public/today");
     assert_eq!(outside.tunnels(), 1);
     for (lines, reason) in [
-        (
-            "GET /private HTTP/1.1\r\nhost: feeds.example.org",
-            "no-route",
-        ),
-        (
-            "POST /public/x HTTP/1.1\r\nhost: feeds.example.org\r\ncontent-length: 0",
-            "no-route",
-        ),
-        (
-            "GET /public/x HTTP/1.1\r\nhost: other.example.org",
-            "no-service",
-        ),
+        ("GET /private HTTP/1.1\r\nhost: feeds.example.org", "no-route"),
+        ("POST /public/x HTTP/1.1\r\nhost: feeds.example.org\r\ncontent-length: 0", "no-route"),
+        ("GET /public/x HTTP/1.1\r\nhost: other.example.org", "no-service"),
     ] {
         let reply = ask(&outside.batch, None, to, lines).await.unwrap();
-        assert_eq!(
-            (reply.status(), reply.reason()),
-            (403, Some(reason)),
-            "{lines}"
-        );
+        assert_eq!((reply.status(), reply.reason()), (403, Some(reason)), "{lines}");
     }
     assert_eq!(feeds.requests().len(), 1);
 }
@@ -114,16 +84,9 @@ async fn a_tls_connection_reaches_the_host_that_its_server_name_says() {
     let mut echoes = Vec::new();
     for (address, banner) in [(API, &b"api "[..]), (CDN, &b"cdn "[..])] {
         let pod = outside.mesh.pod_at("web", &[ip(address)]);
-        echoes.push((
-            TcpApplication::banner(&pod, at(&format!("{address}:443")), banner),
-            pod,
-        ));
+        echoes.push((TcpApplication::banner(&pod, at(&format!("{address}:443")), banner), pod));
     }
-    for (name, banner) in [
-        ("api.example.org", "api "),
-        ("cdn.example.org", "cdn "),
-        ("api.example.org", "api "),
-    ] {
+    for (name, banner) in [("api.example.org", "api "), ("cdn.example.org", "cdn "), ("api.example.org", "api ")] {
         let mut wire = Wire::connect(&outside.batch, at("203.0.113.20:443")).await;
         wire.send(client_hello(name)).await;
         assert_eq!(wire.read_exact(4).await, banner.as_bytes(), "{name}");
@@ -131,10 +94,7 @@ async fn a_tls_connection_reaches_the_host_that_its_server_name_says() {
     let before = outside.tunnels();
     let mut wire = Wire::connect(&outside.batch, at("203.0.113.20:443")).await;
     wire.offer(client_hello("evil.example.org")).await;
-    assert!(
-        !wire.rest().await.0.ends_with(b"i "),
-        "an unlisted name was let out"
-    );
+    assert!(!wire.rest().await.0.ends_with(b"i "), "an unlisted name was let out");
     assert_eq!(outside.tunnels(), before);
 }
 
@@ -168,15 +128,9 @@ async fn a_partner_gets_mutual_tls_with_its_own_certificate_and_no_gateway() {
     let tls = TlsServer::new(&outside.example.partner.issue(&request));
     let ledger = Application::start_tls(&pod, &[at("203.0.113.30:8443")], &tls);
     let lines = "GET /accounts HTTP/1.1\r\nhost: ledger.partner.test:8443";
-    let reply = ask(&outside.batch, None, at("203.0.113.30:8443"), lines)
-        .await
-        .unwrap();
+    let reply = ask(&outside.batch, None, at("203.0.113.30:8443"), lines).await.unwrap();
     assert_eq!(reply.status(), 200, "{:?}", reply.reason());
-    assert_eq!(
-        ledger.last().remote.ip(),
-        outside.batch.ip(),
-        "a client certificate bypasses the gateway"
-    );
+    assert_eq!(ledger.last().remote.ip(), outside.batch.ip(), "a client certificate bypasses the gateway");
     assert_eq!(outside.tunnels(), 0);
 }
 
@@ -190,13 +144,8 @@ async fn a_partner_of_another_authority_is_not_spoken_to() {
     let tls = TlsServer::new(&outside.example.mesh.issue(&request));
     let ledger = Application::start_tls(&pod, &[at("203.0.113.30:8443")], &tls);
     let lines = "GET /accounts HTTP/1.1\r\nhost: ledger.partner.test:8443";
-    let reply = ask(&outside.batch, None, at("203.0.113.30:8443"), lines)
-        .await
-        .unwrap();
-    assert_eq!(
-        (reply.status(), reply.reason()),
-        (502, Some("upstream-tls"))
-    );
+    let reply = ask(&outside.batch, None, at("203.0.113.30:8443"), lines).await.unwrap();
+    assert_eq!((reply.status(), reply.reason()), (502, Some("upstream-tls")));
     assert!(ledger.requests().is_empty());
 }
 
@@ -207,17 +156,8 @@ async fn nothing_enters_a_pod_that_serves_nothing() {
     let pod = outside.mesh.pod_at("peer", &[ip("10.244.8.9")]);
     let tls = TlsClient::new(&outside.example.leaf("web.shop"));
     for tls in [None, Some(&tls)] {
-        let reply = ask(
-            &pod,
-            tls,
-            at("10.244.8.8:80"),
-            "GET / HTTP/1.1\r\nhost: batch",
-        )
-        .await;
-        assert!(
-            !matches!(&reply, Ok(reply) if reply.status() == 200),
-            "{reply:?}"
-        );
+        let reply = ask(&pod, tls, at("10.244.8.8:80"), "GET / HTTP/1.1\r\nhost: batch").await;
+        assert!(!matches!(&reply, Ok(reply) if reply.status() == 200), "{reply:?}");
     }
 }
 

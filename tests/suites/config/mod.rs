@@ -18,12 +18,7 @@ fn at(text: &str) -> SocketAddr {
 }
 
 /// One request on a new connection, with TLS or without.
-async fn ask(
-    pod: &Pod,
-    tls: Option<&TlsClient>,
-    to: SocketAddr,
-    lines: &str,
-) -> Result<Message, Fault> {
+async fn ask(pod: &Pod, tls: Option<&TlsClient>, to: SocketAddr, lines: &str) -> Result<Message, Fault> {
     let wire = match tls {
         Some(tls) => tls.connect(pod, to).await,
         None => pod.connect(to).await.map(Wire::new),
@@ -31,10 +26,7 @@ async fn ask(
     let mut wire = match wire {
         Ok(wire) => wire,
         Err(why) => {
-            return Err(Fault::Ended(
-                fsm_tests::End::Failed(why.to_string()),
-                Vec::new(),
-            ));
+            return Err(Fault::Ended(fsm_tests::End::Failed(why.to_string()), Vec::new()));
         }
     };
     wire.offer(format!("{lines}\r\n\r\n")).await;

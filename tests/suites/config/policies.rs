@@ -2,8 +2,7 @@
 
 use super::{ask, at, ip, status};
 use fsm_tests::{
-    Application, Fixture, Mesh, Pod, Recorder, Sidecar, TcpApplication, TlsClient, TlsServer, Wire,
-    fixture,
+    Application, Fixture, Mesh, Pod, Recorder, Sidecar, TcpApplication, TlsClient, TlsServer, Wire, fixture,
 };
 use serde_json::json;
 
@@ -23,13 +22,7 @@ async fn start() -> Option<Gate> {
     cluster["RetryPolicy"]["RetryBackoffBaseInterval"] = json!(0.01);
     let gate = mesh.pod_at("gate", &[ip("10.244.6.9")]);
     let sidecar = Sidecar::start(&gate, &example.document).await;
-    Some(Gate {
-        peer: mesh.pod_at("fraud", &[ip("10.244.6.1")]),
-        example,
-        mesh,
-        gate,
-        sidecar,
-    })
+    Some(Gate { peer: mesh.pod_at("fraud", &[ip("10.244.6.1")]), example, mesh, gate, sidecar })
 }
 
 #[tokio::test]
@@ -46,26 +39,14 @@ async fn a_route_of_three_a_minute_answers_the_fourth_as_configured() {
             passed += 1;
             continue;
         }
-        assert_eq!(
-            (reply.status(), reply.reason()),
-            (509, Some("rate-limited-route"))
-        );
+        assert_eq!((reply.status(), reply.reason()), (509, Some("rate-limited-route")));
         assert_eq!(reply.header("x-limited-by"), Some("route"));
         assert_eq!(reply.text(), "");
     }
     assert_eq!(passed, 3);
     assert_eq!(application.requests().len(), 3);
     // Other routes of the service have their own allowance.
-    assert_eq!(
-        status(
-            &gate.peer,
-            Some(&tls),
-            to,
-            "GET /free HTTP/1.1\r\nhost: gate.pay"
-        )
-        .await,
-        200
-    );
+    assert_eq!(status(&gate.peer, Some(&tls), to, "GET /free HTTP/1.1\r\nhost: gate.pay").await, 200);
     let stats = gate.sidecar.stats().await;
     let line = "http_local_rate_limiter.http_local_rate_limit.rate_limited: 7";
     assert!(stats.contains(line), "{stats}");
@@ -98,11 +79,7 @@ async fn a_failed_call_is_tried_again_until_it_succeeds_or_the_retries_are_used_
     let Some(gate) = start().await else { return };
     let leaf = gate.example.leaf("fraud.risk");
     let other = gate.mesh.pod_at("fraud-2", &[ip("10.244.6.2")]);
-    let first = Application::start_tls(
-        &gate.peer,
-        &[at("10.244.6.1:14001")],
-        &TlsServer::new(&leaf),
-    );
+    let first = Application::start_tls(&gate.peer, &[at("10.244.6.1:14001")], &TlsServer::new(&leaf));
     let second = Application::start_tls(&other, &[at("10.244.6.2:14001")], &TlsServer::new(&leaf));
     let to = at("10.96.77.1:14001");
     let asked = || first.requests().len() + second.requests().len();
@@ -111,21 +88,10 @@ async fn a_failed_call_is_tried_again_until_it_succeeds_or_the_retries_are_used_
     assert_eq!(status(&gate.gate, None, to, failing).await, 503);
     assert_eq!(asked(), 6);
     // What is no 5xx is an answer.
-    assert_eq!(
-        status(
-            &gate.gate,
-            None,
-            to,
-            "GET /status/404 HTTP/1.1\r\nhost: fraud.risk"
-        )
-        .await,
-        404
-    );
+    assert_eq!(status(&gate.gate, None, to, "GET /status/404 HTTP/1.1\r\nhost: fraud.risk").await, 404);
     assert_eq!(asked(), 7);
     let stats = gate.sidecar.stats().await;
-    let line = |name: &str, value: u32| {
-        format!("cluster.risk/fraud|14001.upstream_rq_retry{name}: {value}")
-    };
+    let line = |name: &str, value: u32| format!("cluster.risk/fraud|14001.upstream_rq_retry{name}: {value}");
     for line in [line("", 5), line("_limit_exceeded", 1), line("_success", 0)] {
         assert!(stats.contains(&line), "{line} is not in\n{stats}");
     }
@@ -136,12 +102,8 @@ async fn requests_to_an_application_keep_their_bytes_under_all_policies() {
     let Some(gate) = start().await else { return };
     let recorder = Recorder::start(&gate.gate, at("127.0.0.1:8080"));
     let tls = TlsClient::new(&gate.example.leaf("fraud.risk"));
-    let mut wire: Wire = tls
-        .connect(&gate.peer, at("10.244.6.9:8080"))
-        .await
-        .unwrap();
-    wire.send("POST /x HTTP/1.1\r\nhost: gate.pay\r\ncontent-length: 5\r\n\r\nhello")
-        .await;
+    let mut wire: Wire = tls.connect(&gate.peer, at("10.244.6.9:8080")).await.unwrap();
+    wire.send("POST /x HTTP/1.1\r\nhost: gate.pay\r\ncontent-length: 5\r\n\r\nhello").await;
     assert_eq!(wire.response("POST").await.status(), 200);
     assert_eq!(recorder.requests()[0].text(), "hello");
     assert_eq!(recorder.malformed(), []);

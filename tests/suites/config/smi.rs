@@ -2,8 +2,7 @@
 
 use super::{ask, at, ip, status};
 use fsm_tests::{
-    Application, Fixture, LeafRequest, Mesh, Pod, Sidecar, TcpApplication, TlsClient, TlsServer,
-    Wire, fixture,
+    Application, Fixture, LeafRequest, Mesh, Pod, Sidecar, TcpApplication, TlsClient, TlsServer, Wire, fixture,
 };
 
 struct Shop {
@@ -43,79 +42,31 @@ async fn rules_decide_by_identity_method_path_and_header() {
     let table = [
         ("web", "GET /orders HTTP/1.1\r\nhost: orders", 200),
         ("web", "GET /orders?page=2 HTTP/1.1\r\nhost: orders", 200),
-        (
-            "web",
-            "POST /orders HTTP/1.1\r\nhost: orders\r\ncontent-length: 0",
-            403,
-        ),
+        ("web", "POST /orders HTTP/1.1\r\nhost: orders\r\ncontent-length: 0", 403),
         ("web", "GET /orders/7 HTTP/1.1\r\nhost: orders", 403),
         ("web", "GET /x?y=/orders HTTP/1.1\r\nhost: orders", 403),
         ("web", "GET /other HTTP/1.1\r\nhost: orders", 403),
         ("admin", "GET /orders HTTP/1.1\r\nhost: orders", 403),
-        (
-            "web",
-            "GET /orders HTTP/1.1\r\nhost: orders-v1.shop:80",
-            200,
-        ),
-        (
-            "web",
-            "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nx-tenant: red\r\ncontent-length: 0",
-            200,
-        ),
-        (
-            "web",
-            "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nX-Tenant: blue\r\ncontent-length: 0",
-            200,
-        ),
-        (
-            "web",
-            "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nx-tenant: green\r\ncontent-length: 0",
-            403,
-        ),
-        (
-            "web",
-            "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nx-tenant: bluered\r\ncontent-length: 0",
-            403,
-        ),
-        (
-            "web",
-            "POST /orders HTTP/1.1\r\nhost: orders-v1\r\ncontent-length: 0",
-            403,
-        ),
+        ("web", "GET /orders HTTP/1.1\r\nhost: orders-v1.shop:80", 200),
+        ("web", "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nx-tenant: red\r\ncontent-length: 0", 200),
+        ("web", "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nX-Tenant: blue\r\ncontent-length: 0", 200),
+        ("web", "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nx-tenant: green\r\ncontent-length: 0", 403),
+        ("web", "POST /orders HTTP/1.1\r\nhost: orders-v1\r\nx-tenant: bluered\r\ncontent-length: 0", 403),
+        ("web", "POST /orders HTTP/1.1\r\nhost: orders-v1\r\ncontent-length: 0", 403),
         ("web", "GET /other HTTP/1.1\r\nhost: orders-v1", 403),
-        (
-            "web",
-            "GET /other HTTP/1.1\r\nhost: orders-v1\r\nserviceidentity: admin.ops",
-            403,
-        ),
+        ("web", "GET /other HTTP/1.1\r\nhost: orders-v1\r\nserviceidentity: admin.ops", 403),
         ("admin", "DELETE /anything HTTP/1.1\r\nhost: orders-v1", 200),
         ("admin", "GET / HTTP/1.1\r\nhost: nobody", 403),
     ];
     for (who, lines, expected) in table {
-        let (pod, tls) = if who == "web" {
-            (&shop.web, &web)
-        } else {
-            (&shop.admin, &admin)
-        };
+        let (pod, tls) = if who == "web" { (&shop.web, &web) } else { (&shop.admin, &admin) };
         let reply = ask(pod, Some(tls), at(ORDERS), lines).await.unwrap();
-        assert_eq!(
-            reply.status(),
-            expected,
-            "{who}: {lines:?} {:?}",
-            reply.reason()
-        );
-        assert_eq!(
-            reply.reason().is_some(),
-            expected == 403,
-            "{who}: {lines:?}"
-        );
+        assert_eq!(reply.status(), expected, "{who}: {lines:?} {:?}", reply.reason());
+        assert_eq!(reply.reason().is_some(), expected == 403, "{who}: {lines:?}");
     }
     // The certificate decides, not the address: admin's certificate in web's pod is admin.
     let lines = "DELETE /anything HTTP/1.1\r\nhost: orders-v1";
-    assert_eq!(
-        status(&shop.web, Some(&admin), at(ORDERS), lines).await,
-        200
-    );
+    assert_eq!(status(&shop.web, Some(&admin), at(ORDERS), lines).await, 200);
 }
 
 #[tokio::test]
@@ -135,25 +86,12 @@ async fn ingress_sources_are_let_in_as_the_document_says() {
     };
     let known = principal("edge.example.internal");
     assert_eq!(status(&edge, Some(&known), at(ORDERS), get).await, 200);
-    let other = ask(
-        &edge,
-        Some(&principal("other.example.internal")),
-        at(ORDERS),
-        get,
-    )
-    .await
-    .unwrap();
-    assert_eq!(
-        (other.status(), other.reason()),
-        (403, Some("principal-not-allowed"))
-    );
+    let other = ask(&edge, Some(&principal("other.example.internal")), at(ORDERS), get).await.unwrap();
+    assert_eq!((other.status(), other.reason()), (403, Some("principal-not-allowed")));
     assert_eq!(other.text(), "Access denied");
     for refused in [None, Some(TlsClient::anonymous())] {
         let reply = ask(&edge, refused.as_ref(), at(ORDERS), get).await;
-        assert!(
-            !matches!(&reply, Ok(reply) if reply.status() < 400),
-            "{reply:?}"
-        );
+        assert!(!matches!(&reply, Ok(reply) if reply.status() < 400), "{reply:?}");
     }
     // Nobody else gets in through the wildcard host.
     let web = TlsClient::new(&shop.example.leaf("web.shop"));
@@ -183,17 +121,9 @@ async fn a_split_of_75_to_25_is_exact() {
     let tls = TlsServer::new(&shop.example.leaf("billing.shop"));
     let mut versions = Vec::new();
     let mut pods = Vec::new();
-    for (name, address) in [
-        ("v1a", "10.244.1.61"),
-        ("v1b", "10.244.2.62"),
-        ("v2", "10.244.3.63"),
-    ] {
+    for (name, address) in [("v1a", "10.244.1.61"), ("v1b", "10.244.2.62"), ("v2", "10.244.3.63")] {
         let pod = shop.mesh.pod_at(name, &[ip(address)]);
-        versions.push(Application::start_tls(
-            &pod,
-            &[at(&format!("{address}:80"))],
-            &tls,
-        ));
+        versions.push(Application::start_tls(&pod, &[at(&format!("{address}:80"))], &tls));
         pods.push(pod);
     }
     let billing = at("10.96.50.1:80");
@@ -201,16 +131,10 @@ async fn a_split_of_75_to_25_is_exact() {
         let lines = "GET /v2/invoice HTTP/1.1\r\nhost: billing.shop";
         assert_eq!(status(&shop.orders, None, billing, lines).await, 200);
     }
-    let counts: Vec<_> = versions
-        .iter()
-        .map(|version| version.requests().len())
-        .collect();
+    let counts: Vec<_> = versions.iter().map(|version| version.requests().len()).collect();
     assert_eq!(counts[2], 10, "{counts:?}");
     assert_eq!(counts[0] + counts[1], 30, "{counts:?}");
-    assert_eq!(
-        counts[0], 15,
-        "both endpoints of a cluster share alike: {counts:?}"
-    );
+    assert_eq!(counts[0], 15, "both endpoints of a cluster share alike: {counts:?}");
     // Another method and another path take the second rule: all to the first version.
     for lines in [
         "POST /v2/invoice HTTP/1.1\r\nhost: billing\r\ncontent-length: 0",
@@ -222,9 +146,6 @@ async fn a_split_of_75_to_25_is_exact() {
     }
     assert_eq!(versions[2].requests().len(), 10);
     let lines = "GET / HTTP/1.1\r\nhost: billing-v2";
-    assert_eq!(
-        status(&shop.orders, None, at("10.96.50.3:80"), lines).await,
-        200
-    );
+    assert_eq!(status(&shop.orders, None, at("10.96.50.3:80"), lines).await, 200);
     assert_eq!(versions[2].requests().len(), 11);
 }

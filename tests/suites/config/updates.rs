@@ -1,8 +1,7 @@
 //! Changes of the document: in force at once for what is new, without disturbing what is under way.
 
 use fsm_tests::{
-    Authority, LeafRequest, Pair, Sidecar, SidecarOptions, TlsClient, empty, eventually, next_data,
-    request,
+    Authority, LeafRequest, Pair, Sidecar, SidecarOptions, TlsClient, empty, eventually, next_data, request,
 };
 use serde_json::{Value, json};
 
@@ -12,9 +11,7 @@ async fn a_change_leaves_open_responses_and_tunnels_alone() {
         return;
     };
     let mut client = pair.http1(&pair.scene.http).await;
-    let mut events = client
-        .send(request("GET", "api.shop", "/sse", empty()))
-        .await;
+    let mut events = client.send(request("GET", "api.shop", "/sse", empty())).await;
     assert_eq!(next_data(&mut events).await.unwrap(), "data: first\n\n");
     let mut tunnel = pair.dial(&pair.scene.tcp).await;
     tunnel.send("a").await;
@@ -28,15 +25,8 @@ async fn a_change_leaves_open_responses_and_tunnels_alone() {
     let unrelated = pair.scene.client_document.clone().egress(true);
     pair.client_sidecar.update(unrelated.json()).await;
 
-    let reply = pair
-        .http1(&pair.scene.http)
-        .await
-        .get("api.shop", "/new")
-        .await;
-    assert_eq!(
-        (reply.status, reply.reason()),
-        (403, Some("identity-not-allowed"))
-    );
+    let reply = pair.http1(&pair.scene.http).await.get("api.shop", "/new").await;
+    assert_eq!((reply.status, reply.reason()), (403, Some("identity-not-allowed")));
     pair.application.release();
     assert_eq!(next_data(&mut events).await.unwrap(), "data: second\n\n");
     assert_eq!(next_data(&mut events).await, None);
@@ -52,19 +42,11 @@ async fn an_unrelated_change_keeps_connections_to_the_application() {
     let mut client = pair.http1(&pair.scene.http).await;
     assert_eq!(client.get("api.shop", "/before").await.status, 200);
     for on in [true, false] {
-        pair.client_sidecar
-            .update(pair.scene.client_document.clone().egress(on).json())
-            .await;
-        pair.server_sidecar
-            .update(pair.scene.server_document.clone().egress(on).json())
-            .await;
+        pair.client_sidecar.update(pair.scene.client_document.clone().egress(on).json()).await;
+        pair.server_sidecar.update(pair.scene.server_document.clone().egress(on).json()).await;
         assert_eq!(client.get("api.shop", "/after").await.status, 200);
     }
-    assert_eq!(
-        pair.application.connections(),
-        1,
-        "pools survive unrelated changes"
-    );
+    assert_eq!(pair.application.connections(), 1, "pools survive unrelated changes");
 }
 
 #[tokio::test]
@@ -78,14 +60,8 @@ async fn a_kept_alive_connection_follows_the_new_rules() {
     let none = pair.scene.server_document.clone().set(rules, json!([]));
     pair.server_sidecar.update(none.json()).await;
     let reply = client.get("api.shop", "/x").await;
-    assert_eq!(
-        (reply.status, reply.reason()),
-        (403, Some("no-route")),
-        "revoked access ends at once"
-    );
-    pair.server_sidecar
-        .update(pair.scene.server_document.json())
-        .await;
+    assert_eq!((reply.status, reply.reason()), (403, Some("no-route")), "revoked access ends at once");
+    pair.server_sidecar.update(pair.scene.server_document.json()).await;
     assert_eq!(client.get("api.shop", "/x").await.status, 200);
 }
 
@@ -95,24 +71,13 @@ async fn a_broken_document_leaves_the_last_good_one_in_force() {
         return;
     };
     let good = pair.server_sidecar.version().await;
-    for broken in [
-        &b""[..],
-        b"{",
-        b"[]",
-        b"null",
-        b"\"x\"",
-        b"\xff\xfe",
-        b"\x1f\x8b\x08broken",
-    ] {
+    for broken in [&b""[..], b"{", b"[]", b"null", b"\"x\"", b"\xff\xfe", b"\x1f\x8b\x08broken"] {
         pair.server_sidecar.replace(broken);
         let before = pair.server_sidecar.log().len();
         let sidecar = &pair.server_sidecar;
         eventually(&format!("{broken:?} is reported"), async || {
             let log = sidecar.log();
-            log.len() > before
-                && log[before..]
-                    .iter()
-                    .any(|line| line.contains("config.json"))
+            log.len() > before && log[before..].iter().any(|line| line.contains("config.json"))
         })
         .await;
         assert_eq!(pair.server_sidecar.version().await, good, "{broken:?}");
@@ -120,9 +85,7 @@ async fn a_broken_document_leaves_the_last_good_one_in_force() {
     }
     assert!(pair.server_sidecar.is_running());
     // The next good one is taken.
-    pair.server_sidecar
-        .update(pair.scene.server_document.json())
-        .await;
+    pair.server_sidecar.update(pair.scene.server_document.json()).await;
     pair.assert_healthy().await;
 }
 
@@ -132,8 +95,7 @@ async fn a_broken_rule_denies_and_leaves_the_others_in_force() {
         return;
     };
     let rules = "/Inbound/TrafficMatches/81/HttpServiceRouteRules/raw.shop/RouteRules";
-    let broken =
-        json!([{"Path": "(", "Type": "Regex", "TargetClusters": {"shop/raw|8081|local": 100}}]);
+    let broken = json!([{"Path": "(", "Type": "Regex", "TargetClusters": {"shop/raw|8081|local": 100}}]);
     let document = pair.scene.server_document.clone().set(rules, broken);
     pair.server_sidecar.update(document.json()).await;
     pair.assert_healthy().await;
@@ -155,26 +117,15 @@ async fn a_new_certificate_serves_new_connections_and_leaves_old_ones() {
 
     let request = LeafRequest::new("api.shop").hosts(&["renewed.shop"]);
     let renewed = pair.scene.authority.issue(&request);
-    let document = pair
-        .scene
-        .server_document
-        .clone()
-        .set("/Certificate", renewed.json());
+    let document = pair.scene.server_document.clone().set("/Certificate", renewed.json());
     pair.server_sidecar.update(document.json()).await;
 
-    let stream = pair
-        .scene
-        .stranger
-        .connect(pair.inbound(&pair.scene.http))
-        .await
-        .unwrap();
+    let stream = pair.scene.stranger.connect(pair.inbound(&pair.scene.http)).await.unwrap();
     let tls = TlsClient::new(&pair.leaf("web.shop"));
     let (mut new, certificate) = tls.wrap(stream).await.unwrap();
     let renewed_name = b"renewed.shop";
     assert!(
-        certificate
-            .windows(renewed_name.len())
-            .any(|window| window == renewed_name),
+        certificate.windows(renewed_name.len()).any(|window| window == renewed_name),
         "new connections get the new certificate"
     );
     assert_eq!(new.get("api.shop", "/new").await.status(), 200);
@@ -190,21 +141,12 @@ async fn a_new_authority_is_trusted_and_the_old_one_no_more() {
         return;
     };
     let next = Authority::new("next");
-    let document = pair
-        .scene
-        .server_document
-        .clone()
-        .set("/Certificate", next.leaf("api.shop").json());
+    let document = pair.scene.server_document.clone().set("/Certificate", next.leaf("api.shop").json());
     pair.server_sidecar.update(document.json()).await;
     let of = |authority: &Authority| TlsClient::new(&authority.leaf("web.shop"));
-    let old = pair
-        .intruding_get(&pair.scene.http, &of(&pair.scene.authority), "")
-        .await;
+    let old = pair.intruding_get(&pair.scene.http, &of(&pair.scene.authority), "").await;
     assert!(old.is_err(), "{}", old.unwrap().start);
-    let new = pair
-        .intruding_get(&pair.scene.http, &of(&next), "")
-        .await
-        .unwrap();
+    let new = pair.intruding_get(&pair.scene.http, &of(&next), "").await.unwrap();
     assert_eq!(new.status(), 200);
 }
 
@@ -215,25 +157,13 @@ async fn a_new_port_opens_and_a_removed_one_closes() {
     };
     let extra = fsm_tests::Service::new("extra", "shop", "http", 8088, 8080, &["10.96.0.30"]);
     let tls = TlsClient::new(&pair.leaf("web.shop"));
-    assert!(
-        pair.intruding_get(&extra, &tls, "").await.is_err(),
-        "unknown ports are closed"
-    );
+    assert!(pair.intruding_get(&extra, &tls, "").await.is_err(), "unknown ports are closed");
     let served = pair.scene.server_document.clone().serve(&extra);
     pair.server_sidecar.update(served.json()).await;
-    let called = pair
-        .scene
-        .client_document
-        .clone()
-        .call(&extra, &[pair.scene.server.ip()]);
+    let called = pair.scene.client_document.clone().call(&extra, &[pair.scene.server.ip()]);
     pair.client_sidecar.update(called.json()).await;
-    assert_eq!(
-        pair.http1(&extra).await.get("extra.shop", "/").await.status,
-        200
-    );
-    pair.server_sidecar
-        .update(pair.scene.server_document.json())
-        .await;
+    assert_eq!(pair.http1(&extra).await.get("extra.shop", "/").await.status, 200);
+    pair.server_sidecar.update(pair.scene.server_document.json()).await;
     assert!(pair.intruding_get(&extra, &tls, "").await.is_err());
     pair.assert_healthy().await;
 }
@@ -245,16 +175,9 @@ async fn the_last_good_document_survives_a_restart_with_a_broken_file() {
     };
     pair.assert_healthy().await;
     pair.server_sidecar.stop().await;
-    pair.server_sidecar =
-        Sidecar::launch(&pair.scene.server, b"{ broken", &SidecarOptions::default());
+    pair.server_sidecar = Sidecar::launch(&pair.scene.server, b"{ broken", &SidecarOptions::default());
     pair.server_sidecar.ready().await;
-    let peer = pair
-        .intruding_get(
-            &pair.scene.http,
-            &TlsClient::new(&pair.leaf("web.shop")),
-            "",
-        )
-        .await;
+    let peer = pair.intruding_get(&pair.scene.http, &TlsClient::new(&pair.leaf("web.shop")), "").await;
     assert_eq!(peer.unwrap().status(), 200);
 }
 

@@ -10,8 +10,7 @@ const MESSAGE: &[u8] = b"\0\0\0\0\x05hello";
 fn call(host: &str, method: &str, kind: &str) -> http::Request<fsm_tests::RequestBody> {
     let uri = format!("http://{host}/shop.Echo/{method}");
     let mut call = request("POST", host, &uri, full(MESSAGE));
-    call.headers_mut()
-        .insert("content-type", kind.parse().unwrap());
+    call.headers_mut().insert("content-type", kind.parse().unwrap());
     call.headers_mut().insert("te", "trailers".parse().unwrap());
     call
 }
@@ -34,11 +33,7 @@ async fn a_call_returns_its_message_and_trailers() {
         assert_eq!(reply.trailer("grpc-status"), Some("0"));
         assert_eq!(reply.trailer("grpc-message"), Some("done"));
         let seen = pair.application.last();
-        assert_eq!(
-            seen.version,
-            Version::HTTP_2,
-            "gRPC stays HTTP/2 up to the application"
-        );
+        assert_eq!(seen.version, Version::HTTP_2, "gRPC stays HTTP/2 up to the application");
         assert_eq!(seen.header("te"), Some("trailers"));
         assert_eq!(seen.header("serviceidentity"), Some("web.shop"));
     }
@@ -50,9 +45,7 @@ async fn a_server_stream_flows_message_by_message() {
         return;
     };
     let mut client = pair.http2(&pair.scene.grpc).await;
-    let mut stream = client
-        .send(call("grpc.shop", "Stream", "application/grpc"))
-        .await;
+    let mut stream = client.send(call("grpc.shop", "Stream", "application/grpc")).await;
     assert_eq!(next_data(&mut stream).await.unwrap(), MESSAGE);
     pair.application.release();
     assert_eq!(next_data(&mut stream).await.unwrap(), MESSAGE);
@@ -62,10 +55,7 @@ async fn a_server_stream_flows_message_by_message() {
 
 async fn refusal(client: &mut Sender, host: &str) -> (Option<String>, Option<String>) {
     let reply = client.call(call(host, "Say", "application/grpc")).await;
-    assert_eq!(
-        reply.status, 200,
-        "a gRPC library wants 200 and reads grpc-status"
-    );
+    assert_eq!(reply.status, 200, "a gRPC library wants 200 and reads grpc-status");
     let kind = reply.header("content-type").unwrap_or_default();
     assert!(kind.starts_with("application/grpc"), "{kind:?}");
     let status = reply.header("grpc-status").or(reply.trailer("grpc-status"));
@@ -83,15 +73,9 @@ async fn refusals_are_grpc_statuses() {
     let pair = scene.start().await;
     let mut client = pair.http2(&grpc).await;
     let (status, reason) = refusal(&mut client, "nobody.shop").await;
-    assert_eq!(
-        (status.as_deref(), reason.as_deref()),
-        (Some("7"), Some("no-service"))
-    );
+    assert_eq!((status.as_deref(), reason.as_deref()), (Some("7"), Some("no-service")));
     let (status, reason) = refusal(&mut client, "grpc.shop").await;
-    assert_eq!(
-        (status.as_deref(), reason.as_deref()),
-        (Some("7"), Some("identity-not-allowed"))
-    );
+    assert_eq!((status.as_deref(), reason.as_deref()), (Some("7"), Some("identity-not-allowed")));
 }
 
 #[tokio::test]
@@ -104,8 +88,5 @@ async fn a_service_without_endpoints_is_unavailable() {
     let pair = scene.start().await;
     let mut client = pair.http2(&grpc).await;
     let (status, reason) = refusal(&mut client, "grpc.shop").await;
-    assert_eq!(
-        (status.as_deref(), reason.as_deref()),
-        (Some("14"), Some("no-endpoint"))
-    );
+    assert_eq!((status.as_deref(), reason.as_deref()), (Some("14"), Some("no-endpoint")));
 }

@@ -11,32 +11,16 @@ async fn a_request_goes_through_both_sidecars_and_carries_the_clients_identity()
     };
     let mut client = pair.http1(&pair.scene.http).await;
     let reply = client.get("api.shop", "/hello?x=1").await;
-    assert_eq!(
-        (reply.status, reply.reason()),
-        (200, None),
-        "{}",
-        reply.text()
-    );
+    assert_eq!((reply.status, reply.reason()), (200, None), "{}", reply.text());
     let echo = reply.json();
     assert_eq!(echo["method"], "GET");
     assert_eq!(echo["target"], "/hello?x=1");
     assert_eq!(echo["version"], "HTTP/1.1");
     assert_eq!(echo["headers"]["host"], serde_json::json!(["api.shop"]));
-    assert_eq!(
-        echo["headers"]["serviceidentity"],
-        serde_json::json!(["web.shop"])
-    );
+    assert_eq!(echo["headers"]["serviceidentity"], serde_json::json!(["web.shop"]));
     let remote: SocketAddr = echo["remote"].as_str().unwrap().parse().unwrap();
-    assert_eq!(
-        remote.ip().to_string(),
-        "127.0.0.6",
-        "the address that redirect rules know"
-    );
-    assert_eq!(
-        reply.header("fsm-stats"),
-        None,
-        "for the client's sidecar, not for the client"
-    );
+    assert_eq!(remote.ip().to_string(), "127.0.0.6", "the address that redirect rules know");
+    assert_eq!(reply.header("fsm-stats"), None, "for the client's sidecar, not for the client");
 }
 
 #[tokio::test]
@@ -51,10 +35,7 @@ async fn ipv6_is_intercepted_like_ipv4() {
     let pair = scene.start().await;
     let mut wire = Wire::connect(&pair.scene.client, service).await;
     assert_eq!(wire.get("api.shop", "/six").await.status(), 200);
-    assert_eq!(
-        pair.application.last().header("serviceidentity"),
-        Some("web.shop")
-    );
+    assert_eq!(pair.application.last().header("serviceidentity"), Some("web.shop"));
 }
 
 #[tokio::test]
@@ -68,16 +49,11 @@ async fn a_connection_serves_many_requests_until_the_client_asks_to_close() {
         assert_eq!(reply.status(), 200);
         assert!(reply.keeps_alive());
     }
-    wire.send("GET /last HTTP/1.1\r\nhost: api.shop\r\nconnection: close\r\n\r\n")
-        .await;
+    wire.send("GET /last HTTP/1.1\r\nhost: api.shop\r\nconnection: close\r\n\r\n").await;
     let last = wire.response("GET").await;
     assert!(!last.keeps_alive(), "{:?}", last.headers);
     assert_eq!(wire.rest().await, (Vec::new(), End::Closed));
-    assert_eq!(
-        pair.application.connections(),
-        1,
-        "the sidecars reuse their connection"
-    );
+    assert_eq!(pair.application.connections(), 1, "the sidecars reuse their connection");
 }
 
 #[tokio::test]
@@ -86,13 +62,10 @@ async fn pipelined_requests_are_answered_in_order() {
         return;
     };
     let mut wire = pair.dial(&pair.scene.http).await;
-    let requests: String = (0..10)
-        .map(|number| format!("GET /{number} HTTP/1.1\r\nhost: api.shop\r\n\r\n"))
-        .collect();
+    let requests: String = (0..10).map(|number| format!("GET /{number} HTTP/1.1\r\nhost: api.shop\r\n\r\n")).collect();
     wire.send(requests).await;
     for number in 0..10 {
-        let echo: serde_json::Value =
-            serde_json::from_slice(&wire.response("GET").await.body).unwrap();
+        let echo: serde_json::Value = serde_json::from_slice(&wire.response("GET").await.body).unwrap();
         assert_eq!(echo["target"], format!("/{number}"));
     }
 }
@@ -103,8 +76,7 @@ async fn http_1_0_clients_get_an_answer_and_an_end() {
         return;
     };
     let mut wire = pair.dial(&pair.scene.http).await;
-    wire.send("GET /old HTTP/1.0\r\nhost: api.shop\r\n\r\n")
-        .await;
+    wire.send("GET /old HTTP/1.0\r\nhost: api.shop\r\n\r\n").await;
     let reply = wire.response("GET").await;
     assert_eq!(reply.status(), 200);
     assert_eq!(wire.rest().await, (Vec::new(), End::Closed));
@@ -117,13 +89,10 @@ async fn http_1_0_clients_never_get_chunks() {
     };
     let upstream = pair.scene.server.listen(([127, 0, 0, 1], 8081).into());
     let mut wire = pair.dial(&pair.scene.raw).await;
-    wire.send("GET /old HTTP/1.0\r\nhost: raw.shop\r\n\r\n")
-        .await;
+    wire.send("GET /old HTTP/1.0\r\nhost: raw.shop\r\n\r\n").await;
     let mut server = Wire::accept(&upstream).await;
     server.request().await;
-    server
-        .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
-        .await;
+    server.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n").await;
     // The strict reader refuses transfer-encoding in HTTP/1.0; a 1.1 status line must not carry it here either.
     let reply = wire.response("GET").await;
     assert_eq!(reply.header("transfer-encoding"), None);
@@ -154,9 +123,7 @@ async fn the_first_event_of_a_stream_arrives_while_the_response_is_open() {
         return;
     };
     let mut client = pair.http1(&pair.scene.http).await;
-    let mut events = client
-        .send(request("GET", "api.shop", "/sse", empty()))
-        .await;
+    let mut events = client.send(request("GET", "api.shop", "/sse", empty())).await;
     assert_eq!(events.headers()["content-type"], "text/event-stream");
     assert_eq!(next_data(&mut events).await.unwrap(), "data: first\n\n");
     pair.application.release();
@@ -203,8 +170,7 @@ async fn connect_is_refused() {
         return;
     };
     let mut wire = pair.dial(&pair.scene.http).await;
-    wire.send("CONNECT api.shop:80 HTTP/1.1\r\nhost: api.shop:80\r\n\r\n")
-        .await;
+    wire.send("CONNECT api.shop:80 HTTP/1.1\r\nhost: api.shop:80\r\n\r\n").await;
     let reply = wire.response("GET").await;
     assert_eq!(reply.status(), 405);
     assert_eq!(reply.reason(), Some("connect-refused"));
@@ -217,14 +183,10 @@ async fn an_absolute_target_is_forwarded_in_origin_form() {
         return;
     };
     let mut wire = pair.dial(&pair.scene.http).await;
-    wire.send("GET http://api.shop/abs?q HTTP/1.1\r\nhost: api.shop\r\n\r\n")
-        .await;
+    wire.send("GET http://api.shop/abs?q HTTP/1.1\r\nhost: api.shop\r\n\r\n").await;
     assert_eq!(wire.response("GET").await.status(), 200);
     let seen = pair.application.last();
-    assert_eq!(
-        (seen.target.as_str(), seen.header("host")),
-        ("/abs?q", Some("api.shop"))
-    );
+    assert_eq!((seen.target.as_str(), seen.header("host")), ("/abs?q", Some("api.shop")));
 }
 
 #[tokio::test]
@@ -233,8 +195,7 @@ async fn a_host_that_contradicts_the_absolute_target_decides_nothing() {
         return;
     };
     let mut wire = pair.dial(&pair.scene.http).await;
-    wire.send("GET http://api.shop/abs HTTP/1.1\r\nhost: raw.shop\r\n\r\n")
-        .await;
+    wire.send("GET http://api.shop/abs HTTP/1.1\r\nhost: raw.shop\r\n\r\n").await;
     let reply = wire.response("GET").await;
     if reply.status() == 200 {
         // RFC 9112 §3.2.2: the target wins, also in what is forwarded.
@@ -263,13 +224,7 @@ async fn hosts_compare_without_case_and_port() {
         return;
     };
     let mut wire = pair.dial(&pair.scene.http).await;
-    for host in [
-        "API.Shop",
-        "api.shop:80",
-        "api",
-        "api.shop.svc.cluster.local",
-        "api.shop.svc:80",
-    ] {
+    for host in ["API.Shop", "api.shop:80", "api", "api.shop.svc.cluster.local", "api.shop.svc:80"] {
         let reply = wire.get(host, "/").await;
         assert_eq!(reply.status(), 200, "{host}: {:?}", reply.reason());
     }
@@ -282,9 +237,7 @@ async fn unusual_methods_pass_where_all_methods_may() {
     };
     for method in ["PROPFIND", "OPTIONS", "DELETE", "PATCH", "PUT"] {
         let mut client = pair.http1(&pair.scene.http).await;
-        let reply = client
-            .call(request(method, "api.shop", "/m", empty()))
-            .await;
+        let reply = client.call(request(method, "api.shop", "/m", empty())).await;
         assert_eq!(reply.status, 200, "{method}: {:?}", reply.reason());
         assert_eq!(pair.application.last().method, method);
     }

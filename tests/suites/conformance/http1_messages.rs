@@ -10,12 +10,7 @@ async fn start() -> Option<(Pair, TcpListener)> {
 }
 
 /// Sends a request to the raw service and lets `answer` be its response.
-async fn exchange(
-    pair: &Pair,
-    upstream: &TcpListener,
-    ask: &str,
-    answer: &str,
-) -> (Message, Wire, Wire) {
+async fn exchange(pair: &Pair, upstream: &TcpListener, ask: &str, answer: &str) -> (Message, Wire, Wire) {
     let mut client = pair.dial(&pair.scene.raw).await;
     client.send(ask).await;
     let mut server = Wire::accept(upstream).await;
@@ -47,10 +42,7 @@ async fn request_bodies_with_a_length_keep_it() {
     let ask = "POST / HTTP/1.1\r\nhost: raw.shop\r\ncontent-length: 5\r\n\r\nhello";
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     let (seen, mut client, _server) = exchange(&pair, &upstream, ask, answer).await;
-    assert_eq!(
-        (seen.text().as_str(), seen.header("content-length")),
-        ("hello", Some("5"))
-    );
+    assert_eq!((seen.text().as_str(), seen.header("content-length")), ("hello", Some("5")));
     assert_eq!(client.response("POST").await.status(), 200);
 }
 
@@ -66,10 +58,7 @@ async fn responses_of_every_framing_arrive_whole() {
         let (_, mut client, _server) = exchange(&pair, &upstream, GET, answer).await;
         assert_eq!(client.response("GET").await.text(), "hello", "{answer:?}");
     }
-    for answer in [
-        "HTTP/1.1 200 OK\r\n\r\nhello",
-        "HTTP/1.0 200 OK\r\n\r\nhello",
-    ] {
+    for answer in ["HTTP/1.1 200 OK\r\n\r\nhello", "HTTP/1.0 200 OK\r\n\r\nhello"] {
         let (_, mut client, server) = exchange(&pair, &upstream, GET, answer).await;
         drop(server);
         assert_eq!(client.response("GET").await.text(), "hello", "{answer:?}");
@@ -89,10 +78,7 @@ async fn a_response_that_breaks_off_does_not_look_complete() {
         client.read_until("hello").await;
         drop(server);
         let (rest, _) = client.rest().await;
-        assert!(
-            !rest.ends_with(b"0\r\n\r\n"),
-            "{answer:?} got an end: {rest:?}"
-        );
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{answer:?} got an end: {rest:?}");
         assert!(rest.len() < 45, "{answer:?} was filled up");
     }
 }
@@ -104,20 +90,11 @@ async fn responses_without_a_body_leave_the_connection_usable() {
     };
     let mut wire = pair.dial(&pair.scene.http).await;
     for status in [204, 304, 404, 500] {
-        assert_eq!(
-            wire.get("api.shop", &format!("/status/{status}"))
-                .await
-                .status(),
-            status
-        );
+        assert_eq!(wire.get("api.shop", &format!("/status/{status}")).await.status(), status);
     }
-    wire.send("HEAD /large/77 HTTP/1.1\r\nhost: api.shop\r\n\r\n")
-        .await;
+    wire.send("HEAD /large/77 HTTP/1.1\r\nhost: api.shop\r\n\r\n").await;
     let head = wire.response("HEAD").await;
-    assert_eq!(
-        (head.status(), head.header("content-length")),
-        (200, Some("77"))
-    );
+    assert_eq!((head.status(), head.header("content-length")), (200, Some("77")));
     assert_eq!(wire.get("api.shop", "/after").await.status(), 200);
 }
 
@@ -127,9 +104,7 @@ async fn a_client_that_expects_100_continue_gets_it_and_then_the_answer() {
         return;
     };
     let mut client = pair.dial(&pair.scene.raw).await;
-    client
-        .send("POST / HTTP/1.1\r\nhost: raw.shop\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nhost: raw.shop\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n").await;
     let mut server = Wire::accept(&upstream).await;
     let serve = async {
         let head = server.request_head().await;
@@ -137,9 +112,7 @@ async fn a_client_that_expects_100_continue_gets_it_and_then_the_answer() {
             server.send("HTTP/1.1 100 Continue\r\n\r\n").await;
         }
         assert_eq!(server.read_exact(4).await, b"body");
-        server
-            .send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            .await;
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     };
     let ask = async {
         assert_eq!(client.response("POST").await.status(), 100);
@@ -155,14 +128,10 @@ async fn a_refusal_reaches_a_client_that_waits_for_100_continue() {
         return;
     };
     let mut client = pair.dial(&pair.scene.raw).await;
-    client
-        .send("POST / HTTP/1.1\r\nhost: raw.shop\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nhost: raw.shop\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n").await;
     let mut server = Wire::accept(&upstream).await;
     server.request_head().await;
-    server
-        .send("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n")
-        .await;
+    server.send("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n").await;
     let mut reply = client.response("POST").await;
     if reply.status() == 100 {
         reply = client.response("POST").await;
@@ -197,10 +166,7 @@ async fn trailers_of_a_response_reach_a_client_that_takes_them() {
                   5\r\nhello\r\n0\r\nx-checksum: 42\r\n\r\n";
     let (_, mut client, _server) = exchange(&pair, &upstream, ask, answer).await;
     let reply = client.response("GET").await;
-    assert_eq!(
-        (reply.text().as_str(), reply.trailer("x-checksum")),
-        ("hello", Some("42"))
-    );
+    assert_eq!((reply.text().as_str(), reply.trailer("x-checksum")), ("hello", Some("42")));
 }
 
 #[tokio::test]
@@ -212,10 +178,7 @@ async fn trailers_of_a_request_reach_the_application() {
                trailer: x-checksum\r\n\r\n5\r\nhello\r\n0\r\nx-checksum: 42\r\n\r\n";
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     let (seen, mut client, _server) = exchange(&pair, &upstream, ask, answer).await;
-    assert_eq!(
-        (seen.text().as_str(), seen.trailer("x-checksum")),
-        ("hello", Some("42"))
-    );
+    assert_eq!((seen.text().as_str(), seen.trailer("x-checksum")), ("hello", Some("42")));
     assert_eq!(client.response("POST").await.status(), 200);
 }
 
@@ -225,14 +188,10 @@ async fn repeated_fields_stay_repeated() {
         return;
     };
     let ask = "GET / HTTP/1.1\r\nhost: raw.shop\r\nx-many: 1\r\nx-many: 2\r\ncookie: a=1\r\n\r\n";
-    let answer =
-        "HTTP/1.1 200 OK\r\nset-cookie: a=1\r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n";
+    let answer = "HTTP/1.1 200 OK\r\nset-cookie: a=1\r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n";
     let (seen, mut client, _server) = exchange(&pair, &upstream, ask, answer).await;
     assert_eq!(seen.values("x-many"), ["1", "2"]);
-    assert_eq!(
-        client.response("GET").await.values("set-cookie"),
-        ["a=1", "b=2"]
-    );
+    assert_eq!(client.response("GET").await.values("set-cookie"), ["a=1", "b=2"]);
 }
 
 #[tokio::test]

@@ -10,12 +10,7 @@ async fn prior_knowledge_clients_are_served() {
     };
     let mut client = pair.http2(&pair.scene.http).await;
     let reply = client.get("api.shop", "/two?x").await;
-    assert_eq!(
-        (reply.status, reply.reason()),
-        (200, None),
-        "{}",
-        reply.text()
-    );
+    assert_eq!((reply.status, reply.reason()), (200, None), "{}", reply.text());
     let seen = pair.application.last();
     assert_eq!(seen.target, "/two?x");
     assert_eq!(seen.header("host").or(Some("api.shop")), Some("api.shop"));
@@ -31,9 +26,7 @@ async fn many_streams_share_a_connection() {
     let mut calls = Vec::new();
     for number in 0..50 {
         let mut client = client.another();
-        calls.push(tokio::spawn(async move {
-            client.get("api.shop", &format!("/{number}")).await
-        }));
+        calls.push(tokio::spawn(async move { client.get("api.shop", &format!("/{number}")).await }));
     }
     for (number, call) in calls.into_iter().enumerate() {
         let reply = call.await.unwrap();
@@ -49,10 +42,7 @@ async fn a_waiting_stream_does_not_hold_up_another() {
     let client = pair.http2(&pair.scene.http).await;
     let mut waiting = client.another();
     let waiting = tokio::spawn(async move { waiting.get("api.shop", "/wait").await });
-    fsm_tests::eventually("the application is asked", async || {
-        !pair.application.requests().is_empty()
-    })
-    .await;
+    fsm_tests::eventually("the application is asked", async || !pair.application.requests().is_empty()).await;
     assert_eq!(client.another().get("api.shop", "/now").await.status, 200);
     pair.application.release();
     assert_eq!(waiting.await.unwrap().status, 200);
@@ -91,9 +81,7 @@ async fn large_bodies_pass_whole_through_flow_control() {
     };
     let mut client = pair.http2(&pair.scene.http).await;
     let upload = fsm_tests::full(vec![b'u'; 3 << 20]);
-    let reply = client
-        .call(request("POST", "api.shop", "http://api.shop/count", upload))
-        .await;
+    let reply = client.call(request("POST", "api.shop", "http://api.shop/count", upload)).await;
     assert_eq!(reply.text(), (3 << 20).to_string());
     let reply = client.get("api.shop", &format!("/large/{}", 3 << 20)).await;
     assert_eq!(reply.body.len(), 3 << 20);
@@ -125,10 +113,9 @@ async fn a_cancelled_stream_leaves_the_others_alone() {
     assert_eq!(next_data(&mut events).await.unwrap(), "data: first\n\n");
     drop(events);
     assert_eq!(client.get("api.shop", "/after").await.status, 200);
-    fsm_tests::eventually(
-        "the cancelled request's connection to the application ends",
-        async || pair.application.open_connections() < pair.application.connections(),
-    )
+    fsm_tests::eventually("the cancelled request's connection to the application ends", async || {
+        pair.application.open_connections() < pair.application.connections()
+    })
     .await;
 }
 
@@ -142,10 +129,7 @@ async fn connect_and_unknown_hosts_are_refused_with_a_reason() {
     assert_eq!((reply.status, reply.reason()), (403, Some("no-service")));
     let connect = http::Request::connect("api.shop:80").body(empty()).unwrap();
     let reply = client.call(connect).await;
-    assert_eq!(
-        (reply.status, reply.reason()),
-        (405, Some("connect-refused"))
-    );
+    assert_eq!((reply.status, reply.reason()), (405, Some("connect-refused")));
     assert_eq!(client.get("api.shop", "/after").await.status, 200);
 }
 
@@ -155,14 +139,8 @@ async fn the_inbound_side_takes_http2_with_and_without_alpn() {
         return;
     };
     let leaf = pair.leaf("web.shop");
-    for tls in [
-        TlsClient::new(&leaf),
-        TlsClient::new(&leaf).alpn(&["h2", "http/1.1"]),
-    ] {
-        let wire = tls
-            .connect(&pair.scene.stranger, pair.inbound(&pair.scene.http))
-            .await
-            .unwrap();
+    for tls in [TlsClient::new(&leaf), TlsClient::new(&leaf).alpn(&["h2", "http/1.1"])] {
+        let wire = tls.connect(&pair.scene.stranger, pair.inbound(&pair.scene.http)).await.unwrap();
         let reply = http2(wire).await.get("api.shop", "/direct").await;
         assert_eq!(reply.status, 200, "{:?}", reply.reason());
     }

@@ -19,10 +19,7 @@ async fn ipv6_services_carry_tcp() {
     let Some(mut scene) = Scene::new() else {
         return;
     };
-    scene.client_document = scene
-        .client_document
-        .clone()
-        .call(&scene.tcp, &[scene.server.ipv6()]);
+    scene.client_document = scene.client_document.clone().call(&scene.tcp, &[scene.server.ipv6()]);
     let at = SocketAddr::new(scene.tcp.cluster_ips[1], 9000);
     let pair = scene.start().await;
     let mut wire = Wire::connect(&pair.scene.client, at).await;
@@ -59,9 +56,7 @@ async fn megabytes_pass_unchanged() {
         return;
     };
     let wire = pair.dial(&pair.scene.tcp).await;
-    let sent: Vec<u8> = (0..4_000_000_u32)
-        .map(|number| (number % 251) as u8)
-        .collect();
+    let sent: Vec<u8> = (0..4_000_000_u32).map(|number| (number % 251) as u8).collect();
     let (mut read, mut write) = tokio::io::split(wire.into_stream());
     let upload = async {
         use tokio::io::AsyncWriteExt;
@@ -71,9 +66,7 @@ async fn megabytes_pass_unchanged() {
     let mut received = Vec::new();
     let download = async {
         use tokio::io::AsyncReadExt;
-        fsm_tests::within("the echo", read.read_to_end(&mut received))
-            .await
-            .unwrap();
+        fsm_tests::within("the echo", read.read_to_end(&mut received)).await.unwrap();
     };
     tokio::join!(upload, download);
     assert_eq!(received.len(), sent.len() + 3);
@@ -87,10 +80,7 @@ async fn a_client_that_goes_away_frees_the_application() {
     };
     let held = fsm_tests::Service::new("held", "shop", "tcp", 9100, 9100, &["10.96.0.9"]);
     scene.server_document = scene.server_document.clone().serve(&held);
-    scene.client_document = scene
-        .client_document
-        .clone()
-        .call(&held, &[scene.server.ip()]);
+    scene.client_document = scene.client_document.clone().call(&held, &[scene.server.ip()]);
     let upstream = scene.server.listen(([127, 0, 0, 1], 9100).into());
     let pair = scene.start().await;
     let mut client = pair.dial(&held).await;
@@ -108,10 +98,7 @@ async fn a_tcp_service_whose_application_is_down_closes_the_connection() {
     };
     let down = fsm_tests::Service::new("down", "shop", "tcp", 9009, 9009, &["10.96.0.9"]);
     scene.server_document = scene.server_document.clone().serve(&down);
-    scene.client_document = scene
-        .client_document
-        .clone()
-        .call(&down, &[scene.server.ip()]);
+    scene.client_document = scene.client_document.clone().call(&down, &[scene.server.ip()]);
     let pair = scene.start().await;
     let mut wire = pair.dial(&down).await;
     wire.offer("anyone?").await;
@@ -123,10 +110,7 @@ async fn unknown_destinations_are_closed_when_egress_is_off() {
     let Some(pair) = Pair::start().await else {
         return;
     };
-    let outside = pair
-        .scene
-        .mesh
-        .pod_at("outside", &["203.0.113.9".parse().unwrap()]);
+    let outside = pair.scene.mesh.pod_at("outside", &["203.0.113.9".parse().unwrap()]);
     let at = SocketAddr::new(outside.ip(), 7000);
     let application = TcpApplication::echo(&outside, at);
     let mut wire = Wire::connect(&pair.scene.client, at).await;
@@ -141,13 +125,8 @@ async fn unknown_destinations_pass_through_when_egress_is_on() {
         return;
     };
     scene.client_document = scene.client_document.clone().egress(true);
-    let outside = scene
-        .mesh
-        .pod_at("outside", &["203.0.113.9".parse().unwrap()]);
-    let (echo_at, web_at) = (
-        SocketAddr::new(outside.ip(), 7000),
-        SocketAddr::new(outside.ip(), 7080),
-    );
+    let outside = scene.mesh.pod_at("outside", &["203.0.113.9".parse().unwrap()]);
+    let (echo_at, web_at) = (SocketAddr::new(outside.ip(), 7000), SocketAddr::new(outside.ip(), 7080));
     let _echo = TcpApplication::banner(&outside, echo_at, b"hi ");
     let web = Application::start(&outside, &[web_at]);
     let pair = scene.start().await;
@@ -158,10 +137,6 @@ async fn unknown_destinations_pass_through_when_egress_is_on() {
     let mut client = http1(Wire::connect(&pair.scene.client, web_at).await).await;
     assert_eq!(client.get("example.org", "/").await.status, 200);
     let seen = web.last();
-    assert_eq!(
-        seen.header("serviceidentity"),
-        None,
-        "identities stay in the mesh"
-    );
+    assert_eq!(seen.header("serviceidentity"), None, "identities stay in the mesh");
     assert_eq!(seen.remote.ip(), pair.scene.client.ip());
 }

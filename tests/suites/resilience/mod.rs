@@ -16,17 +16,11 @@ async fn an_application_that_is_down_is_a_502_with_its_reason() {
     let mut client = pair.http1(&pair.scene.raw).await;
     for _ in 0..3 {
         let reply = client.get("raw.shop", "/").await;
-        assert_eq!(
-            (reply.status, reply.reason()),
-            (502, Some("upstream-refused"))
-        );
+        assert_eq!((reply.status, reply.reason()), (502, Some("upstream-refused")));
     }
     // It comes back by itself when the application does.
     let _recorder = fsm_tests::Recorder::start(&pair.scene.server, ([127, 0, 0, 1], 8081).into());
-    eventually("the application is reachable again", async || {
-        client.get("raw.shop", "/").await.status == 200
-    })
-    .await;
+    eventually("the application is reachable again", async || client.get("raw.shop", "/").await.status == 200).await;
 }
 
 #[tokio::test]
@@ -41,11 +35,7 @@ async fn a_pod_that_is_gone_is_a_gateway_error_with_a_reason() {
     let pair = scene.start().await;
     let reply = pair.http1(&gone).await.get("gone.shop", "/").await;
     assert!(matches!(reply.status, 502 | 503), "{}", reply.status);
-    assert!(
-        matches!(reply.reason(), Some("upstream-refused" | "no-endpoint")),
-        "{:?}",
-        reply.reason()
-    );
+    assert!(matches!(reply.reason(), Some("upstream-refused" | "no-endpoint")), "{:?}", reply.reason());
 }
 
 #[tokio::test]
@@ -67,17 +57,10 @@ async fn a_dead_endpoint_costs_no_request_when_another_one_lives() {
     };
     let http = scene.http.clone();
     let empty_pod = scene.mesh.pod("empty");
-    scene.client_document = scene
-        .client_document
-        .clone()
-        .call(&http, &[empty_pod.ip(), scene.server.ip()]);
+    scene.client_document = scene.client_document.clone().call(&http, &[empty_pod.ip(), scene.server.ip()]);
     let pair = scene.start().await;
     for number in 0..10 {
-        let reply = pair
-            .http1(&http)
-            .await
-            .get("api.shop", &format!("/{number}"))
-            .await;
+        let reply = pair.http1(&http).await.get("api.shop", &format!("/{number}")).await;
         assert_eq!(reply.status, 200, "request {number}: {:?}", reply.reason());
     }
 }
@@ -134,17 +117,12 @@ async fn a_request_that_changes_things_is_not_sent_twice() {
     };
     let upstream = pair.scene.server.listen(([127, 0, 0, 1], 8081).into());
     let mut client = pair.dial(&pair.scene.raw).await;
-    client
-        .send("POST / HTTP/1.1\r\nhost: raw.shop\r\ncontent-length: 2\r\n\r\nhi")
-        .await;
+    client.send("POST / HTTP/1.1\r\nhost: raw.shop\r\ncontent-length: 2\r\n\r\nhi").await;
     let mut server = Wire::accept(&upstream).await;
     server.request().await;
     drop(server);
     let reply = client.response("POST").await;
-    assert_eq!(
-        (reply.status(), reply.reason()),
-        (502, Some("upstream-reset"))
-    );
+    assert_eq!((reply.status(), reply.reason()), (502, Some("upstream-reset")));
     let again = tokio::time::timeout(Duration::from_millis(100), upstream.accept()).await;
     assert!(again.is_err(), "the request was sent again");
 }
@@ -155,9 +133,7 @@ async fn a_drain_finishes_what_runs_and_then_ends() {
         return;
     };
     let mut client = pair.http1(&pair.scene.http).await;
-    let mut events = client
-        .send(request("GET", "api.shop", "/sse", empty()))
-        .await;
+    let mut events = client.send(request("GET", "api.shop", "/sse", empty())).await;
     assert_eq!(next_data(&mut events).await.unwrap(), "data: first\n\n");
     let mut tunnel = pair.dial(&pair.scene.tcp).await;
     tunnel.send("a").await;
@@ -165,10 +141,7 @@ async fn a_drain_finishes_what_runs_and_then_ends() {
 
     pair.server_sidecar.terminate();
     let server = &pair.server_sidecar;
-    eventually("readiness is off", async || {
-        server.admin("/ready").await.status() == 503
-    })
-    .await;
+    eventually("readiness is off", async || server.admin("/ready").await.status() == 503).await;
     // Who has not heard yet is still served.
     pair.assert_healthy().await;
     tunnel.send("b").await;
@@ -193,10 +166,7 @@ async fn a_draining_server_tells_its_clients_to_go() {
     assert!(wire.get("api.shop", "/").await.keeps_alive());
     pair.server_sidecar.terminate();
     let server = &pair.server_sidecar;
-    eventually("readiness is off", async || {
-        server.admin("/ready").await.status() == 503
-    })
-    .await;
+    eventually("readiness is off", async || server.admin("/ready").await.status() == 503).await;
     // Either the next answer says so, or the idle connection is closed before another request.
     wire.offer("GET / HTTP/1.1\r\nhost: api.shop\r\n\r\n").await;
     if let Ok(reply) = wire.try_response("GET").await {
@@ -213,21 +183,11 @@ async fn a_restarted_sidecar_serves_again() {
     };
     pair.assert_healthy().await;
     pair.server_sidecar.stop().await;
-    let refused = pair
-        .scene
-        .stranger
-        .connect(pair.inbound(&pair.scene.http))
-        .await;
+    let refused = pair.scene.stranger.connect(pair.inbound(&pair.scene.http)).await;
     assert!(refused.is_err(), "nobody listens any more");
-    pair.server_sidecar =
-        fsm_tests::Sidecar::start(&pair.scene.server, pair.scene.server_document.json()).await;
+    pair.server_sidecar = fsm_tests::Sidecar::start(&pair.scene.server, pair.scene.server_document.json()).await;
     eventually("the client's sidecar finds its peer again", async || {
-        pair.http1(&pair.scene.http)
-            .await
-            .get("api.shop", "/")
-            .await
-            .status
-            == 200
+        pair.http1(&pair.scene.http).await.get("api.shop", "/").await.status == 200
     })
     .await;
 }
@@ -239,13 +199,7 @@ async fn hundreds_of_idle_connections_cost_others_nothing() {
     };
     let mut idle = Vec::new();
     for _ in 0..200 {
-        idle.push(
-            pair.scene
-                .client
-                .connect(pair.scene.http.address())
-                .await
-                .unwrap(),
-        );
+        idle.push(pair.scene.client.connect(pair.scene.http.address()).await.unwrap());
     }
     let at = SocketAddr::new(pair.scene.server.ip(), 80);
     for _ in 0..200 {

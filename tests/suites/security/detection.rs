@@ -39,18 +39,9 @@ async fn garbage_never_reaches_an_http_application_and_ends_in_a_close() {
             let answer = String::from_utf8_lossy(&answer).into_owned();
             assert!(!answer.contains(" 200 "), "{garbage:?}: {answer}");
         }
-        assert_eq!(
-            bystander.get("api.shop", "/bystander").await.status(),
-            200,
-            "{garbage:?}"
-        );
+        assert_eq!(bystander.get("api.shop", "/bystander").await.status(), 200, "{garbage:?}");
     }
-    assert!(
-        pair.application
-            .requests()
-            .iter()
-            .all(|seen| seen.target == "/bystander")
-    );
+    assert!(pair.application.requests().iter().all(|seen| seen.target == "/bystander"));
     pair.assert_healthy().await;
 }
 
@@ -59,12 +50,8 @@ async fn garbage_after_a_request_ends_the_connection_but_not_the_request() {
     let Some(pair) = Pair::start().await else {
         return;
     };
-    for mut wire in [
-        pair.dial(&pair.scene.http).await,
-        pair.intrude(&pair.scene.http, &pair.leaf("web.shop")).await,
-    ] {
-        wire.send(b"GET /first HTTP/1.1\r\nhost: api.shop\r\n\r\n\x00\xff\x01 garbage\r\n\r\n")
-            .await;
+    for mut wire in [pair.dial(&pair.scene.http).await, pair.intrude(&pair.scene.http, &pair.leaf("web.shop")).await] {
+        wire.send(b"GET /first HTTP/1.1\r\nhost: api.shop\r\n\r\n\x00\xff\x01 garbage\r\n\r\n").await;
         assert_eq!(wire.response("GET").await.status(), 200);
         let (rest, _) = wire.rest().await;
         let rest = String::from_utf8_lossy(&rest).into_owned();
@@ -117,10 +104,7 @@ async fn a_handshake_in_pieces_is_still_a_handshake() {
         let far = stranger.connect(target).await.unwrap();
         byte_by_byte(near, far).await;
     });
-    let mut wire = TlsClient::new(&pair.leaf("web.shop"))
-        .connect(&pair.scene.stranger, at)
-        .await
-        .unwrap();
+    let mut wire = TlsClient::new(&pair.leaf("web.shop")).connect(&pair.scene.stranger, at).await.unwrap();
     assert_eq!(wire.get("api.shop", "/pieces").await.status(), 200);
 }
 
@@ -135,10 +119,7 @@ async fn plaintext_to_an_mtls_port_is_refused_fast() {
         let refused = tokio::time::timeout(Duration::from_secs(2), wire.try_response("GET")).await;
         let refused = refused.expect("refused at once");
         match &refused {
-            Ok(reply) => assert_eq!(
-                (reply.status(), reply.reason()),
-                (403, Some("mtls-required"))
-            ),
+            Ok(reply) => assert_eq!((reply.status(), reply.reason()), (403, Some("mtls-required"))),
             Err(fault) => assert!(is_close_or_alert(fault), "{fault}"),
         }
     }

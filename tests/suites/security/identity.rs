@@ -25,31 +25,16 @@ async fn certificates_that_prove_nothing_are_refused() {
     self_made.authority = pair.scene.authority.pem().to_owned();
     let refused = [
         ("none", TlsClient::anonymous()),
-        (
-            "of another authority",
-            TlsClient::new(&Authority::new("other").leaf("web.shop")),
-        ),
+        ("of another authority", TlsClient::new(&Authority::new("other").leaf("web.shop"))),
         ("of a namesake authority", TlsClient::new(&self_made)),
-        (
-            "expired",
-            TlsClient::new(&pair.scene.authority.issue(&request.clone().expired())),
-        ),
-        (
-            "not yet valid",
-            TlsClient::new(&pair.scene.authority.issue(&request.not_yet_valid())),
-        ),
+        ("expired", TlsClient::new(&pair.scene.authority.issue(&request.clone().expired()))),
+        ("not yet valid", TlsClient::new(&pair.scene.authority.issue(&request.not_yet_valid()))),
     ];
     for (name, tls) in refused {
         for tls in [tls.clone(), tls.tls12()] {
             let reply = pair.intruding_get(&pair.scene.http, &tls, "").await;
-            assert!(
-                reply.is_err(),
-                "certificate {name}: {}",
-                reply.unwrap().start
-            );
-            let tcp = tls
-                .connect(&pair.scene.stranger, pair.inbound(&pair.scene.tcp))
-                .await;
+            assert!(reply.is_err(), "certificate {name}: {}", reply.unwrap().start);
+            let tcp = tls.connect(&pair.scene.stranger, pair.inbound(&pair.scene.tcp)).await;
             if let Ok(mut wire) = tcp {
                 wire.offer("hello").await;
                 assert_eq!(wire.rest().await.0, b"", "certificate {name}");
@@ -58,12 +43,7 @@ async fn certificates_that_prove_nothing_are_refused() {
         pair.assert_healthy().await;
     }
     assert_eq!(pair.echo.connections(), 0);
-    assert!(
-        pair.application
-            .requests()
-            .iter()
-            .all(|seen| seen.target == "/healthy")
-    );
+    assert!(pair.application.requests().iter().all(|seen| seen.target == "/healthy"));
 }
 
 #[tokio::test]
@@ -73,9 +53,7 @@ async fn every_kind_of_good_certificate_is_let_in() {
     };
     for request in [
         LeafRequest::new("web.shop"),
-        LeafRequest::new("web.shop")
-            .rsa()
-            .hosts(&["web", "web.shop.svc"]),
+        LeafRequest::new("web.shop").rsa().hosts(&["web", "web.shop.svc"]),
         LeafRequest::new("web.shop").spiffe(),
     ] {
         let tls = TlsClient::new(&pair.scene.authority.issue(&request));
@@ -83,10 +61,7 @@ async fn every_kind_of_good_certificate_is_let_in() {
             let reply = pair.intruding_get(&pair.scene.http, &tls, "").await;
             let reply = reply.unwrap_or_else(|fault| panic!("{request:?}: {fault}"));
             assert_eq!(reply.status(), 200, "{request:?}: {:?}", reply.reason());
-            assert_eq!(
-                pair.application.last().header("serviceidentity"),
-                Some("web.shop")
-            );
+            assert_eq!(pair.application.last().header("serviceidentity"), Some("web.shop"));
         }
     }
 }
@@ -104,17 +79,10 @@ async fn a20_identity_headers_of_clients_are_replaced_by_the_verified_identity()
         "connection: serviceidentity\r\n",
         "connection: close, serviceidentity, host\r\n",
     ] {
-        let reply = pair
-            .intruding_get(&pair.scene.http, &tls, spoof)
-            .await
-            .unwrap();
+        let reply = pair.intruding_get(&pair.scene.http, &tls, spoof).await.unwrap();
         assert_eq!(reply.status(), 200, "{spoof:?}: {:?}", reply.reason());
         let echo: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-        assert_eq!(
-            echo["headers"]["serviceidentity"],
-            json!(["mallory.evil"]),
-            "{spoof:?}"
-        );
+        assert_eq!(echo["headers"]["serviceidentity"], json!(["mallory.evil"]), "{spoof:?}");
         assert_eq!(echo["headers"]["host"], json!(["api.shop"]), "{spoof:?}");
     }
     // The same from an application behind its own sidecar.
@@ -122,10 +90,7 @@ async fn a20_identity_headers_of_clients_are_replaced_by_the_verified_identity()
     wire.send("GET /x HTTP/1.1\r\nhost: api.shop\r\nserviceidentity: admin.ops\r\nconnection: serviceidentity\r\n\r\n")
         .await;
     assert_eq!(wire.response("GET").await.status(), 200);
-    assert_eq!(
-        pair.application.last().header("serviceidentity"),
-        Some("web.shop")
-    );
+    assert_eq!(pair.application.last().header("serviceidentity"), Some("web.shop"));
 }
 
 #[tokio::test]
@@ -133,25 +98,14 @@ async fn a20_a_spoofed_identity_opens_no_route() {
     let Some(scene) = guarded() else { return };
     let pair = scene.start().await;
     let http = &pair.scene.http;
-    for spoof in [
-        "",
-        "serviceidentity: admin.ops\r\n",
-        "x-forwarded-client-cert: By=admin.ops\r\n",
-    ] {
+    for spoof in ["", "serviceidentity: admin.ops\r\n", "x-forwarded-client-cert: By=admin.ops\r\n"] {
         let mallory = TlsClient::new(&pair.leaf("mallory.evil"));
         let reply = pair.intruding_get(http, &mallory, spoof).await.unwrap();
-        assert_eq!(
-            (reply.status(), reply.reason()),
-            (403, Some("identity-not-allowed")),
-            "{spoof:?}"
-        );
+        assert_eq!((reply.status(), reply.reason()), (403, Some("identity-not-allowed")), "{spoof:?}");
         assert_eq!(reply.text(), "Access denied");
     }
     let admin = TlsClient::new(&pair.leaf("admin.ops"));
-    assert_eq!(
-        pair.intruding_get(http, &admin, "").await.unwrap().status(),
-        200
-    );
+    assert_eq!(pair.intruding_get(http, &admin, "").await.unwrap().status(), 200);
     // Names that merely begin or end like a permitted one are other names.
     for other in ["admin.opsx", "xadmin.ops", "admin.ops.evil"] {
         let tls = TlsClient::new(&pair.leaf(other));
@@ -170,16 +124,10 @@ async fn a_server_with_the_wrong_identity_gets_no_request() {
         return;
     };
     let http = scene.http.clone();
-    scene.client_document = scene
-        .client_document
-        .clone()
-        .identities(&http, &["billing.shop"]);
+    scene.client_document = scene.client_document.clone().identities(&http, &["billing.shop"]);
     let pair = scene.start().await;
     let reply = pair.http1(&http).await.get("api.shop", "/secret").await;
-    assert_eq!(
-        (reply.status, reply.reason()),
-        (502, Some("upstream-identity"))
-    );
+    assert_eq!((reply.status, reply.reason()), (502, Some("upstream-identity")));
     assert!(pair.application.requests().is_empty());
 }
 
@@ -189,29 +137,17 @@ async fn a_document_without_server_identities_accepts_any_server_of_the_mesh_and
         return;
     };
     let http = scene.http.clone();
-    let unchecked = scene
-        .client_document
-        .clone()
-        .call(&http, &[scene.server.ip()]);
+    let unchecked = scene.client_document.clone().call(&http, &[scene.server.ip()]);
     scene.client_document = unchecked;
     let pair = scene.start().await;
-    assert_eq!(
-        pair.http1(&http).await.get("api.shop", "/any").await.status,
-        200
-    );
+    assert_eq!(pair.http1(&http).await.get("api.shop", "/any").await.status, 200);
 
     let Some(mut scene) = Scene::new() else {
         return;
     };
     let foreign = Authority::new("foreign").leaf("api.shop");
-    scene.client_document = scene
-        .client_document
-        .clone()
-        .call(&http, &[scene.server.ip()]);
-    scene.server_document = scene
-        .server_document
-        .clone()
-        .set("/Certificate", foreign.json());
+    scene.client_document = scene.client_document.clone().call(&http, &[scene.server.ip()]);
+    scene.server_document = scene.server_document.clone().set("/Certificate", foreign.json());
     let pair = scene.start().await;
     let reply = pair.http1(&http).await.get("api.shop", "/secret").await;
     assert_eq!((reply.status, reply.reason()), (502, Some("upstream-tls")));
@@ -229,10 +165,7 @@ async fn an_address_that_may_not_connect_is_closed_even_with_a_good_certificate(
         if let Ok(mut wire) = tls.connect(&unlisted, pair.inbound(service)).await {
             wire.offer("GET / HTTP/1.1\r\nhost: api.shop\r\n\r\n").await;
             let (rest, _) = wire.rest().await;
-            assert!(
-                !rest.starts_with(b"HTTP/1.1 200") && !rest.starts_with(b"GET"),
-                "{rest:?}"
-            );
+            assert!(!rest.starts_with(b"HTTP/1.1 200") && !rest.starts_with(b"GET"), "{rest:?}");
         }
     }
     assert!(pair.application.requests().is_empty());

@@ -4,10 +4,7 @@ use fsm_tests::{Fault, Pair, Pod, TlsClient, Wire};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-const LOOPBACK: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::LOCALHOST),
-    IpAddr::V6(Ipv6Addr::LOCALHOST),
-];
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// Connects and asks; a refusal at any point within two seconds is what is wanted.
 async fn refused_fast(pod: &Pod, to: SocketAddr) {
@@ -16,8 +13,7 @@ async fn refused_fast(pod: &Pod, to: SocketAddr) {
             return;
         };
         let mut wire = Wire::new(stream);
-        wire.offer("GET /config_dump HTTP/1.1\r\nhost: api.shop\r\nconnection: close\r\n\r\n")
-            .await;
+        wire.offer("GET /config_dump HTTP/1.1\r\nhost: api.shop\r\nconnection: close\r\n\r\n").await;
         match wire.try_response("GET").await {
             Ok(reply) => {
                 assert!(reply.status() >= 400, "{to}: {}", reply.start);
@@ -31,11 +27,7 @@ async fn refused_fast(pod: &Pod, to: SocketAddr) {
         }
     };
     let asked = tokio::time::timeout(Duration::from_secs(2), ask).await;
-    assert!(
-        asked.is_ok(),
-        "{to} from {}: neither refused nor closed",
-        pod.name()
-    );
+    assert!(asked.is_ok(), "{to} from {}: neither refused nor closed", pod.name());
 }
 
 #[tokio::test]
@@ -55,11 +47,7 @@ async fn a21_the_proxys_ports_are_closed_to_other_pods() {
         if let Ok(mut wire) = tls.connect(&pair.scene.stranger, at).await {
             wire.offer("GET / HTTP/1.1\r\nhost: api.shop\r\n\r\n").await;
             if let Ok(reply) = wire.try_response("GET").await {
-                assert!(
-                    reply.status() >= 400 && reply.reason().is_some(),
-                    "{at}: {}",
-                    reply.start
-                );
+                assert!(reply.status() >= 400 && reply.reason().is_some(), "{at}: {}", reply.start);
             }
         }
     }
@@ -99,9 +87,6 @@ async fn a21_metrics_are_open_and_admin_is_not() {
     assert_eq!(dump.status(), 200);
     let certificates = pair.server_sidecar.admin("/certs").await;
     for text in [dump.text(), certificates.text(), metrics.text()] {
-        assert!(
-            !text.contains("BEGIN PRIVATE KEY"),
-            "a private key is shown"
-        );
+        assert!(!text.contains("BEGIN PRIVATE KEY"), "a private key is shown");
     }
 }

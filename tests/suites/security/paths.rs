@@ -20,23 +20,14 @@ async fn start() -> Option<(Pair, Recorder)> {
 /// What the most forgiving application makes of a target: decoded, and decoded again, both slashes, no parameters,
 /// no empty or dot segments.
 fn forgiving(target: &str) -> String {
-    let mut path = target
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let mut path = target.split(['?', '#']).next().unwrap_or_default().to_owned();
     for _ in 0..3 {
         path = decoded(&path);
     }
     let path = path.replace('\\', "/").to_ascii_lowercase();
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {
-        match segment
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim_matches('\0')
-        {
+        match segment.split(';').next().unwrap_or_default().trim_matches('\0') {
             "" | "." => {}
             ".." => {
                 segments.pop();
@@ -52,13 +43,8 @@ fn decoded(path: &str) -> String {
     let mut out = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let pair = bytes
-            .get(at + 1..at + 3)
-            .and_then(|pair| std::str::from_utf8(pair).ok());
-        match (
-            bytes[at],
-            pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()),
-        ) {
+        let pair = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
+        match (bytes[at], pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())) {
             (b'%', Some(byte)) => {
                 out.push(byte);
                 at += 3;
@@ -128,16 +114,12 @@ async fn a17_no_spelling_reaches_a_path_that_is_not_allowed() {
         for target in WAYS_TO_ADMIN {
             recorder.clear();
             let mut wire = entrance.open(&pair, &leaf).await;
-            wire.offer(format!("GET {target} HTTP/1.1\r\nhost: raw.shop\r\n\r\n"))
-                .await;
+            wire.offer(format!("GET {target} HTTP/1.1\r\nhost: raw.shop\r\n\r\n")).await;
             let reply = wire.try_response("GET").await;
             for seen in recorder.requests() {
                 let meant = forgiving(seen.target());
                 if !meant.starts_with("/public") {
-                    failures.push(format!(
-                        "{entrance:?} {target}: arrived as {} ({meant})",
-                        seen.target()
-                    ));
+                    failures.push(format!("{entrance:?} {target}: arrived as {} ({meant})", seen.target()));
                 }
             }
             match reply {
@@ -152,29 +134,15 @@ async fn a17_no_spelling_reaches_a_path_that_is_not_allowed() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // The rules do work.
     let admin = TlsClient::new(&pair.leaf("admin.ops"));
-    let wire = admin
-        .connect(&pair.scene.stranger, pair.inbound(&pair.scene.raw))
-        .await;
-    assert_eq!(
-        wire.unwrap().get("raw.shop", "/admin/x").await.status(),
-        200
-    );
+    let wire = admin.connect(&pair.scene.stranger, pair.inbound(&pair.scene.raw)).await;
+    assert_eq!(wire.unwrap().get("raw.shop", "/admin/x").await.status(), 200);
     let mut wire = pair.dial(&pair.scene.raw).await;
-    for target in [
-        "/public",
-        "/public/x",
-        "/public/x?y=/../admin",
-        "/public/a%20b",
-    ] {
+    for target in ["/public", "/public/x", "/public/x?y=/../admin", "/public/a%20b"] {
         assert_eq!(wire.get("raw.shop", target).await.status(), 200, "{target}");
     }
     for target in ["/publicity", "/other", "/x?y=/public", "/x?/admin", "/"] {
         let reply = wire.get("raw.shop", target).await;
-        assert_eq!(
-            (reply.status(), reply.reason()),
-            (403, Some("no-route")),
-            "{target}"
-        );
+        assert_eq!((reply.status(), reply.reason()), (403, Some("no-route")), "{target}");
     }
 }
 
@@ -208,17 +176,9 @@ async fn a17_no_spelling_of_the_host_gets_around_its_rules() {
     ] {
         recorder.clear();
         let mut wire = pair.intrude(&pair.scene.raw, &leaf).await;
-        wire.offer(format!("GET /admin HTTP/1.1\r\nhost: {host}\r\n\r\n"))
-            .await;
-        let reply = wire
-            .try_response("GET")
-            .await
-            .unwrap_or_else(|fault| panic!("{host:?}: {fault}"));
-        assert!(
-            matches!(reply.status(), 400 | 403),
-            "{host:?}: {}",
-            reply.start
-        );
+        wire.offer(format!("GET /admin HTTP/1.1\r\nhost: {host}\r\n\r\n")).await;
+        let reply = wire.try_response("GET").await.unwrap_or_else(|fault| panic!("{host:?}: {fault}"));
+        assert!(matches!(reply.status(), 400 | 403), "{host:?}: {}", reply.start);
         assert!(recorder.requests().is_empty(), "{host:?}");
     }
 }
