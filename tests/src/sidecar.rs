@@ -72,6 +72,8 @@ impl Sidecar {
         );
         let cache = pod.directory().join("cache");
         fs::create_dir_all(&cache).expect("the pod's directory is ours");
+        // The proxy caches keys there, and only where nobody else can read them.
+        fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).expect("the directory is ours");
         std::os::unix::fs::chown(&cache, Some(PROXY_UID), Some(PROXY_UID)).expect("root may");
         let mut command = Command::new(binary("fsm-proxy"));
         command
