@@ -2,10 +2,14 @@
 //!
 //! `FSM_BIN_DIR` names the directory; without it, it is the one the test executable's own profile builds into.
 //! A program that is not there fails the test with the command that makes it.
+//!
+//! Tools of others, such as h2spec, are no part of the build: a test that needs one is skipped loudly without it, and
+//! fails where `CI` is `true`.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
@@ -29,10 +33,32 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-fn directory() -> PathBuf {
-    if let Some(directory) = std::env::var_os("FSM_BIN_DIR") {
-        return directory.into();
+/// The path of a tool, executable by every user; `None`, said aloud, when it is not installed.
+///
+/// `FSM_TOOLS_DIR` names the directory; without it, it is `tools` in cargo's target directory, and then the `PATH`.
+/// Where `CI` is `true` a missing tool fails the test.
+pub fn tool(name: &str, how_to_install: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("FSM_TOOLS_DIR").map(PathBuf::from);
+    let built = profile_directory().parent().map(|target| target.join("tools"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = named.into_iter().chain(built).chain(std::env::split_paths(&path));
+    if let Some(found) = directories.map(|directory| directory.join(name)).find(|path| path.is_file()) {
+        return Some(if reachable_by_everyone(&found) { found } else { copied(&found) });
     }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let missing = format!("{test}: {name} is not installed; {how_to_install}");
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{missing}");
+    // Not `eprintln!`: the test framework would hide it.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
+    None
+}
+
+fn directory() -> PathBuf {
+    std::env::var_os("FSM_BIN_DIR").map_or_else(profile_directory, PathBuf::from)
+}
+
+/// Where cargo put the programs of the profile that this test was built with.
+fn profile_directory() -> PathBuf {
     let executable = std::env::current_exe().expect("a process knows its executable");
     let profile = executable.parent().and_then(|deps| match deps.file_name() {
         Some(name) if name == OsStr::new("deps") => deps.parent(),

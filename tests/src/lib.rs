@@ -28,7 +28,7 @@ mod sidecar;
 mod tls;
 mod wire;
 
-pub use binaries::binary;
+pub use binaries::{binary, tool};
 pub use certificates::{Authority, KeyKind, Leaf, LeafRequest};
 pub use clients::{Reply, RequestBody, Sender, empty, full, has_ended, http1, http2, next_data, piecewise, request};
 pub use deadline::{DEADLINE, eventually, within};

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A running program. Killed when dropped; its output is shown when that happens because the test failed.
 pub struct Process {
@@ -73,7 +74,19 @@ impl Process {
         self.exited.expect("it has ended")
     }
 
-    fn pid(&self) -> Pid {
+    /// Waits for the end of a program that may take its time.
+    pub async fn exit_within(&mut self, patience: Duration) -> ExitStatus {
+        let ended = tokio::time::timeout(patience, async {
+            while self.exit_status().is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(ended.await.is_ok(), "{}: still running after {patience:?}", self.name);
+        self.exited.expect("it has ended")
+    }
+
+    /// The program's process id.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
     }
 }

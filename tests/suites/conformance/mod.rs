@@ -1,6 +1,7 @@
 //! What an application and its clients may rely on when both sidecars stand between them.
 
 mod grpc;
+mod h2spec;
 mod http1;
 mod http1_messages;
 mod http2;
