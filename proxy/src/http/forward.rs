@@ -7,7 +7,7 @@ use crate::reason::Reason;
 use crate::upstream::cluster::ClusterSettings;
 use crate::upstream::connect::{Protocol, Target};
 use crate::upstream::endpoint::ExchangeOptions;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -67,6 +67,10 @@ pub fn prepare(
             sanitize::join_cookies(&mut parts.headers);
         }
         parts.version = Version::HTTP_11;
+        if !body.is_end_stream() && !parts.headers.contains_key(CONTENT_LENGTH) {
+            // The codec takes a GET that does not say how its body is framed for one without a body, and drops it.
+            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         if parts.headers.get(HOST) != Some(host) {
             parts.headers.insert(HOST, host.clone());
         }

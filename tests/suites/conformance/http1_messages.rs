@@ -235,3 +235,36 @@ async fn an_oversized_header_is_refused_and_costs_others_nothing() {
     assert_eq!(patient.get("api.shop", "/after").await.status(), 200);
     assert_eq!(pair.application.requests().len(), 2);
 }
+
+#[tokio::test]
+async fn a_body_without_a_length_arrives_whatever_the_method() {
+    let Some((pair, upstream)) = start().await else {
+        return;
+    };
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    for method in ["GET", "DELETE", "OPTIONS", "POST"] {
+        // As some search engines ask.
+        let ask = format!(
+            "{method} /_search HTTP/1.1\r\nhost: raw.shop\r\ntransfer-encoding: chunked\r\n\r\n\
+             5\r\nquery\r\n0\r\n\r\n"
+        );
+        let (seen, mut client, server) = exchange(&pair, &upstream, &ask, answer).await;
+        assert_eq!((seen.method(), seen.text().as_str()), (method, "query"));
+        assert_eq!(client.response(method).await.status(), 200);
+        drop(server);
+
+        let mut client = pair.http2(&pair.scene.raw).await;
+        let (body, pieces) = fsm_tests::piecewise();
+        let call = client.call(fsm_tests::request(method, "", "http://raw.shop/_search", pieces));
+        let serve = async {
+            body.send(hyper::body::Frame::data("query".into())).await.unwrap();
+            drop(body);
+            let mut server = Wire::accept(&upstream).await;
+            let seen = server.request().await;
+            server.send(answer).await;
+            (seen, server)
+        };
+        let (reply, (seen, _server)) = tokio::join!(call, serve);
+        assert_eq!((seen.method(), seen.text().as_str(), reply.status), (method, "query", 200), "HTTP/2");
+    }
+}
