@@ -1,5 +1,6 @@
 //! What an application and its clients may rely on when both sidecars stand between them.
 
+mod cut_off;
 mod grpc;
 mod h2spec;
 mod http1;
