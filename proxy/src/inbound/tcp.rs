@@ -47,7 +47,9 @@ fn authorize(port: &InboundPort, client: &Client) -> Result<(), Reason> {
         Some(Source::Tls { principals: None } | Source::Plaintext) => return Ok(()),
         None => {}
     }
-    let Some(callers) = port.tcp.as_ref().and_then(|tcp| tcp.callers.as_ref()) else { return Ok(()) };
+    let Some(callers) = port.tcp.as_ref().and_then(|tcp| tcp.callers.as_ref()) else {
+        return Ok(());
+    };
     let caller = client.peer.as_ref().and_then(|peer| peer.service.as_deref());
     let admitted = caller.is_some_and(|caller| callers.binary_search_by(|known| (**known).cmp(caller)).is_ok());
     if admitted { Ok(()) } else { Err(Reason::IdentityNotAllowed) }

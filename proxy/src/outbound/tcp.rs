@@ -19,12 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// # Errors
 /// [`Refusal`] when there is no way to go or the endpoint cannot be reached.
-pub async fn serve<IO>(
-    snapshot: &Snapshot,
-    entry: &OutboundEntry,
-    io: IO,
-    info: &ConnInfo,
-) -> Result<(), Refusal>
+pub async fn serve<IO>(snapshot: &Snapshot, entry: &OutboundEntry, io: IO, info: &ConnInfo) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -56,7 +51,9 @@ where
     let name = match &detected.protocol {
         Protocol::Tls(hello) => hello.server_name.clone(),
         Protocol::Timeout | Protocol::Closed => return Err(Reason::DownstreamTimeout.into()),
-        Protocol::Http1 | Protocol::Http2 | Protocol::Other => return Err(Reason::UnknownProtocol.into()),
+        Protocol::Http1 | Protocol::Http2 | Protocol::Other => {
+            return Err(Reason::UnknownProtocol.into());
+        }
     };
     let endpoint = name.as_deref().and_then(|name| cluster.named(name));
     let endpoint = endpoint.ok_or_else(|| Refusal {

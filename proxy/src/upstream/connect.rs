@@ -126,7 +126,9 @@ pub async fn connect(
     counters: &ClusterCounters,
 ) -> Result<Connection, UpstreamError> {
     let stream = connect_tcp(target, transport, names, counters).await?;
-    let Some(tls) = &transport.tls else { return Ok(Connection::Plain(stream)) };
+    let Some(tls) = &transport.tls else {
+        return Ok(Connection::Plain(stream));
+    };
     let client = match protocol {
         Protocol::Http1 => &tls.http1,
         Protocol::Http2 => &tls.http2,
@@ -177,7 +179,8 @@ async fn connect_tcp(
             Err(_) => {
                 counters.connect_failures.increment();
                 counters.connect_timeouts.increment();
-                let detail = format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
+                let detail =
+                    format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
                 last = Some(UpstreamError::unsent(Reason::UpstreamConnectTimeout, detail));
             }
         }
@@ -210,7 +213,9 @@ pub struct ResolvedNames(Mutex<Option<(Instant, Arc<[SocketAddr]>)>>);
 impl ResolvedNames {
     async fn resolve(&self, target: &Target) -> Result<Arc<[SocketAddr]>, UpstreamError> {
         let name = match &target.host {
-            Host::Address(address) => return Ok(Arc::new([SocketAddr::new(*address, target.port)])),
+            Host::Address(address) => {
+                return Ok(Arc::new([SocketAddr::new(*address, target.port)]));
+            }
             Host::Name(name) => name,
         };
         let fresh = |(since, _): &&(Instant, Arc<[SocketAddr]>)| since.elapsed() < limits::RESOLVE_TTL;

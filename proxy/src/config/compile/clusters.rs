@@ -20,7 +20,9 @@ pub(super) const PASSTHROUGH: &str = "egress-passthrough";
 impl Compiler<'_> {
     /// Clusters of the application's own ports: plaintext, on this host.
     pub(super) fn local_clusters(&mut self, settings: &Settings) {
-        let Some(inbound) = &self.document.inbound else { return };
+        let Some(inbound) = &self.document.inbound else {
+            return;
+        };
         let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT };
         let transport = self.transport(key, None, "Inbound");
         for (name, endpoints) in &inbound.clusters_configs {
@@ -37,7 +39,9 @@ impl Compiler<'_> {
     /// Clusters of other pods and of the world outside.
     pub(super) fn remote_clusters(&mut self, settings: &Settings, identity: Option<&Arc<Identity>>) {
         let document = self.document;
-        let Some(outbound) = &document.outbound else { return };
+        let Some(outbound) = &document.outbound else {
+            return;
+        };
         let mesh = clusters_of_mesh_destinations(outbound);
         for (name, config) in &outbound.clusters_configs {
             let path = format!("Outbound.ClustersConfigs[{name:?}]");
@@ -96,12 +100,7 @@ impl Compiler<'_> {
 
     /// A transport, the previous one if nothing about it changed. `None` (reported) when it cannot be made secure: its
     /// clusters then have no endpoint rather than an insecure one.
-    fn transport(
-        &mut self,
-        key: TransportKey,
-        identity: Option<&Arc<Identity>>,
-        path: &str,
-    ) -> Option<Arc<Transport>> {
+    fn transport(&mut self, key: TransportKey, identity: Option<&Arc<Identity>>, path: &str) -> Option<Arc<Transport>> {
         if let Some(known) = self.carried.transports.get(&key) {
             return Some(Arc::clone(known));
         }
@@ -190,7 +189,8 @@ impl Compiler<'_> {
         let counters = self.counters(direction, name);
         let before = self.previous.and_then(|previous| previous.cluster(direction, name)).map(|cluster| cluster.load());
         let mut members = Vec::with_capacity(endpoints.len());
-        let secured = transport.iter().flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
+        let secured =
+            transport.iter().flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
         for (transport, (address, weight)) in secured {
             let target: Target = match address.parse() {
                 Ok(target) => target,
@@ -199,9 +199,10 @@ impl Compiler<'_> {
                     continue;
                 }
             };
-            let known = before.iter().flat_map(|before| before.members()).find(|member| {
-                member.endpoint.target == target && Arc::ptr_eq(&member.endpoint.transport, transport)
-            });
+            let known = before
+                .iter()
+                .flat_map(|before| before.members())
+                .find(|member| member.endpoint.target == target && Arc::ptr_eq(&member.endpoint.transport, transport));
             let endpoint = match known {
                 Some(member) => Arc::clone(&member.endpoint),
                 None => Arc::new(Endpoint::new(target, Arc::clone(transport), Arc::clone(&counters))),

@@ -110,7 +110,9 @@ impl Compiler<'_> {
     }
 
     fn identity(&mut self) -> Own {
-        let Some(certificate) = &self.document.certificate else { return Own::None };
+        let Some(certificate) = &self.document.certificate else {
+            return Own::None;
+        };
         let earlier = self.previous.and_then(|previous| previous.identity.as_ref());
         match Identity::from_config(certificate, &self.document.spec.service_identity) {
             Ok(identity) => match earlier.filter(|earlier| earlier.same_material(&identity)) {
@@ -228,7 +230,9 @@ impl Compiler<'_> {
         }
         let previous = self.previous.and_then(|previous| previous.carried.routes.get(id));
         let same_clusters = |route: &&Arc<Route>| {
-            let names = |split: &Split| split.targets().iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>();
+            let names = |split: &Split| {
+                split.targets().iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>()
+            };
             names(&route.split) == clusters.iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>()
         };
         let previous = previous.filter(same_clusters).map(|route| &route.split);
@@ -256,7 +260,6 @@ fn callers(names: &[String]) -> Box<[Box<str>]> {
     callers.dedup();
     callers.into_boxed_slice()
 }
-
 
 #[cfg(test)]
 mod tests;
