@@ -71,7 +71,8 @@ fn open(path: &str) -> anyhow::Result<Capture> {
     let namespace = File::open(path).with_context(|| format!("{path} cannot be opened"))?;
     setns(namespace, CloneFlags::CLONE_NEWNET).context("the namespace cannot be entered")?;
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).context("no packet socket")?;
+    let socket =
+        socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).context("no packet socket")?;
     // Some hundred packets; the default of some kernels holds fewer.
     let _ = setsockopt(&socket, sockopt::RcvBuf, &(8 << 20));
     let index = |name: &str| if_nametoindex(name).map(|index| index as usize);

@@ -37,10 +37,7 @@ impl Documents {
     /// When a key cannot be made.
     pub(crate) fn make() -> Result<Self, rcgen::Error> {
         let authority = Authority::new()?;
-        Ok(Self {
-            client: client(authority.certificate(CLIENT)?),
-            server: server(authority.certificate(SERVER)?),
-        })
+        Ok(Self { client: client(authority.certificate(CLIENT)?), server: server(authority.certificate(SERVER)?) })
     }
 }
 

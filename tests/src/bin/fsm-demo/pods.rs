@@ -62,7 +62,9 @@ fn remove_leftovers(workshop: &Workshop) -> anyhow::Result<()> {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
-        let Some(process) = process.filter(|process| process.bytes().all(|byte| byte.is_ascii_digit())) else { continue };
+        let Some(process) = process.filter(|process| process.bytes().all(|byte| byte.is_ascii_digit())) else {
+            continue;
+        };
         if !Path::new("/proc").join(process).exists() {
             workshop.run(&format!("ip netns del {name}"))?;
         }

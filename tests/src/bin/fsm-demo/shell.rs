@@ -90,7 +90,7 @@ impl Workshop {
 
     /// Runs a command that only looks at something.
     pub(crate) fn run_quietly(&self, command: &str) -> anyhow::Result<Outcome> {
-        let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).output();
+        let output = command_in_path("sh").args(["-c", command]).stdin(Stdio::null()).output();
         let output = output.context("no shell (`sh`) can be run")?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
@@ -102,7 +102,9 @@ impl Workshop {
         let outcome = self.run(command)?;
         match outcome.code {
             Some(0) => Ok(outcome),
-            Some(127) => bail!("a program is missing: {}; `make setup` installs what the demo needs", outcome.text.trim()),
+            Some(127) => {
+                bail!("a program is missing: {}; `make setup` installs what the demo needs", outcome.text.trim())
+            }
             _ => bail!("this command failed: {command}"),
         }
     }
@@ -111,7 +113,7 @@ impl Workshop {
     pub(crate) fn start(&self, name: &str, words: &[&str]) -> anyhow::Result<()> {
         println!("   $ {} &", words.join(" "));
         let log = File::create(self.log(name)).context("the demo's directory is not writable")?;
-        let child = Command::new(words[0])
+        let child = command_in_path(words[0])
             .args(&words[1..])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -219,11 +221,19 @@ fn clean(remains: &Mutex<Remains>) {
         let _ = child.wait();
     }
     for name in &remains.namespaces {
-        let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
+        let _ = command_in_path("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
     }
     for directory in &remains.directories {
         let _ = fs::remove_dir_all(directory);
     }
+}
+
+/// A command that also finds what lies in /usr/sbin (`ip`, `iptables-restore`), which users' paths often lack.
+fn command_in_path(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
 }
 
 fn lock(remains: &Mutex<Remains>) -> MutexGuard<'_, Remains> {

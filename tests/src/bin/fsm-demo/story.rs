@@ -63,12 +63,11 @@ pub(crate) fn how_to_look_around(ground: &Ground) {
 }
 
 fn look_for_programs(workshop: &Workshop) -> anyhow::Result<()> {
-    // iptables-restore and its like lie in /usr/sbin, which users' paths often lack.
     let needed = ["ip", "nsenter", "setpriv", "curl", "bash", "timeout", "iptables-restore"];
     let missing: Vec<&str> = needed
         .into_iter()
         .filter(|program| {
-            let found = workshop.run_quietly(&format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}"));
+            let found = workshop.run_quietly(&format!("command -v {program}"));
             found.is_ok_and(|found| found.code != Some(0))
         })
         .collect();
@@ -195,16 +194,22 @@ impl Story<'_> {
         let inside = capture::containing(&captured.loopback, &self.marker);
         println!("   between the pods: {outside} packets with payload, {records} of them begin with a TLS record");
         println!("   looking for what was sent, `{}`: {leaked} there, {inside} behind the sidecar", self.marker);
-        self.expect("between the pods everything is TLS", records > 0 && leaked == 0);
+        self.expect(
+            "between the pods there are TLS records, and what was sent is nowhere to be read",
+            records > 0 && leaked == 0,
+        );
         self.expect("behind the sidecar the application gets it in plaintext, three calls there and back", inside >= 6);
         Ok(())
     }
 
     fn in_the_proxys_words(&mut self) -> anyhow::Result<()> {
-        self.step("In the words of the server's sidecar: what it counted, who it is, and what the client's one expects");
+        self.step(
+            "In the words of the server's sidecar: what it counted, who it is, and what the client's one expects",
+        );
         let server = inside(&self.pods.server);
-        let counted =
-            self.workshop.run(&format!("{server} {CURL} http://127.0.0.1:15010/stats/prometheus | grep '^fsm_proxy_tls_handshakes_total'"))?;
+        let counted = self.workshop.run(&format!(
+            "{server} {CURL} http://127.0.0.1:15010/stats/prometheus | grep '^fsm_proxy_tls_handshakes_total'"
+        ))?;
         let handshakes = sample(&counted.text, "fsm_proxy_tls_handshakes_total", "inbound");
         self.expect("three connections, three mutual TLS handshakes", handshakes == Some(3));
         let certs = self.workshop.run_quietly(&format!("{server} {CURL} http://127.0.0.1:15000/certs"))?;
@@ -220,9 +225,7 @@ impl Story<'_> {
                 && !certs.text.contains("PRIVATE"),
         );
         let client = inside(&self.pods.client);
-        let unnamed = self
-            .workshop
-            .run_quietly(&format!("{client} {CURL} http://127.0.0.1:15010/stats/prometheus"))?;
+        let unnamed = self.workshop.run_quietly(&format!("{client} {CURL} http://127.0.0.1:15010/stats/prometheus"))?;
         let unnamed: u64 = samples(&unnamed.text, "fsm_proxy_unnamed_server_identities_total").sum();
         self.expect(&format!("the client's sidecar accepted no server but {SERVER}"), unnamed == 0);
         Ok(())
@@ -242,11 +245,14 @@ impl Story<'_> {
         self.step("Another one: somebody outside the mesh speaks plaintext to the server's pod");
         let answer = self.workshop.run(&format!("{outside} {CURL} http://{SERVER_IP}:{SERVICE_PORT}/orders"))?;
         self.expect("no answer", answer.code != Some(0) && !answer.has_line("the application was asked"));
-        let counted = self
-            .workshop
-            .run(&format!("{server} {CURL} http://127.0.0.1:15010/stats/prometheus | grep '^fsm_proxy_refusals_total'"))?;
+        let counted = self.workshop.run(&format!(
+            "{server} {CURL} http://127.0.0.1:15010/stats/prometheus | grep '^fsm_proxy_refusals_total'"
+        ))?;
         let refused = |reason| sample(&counted.text, "fsm_proxy_refusals_total", reason) == Some(1);
-        self.expect("counted: identity-not-allowed and mtls-required, once each", refused("identity-not-allowed") && refused("mtls-required"));
+        self.expect(
+            "counted: identity-not-allowed and mtls-required, once each",
+            refused("identity-not-allowed") && refused("mtls-required"),
+        );
         let ended = self.workshop.ended_programs();
         self.expect(&format!("all three programs still run{}", list(&ended)), ended.is_empty());
         Ok(())
@@ -256,7 +262,9 @@ impl Story<'_> {
         println!("\nWhat this showed:");
         println!("  - applications changed nothing: plain curl, bash and a plaintext server, redirected by fsm-init;");
         println!("  - HTTP, gRPC and TCP crossed the wire in mutual TLS only;");
-        println!("  - the server's sidecar knew its caller by certificate, told the application, and refused what no rule permits;");
+        println!(
+            "  - the server's sidecar knew its caller by certificate, told the application, and refused what no rule permits;"
+        );
         println!("  - a refusal says why, to the caller and in the metrics.");
         let seconds = started.elapsed().as_secs_f64();
         if self.broken.is_empty() {
@@ -293,7 +301,8 @@ fn program(workshop: &Workshop, name: &str) -> anyhow::Result<PathBuf> {
         return Ok(built);
     }
     let copy = workshop.directory().join(name);
-    fs::copy(&built, &copy).with_context(|| format!("{} cannot be copied to where every user may run it", built.display()))?;
+    fs::copy(&built, &copy)
+        .with_context(|| format!("{} cannot be copied to where every user may run it", built.display()))?;
     Ok(copy)
 }
 
