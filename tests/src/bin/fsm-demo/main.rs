@@ -8,6 +8,14 @@
 //! Ctrl-C. However it ends, nothing stays behind: no process, no namespace, no file. Nothing outside its own
 //! namespaces is changed, and nothing listens outside them.
 
+/// Prints a line. Whoever reads it may be gone (`make demo | head`): that must not keep the demo from cleaning up.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+
 mod application;
 mod capture;
 mod documents;
@@ -57,7 +65,7 @@ fn demonstrate() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            println!("\nThe demo could not go on: {error:#}");
+            say!("\nThe demo could not go on: {error:#}");
             ExitCode::FAILURE
         }
     };
@@ -69,7 +77,7 @@ fn demonstrate() -> ExitCode {
         workshop.wait_for_the_end();
     }
     workshop.clean();
-    println!("Cleaned up: the pods, their processes and their files are gone.");
+    say!("Cleaned up: the pods, their processes and their files are gone.");
     code
 }
 

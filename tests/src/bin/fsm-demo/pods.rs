@@ -1,11 +1,8 @@
 //! The demo's network: two pods and somebody outside the mesh, each a network namespace on one bridge.
 //!
-//! The bridge lives in the outsider's namespace, so that nothing of the machine's own network is touched. Names carry
-//! our process id: demos can run side by side, and what a killed one left is recognised and removed.
+//! The bridge lives in the outsider's namespace, so that nothing of the machine's own network is touched.
 
-use crate::shell::Workshop;
-use std::fs;
-use std::path::Path;
+use crate::shell::{PREFIX, Workshop};
 
 /// Address of the pod that calls.
 pub(crate) const CLIENT_IP: &str = "10.244.77.10";
@@ -13,8 +10,6 @@ pub(crate) const CLIENT_IP: &str = "10.244.77.10";
 pub(crate) const SERVER_IP: &str = "10.244.77.20";
 /// Address of the outsider, who is also the pods' gateway.
 pub(crate) const OUTSIDE_IP: &str = "10.244.77.1";
-
-const PREFIX: &str = "fsm-demo-";
 
 /// Names of the namespaces, as `ip netns` knows them.
 pub(crate) struct Pods {
@@ -32,7 +27,7 @@ impl Pods {
     /// # Errors
     /// When `ip` is missing or the kernel refuses.
     pub(crate) fn make(workshop: &Workshop) -> anyhow::Result<Self> {
-        remove_leftovers(workshop)?;
+        workshop.remove_leftovers()?;
         let name = |role: &str| format!("{PREFIX}{}-{role}", std::process::id());
         let pods = Self { client: name("client"), server: name("server"), outside: name("outside") };
         let outside = &pods.outside;
@@ -54,20 +49,4 @@ impl Pods {
 /// The beginning of a command that runs inside a namespace.
 pub(crate) fn inside(namespace: &str) -> String {
     format!("nsenter --net=/run/netns/{namespace}")
-}
-
-/// Removes the namespaces of demos whose process is gone (`kill -9`).
-fn remove_leftovers(workshop: &Workshop) -> anyhow::Result<()> {
-    let Ok(entries) = fs::read_dir("/run/netns") else { return Ok(()) };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
-        let Some(process) = process.filter(|process| process.bytes().all(|byte| byte.is_ascii_digit())) else {
-            continue;
-        };
-        if !Path::new("/proc").join(process).exists() {
-            workshop.run(&format!("ip netns del {name}"))?;
-        }
-    }
-    Ok(())
 }

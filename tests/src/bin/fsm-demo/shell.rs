@@ -1,24 +1,32 @@
 //! Commands that are shown as they are run, programs that run until the end, and the end itself.
 
 use anyhow::{Context, bail};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::unistd::Pid;
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Names of namespaces and directories begin with it and our process id: demos can run side by side, and what a killed
+/// one left is recognised.
+pub(crate) const PREFIX: &str = "fsm-demo-";
 
 /// Everything that has to be gone at the end.
 #[derive(Default)]
 struct Remains {
     /// Running programs with their names.
     programs: Vec<(String, Child)>,
+    /// The process group of the command that runs at the moment.
+    running: Option<Pid>,
     /// Names under which `ip netns` knows our namespaces.
     namespaces: Vec<String>,
     /// Directories.
     directories: Vec<PathBuf>,
+    /// Somebody else than the story ends the demo.
+    ending: bool,
     cleaned: bool,
     /// The story is over: no deadline any more.
     told: bool,
@@ -55,7 +63,7 @@ impl Workshop {
     /// When there is no place for temporary files.
     pub(crate) fn open() -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
-            .prefix("fsm-demo-")
+            .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .tempdir()
             .context("no temporary directory can be made; is /tmp writable?")?
             .keep();
@@ -73,6 +81,19 @@ impl Workshop {
         &self.directory
     }
 
+    /// Removes namespaces and directories of demos whose process is gone (`kill -9`).
+    pub(crate) fn remove_leftovers(&self) -> anyhow::Result<()> {
+        for name in left_behind(Path::new("/run/netns")) {
+            self.run(&format!("ip netns del {name}"))?;
+        }
+        let temporary = std::env::temp_dir();
+        for name in left_behind(&temporary) {
+            // Another user's: theirs to remove.
+            let _ = fs::remove_dir_all(temporary.join(name));
+        }
+        Ok(())
+    }
+
     /// A name for `ip netns` that has to be deleted at the end.
     pub(crate) fn will_make_namespace(&self, name: &str) {
         lock(&self.remains).namespaces.push(name.to_owned());
@@ -80,18 +101,30 @@ impl Workshop {
 
     /// Shows a command, runs it by a shell, and shows its output.
     pub(crate) fn run(&self, command: &str) -> anyhow::Result<Outcome> {
-        println!("   $ {command}");
+        say!("   $ {command}");
         let outcome = self.run_quietly(command)?;
         for line in outcome.text.lines() {
-            println!("   | {}", line.trim_end());
+            say!("   | {}", line.trim_end());
         }
         Ok(outcome)
     }
 
     /// Runs a command that only looks at something.
     pub(crate) fn run_quietly(&self, command: &str) -> anyhow::Result<Outcome> {
-        let output = command_in_path("sh").args(["-c", command]).stdin(Stdio::null()).output();
-        let output = output.context("no shell (`sh`) can be run")?;
+        let child = command_in_path("sh")
+            .args(["-c", command])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Of its own, so that the command and whatever it started can be ended together.
+            .process_group(0)
+            .spawn()
+            .context("no shell (`sh`) can be run")?;
+        lock(&self.remains).running = i32::try_from(child.id()).ok().map(Pid::from_raw);
+        let output = child.wait_with_output();
+        lock(&self.remains).running = None;
+        let output = output.context("a command's output cannot be read")?;
+        self.go_on();
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Ok(Outcome { text, code: output.status.code() })
@@ -111,7 +144,7 @@ impl Workshop {
 
     /// Starts a program that runs until the end; what it says goes to a file.
     pub(crate) fn start(&self, name: &str, words: &[&str]) -> anyhow::Result<()> {
-        println!("   $ {} &", words.join(" "));
+        say!("   $ {} &", words.join(" "));
         let log = File::create(self.log(name)).context("the demo's directory is not writable")?;
         let child = command_in_path(words[0])
             .args(&words[1..])
@@ -121,6 +154,7 @@ impl Workshop {
             .spawn()
             .with_context(|| format!("`{}` does not start; `make setup` installs what the demo needs", words[0]))?;
         lock(&self.remains).programs.push((name.to_owned(), child));
+        self.go_on();
         Ok(())
     }
 
@@ -145,8 +179,8 @@ impl Workshop {
         for name in names {
             let log = fs::read_to_string(self.log(&name)).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            println!("\n--- the last words of {name}:");
-            lines[lines.len().saturating_sub(20)..].iter().for_each(|line| println!("{line}"));
+            say!("\n--- the last words of {name}:");
+            lines[lines.len().saturating_sub(20)..].iter().for_each(|line| say!("{line}"));
         }
     }
 
@@ -162,6 +196,13 @@ impl Workshop {
     /// Ends every program and removes every namespace and file. Safe to call again.
     pub(crate) fn clean(&self) {
         clean(&self.remains);
+    }
+
+    /// Comes back unless the demo is being ended: then there is nothing more to tell.
+    fn go_on(&self) {
+        while lock(&self.remains).ending {
+            std::thread::park();
+        }
     }
 
     fn log(&self, name: &str) -> PathBuf {
@@ -203,8 +244,8 @@ impl Drop for Workshop {
 }
 
 fn end(remains: &Mutex<Remains>, message: &str, code: i32) {
-    // Whoever reads our output may be gone: that must not keep us from cleaning up.
-    let _ = writeln!(std::io::stdout(), "{message}");
+    lock(remains).ending = true;
+    say!("{message}");
     clean(remains);
     std::process::exit(code);
 }
@@ -213,6 +254,9 @@ fn clean(remains: &Mutex<Remains>) {
     let mut remains = lock(remains);
     if std::mem::replace(&mut remains.cleaned, true) {
         return;
+    }
+    if let Some(group) = remains.running {
+        let _ = killpg(group, Signal::SIGKILL);
     }
     for (_, child) in &mut remains.programs {
         let _ = child.kill();
@@ -226,6 +270,17 @@ fn clean(remains: &Mutex<Remains>) {
     for directory in &remains.directories {
         let _ = fs::remove_dir_all(directory);
     }
+}
+
+/// Names in a directory that carry the process id of a demo that is gone.
+fn left_behind(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_left = |name: &String| {
+        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
+        process.is_some_and(|process| process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists())
+    };
+    names.filter(is_left).collect()
 }
 
 /// A command that also finds what lies in /usr/sbin (`ip`, `iptables-restore`), which users' paths often lack.

@@ -35,10 +35,10 @@ struct Story<'a> {
 /// When a step that the others rest on could not be made.
 pub(crate) fn tell(ground: &Ground, workshop: &Workshop) -> anyhow::Result<bool> {
     let started = Instant::now();
-    println!("FSM in one minute: two pods, a sidecar in each, and what happens between them.");
-    println!("Running {ground}.");
+    say!("FSM in one minute: two pods, a sidecar in each, and what happens between them.");
+    say!("Running {ground}.");
     look_for_programs(workshop)?;
-    println!("\n1. Two pods, and somebody outside the mesh: network namespaces on a bridge");
+    say!("\n1. Two pods, and somebody outside the mesh: network namespaces on a bridge");
     let pods = Pods::make(workshop)?;
     let marker = format!("payload-{:016x}", RandomState::new().hash_one(started));
     let mut story = Story { ground, workshop, pods, marker, steps: 1, held: 0, broken: Vec::new() };
@@ -55,10 +55,10 @@ pub(crate) fn tell(ground: &Ground, workshop: &Workshop) -> anyhow::Result<bool>
 
 /// Says how a person can repeat the commands while the pods are kept.
 pub(crate) fn how_to_look_around(ground: &Ground) {
-    println!("\nThe pods stay until you press Ctrl-C. In another terminal the commands above work as they are");
+    say!("\nThe pods stay until you press Ctrl-C. In another terminal the commands above work as they are");
     match ground.way_in() {
-        None => println!("(`ip netns list` shows the pods)."),
-        Some(way_in) => println!("after this one, which goes where the pods are:\n   {way_in}"),
+        None => say!("(`ip netns list` shows the pods)."),
+        Some(way_in) => say!("after this one, which goes where the pods are:\n   {way_in}"),
     }
 }
 
@@ -84,16 +84,16 @@ fn look_for_programs(workshop: &Workshop) -> anyhow::Result<()> {
 impl Story<'_> {
     fn step(&mut self, title: &str) {
         self.steps += 1;
-        println!("\n{}. {title}", self.steps);
+        say!("\n{}. {title}", self.steps);
     }
 
     fn expect(&mut self, what: &str, holds: bool) {
         if holds {
             self.held += 1;
-            println!("   ok: {what}");
+            say!("   ok: {what}");
         } else {
             self.broken.push(what.to_owned());
-            println!("   NOT AS EXPECTED: {what}");
+            say!("   NOT AS EXPECTED: {what}");
         }
     }
 
@@ -113,7 +113,7 @@ impl Story<'_> {
         let documents = Documents::make().context("certificates cannot be made")?;
         let client_document = self.write("client.json", &documents.client)?;
         let server_document = self.write("server.json", &documents.server)?;
-        println!("   {}\n   {}", client_document.display(), server_document.display());
+        say!("   {}\n   {}", client_document.display(), server_document.display());
 
         self.step("A small server, which knows nothing of the mesh and speaks plaintext, and the two sidecars");
         let application = std::env::current_exe()?;
@@ -192,8 +192,8 @@ impl Story<'_> {
         let records = capture::tls_records(&captured.outside);
         let leaked = capture::containing(&captured.outside, &self.marker);
         let inside = capture::containing(&captured.loopback, &self.marker);
-        println!("   between the pods: {outside} packets with payload, {records} of them begin with a TLS record");
-        println!("   looking for what was sent, `{}`: {leaked} there, {inside} behind the sidecar", self.marker);
+        say!("   between the pods: {outside} packets with payload, {records} of them begin with a TLS record");
+        say!("   looking for what was sent, `{}`: {leaked} there, {inside} behind the sidecar", self.marker);
         self.expect(
             "between the pods there are TLS records, and what was sent is nowhere to be read",
             records > 0 && leaked == 0,
@@ -213,10 +213,10 @@ impl Story<'_> {
         let handshakes = sample(&counted.text, "fsm_proxy_tls_handshakes_total", "inbound");
         self.expect("three connections, three mutual TLS handshakes", handshakes == Some(3));
         let certs = self.workshop.run_quietly(&format!("{server} {CURL} http://127.0.0.1:15000/certs"))?;
-        println!("   $ {server} {CURL} http://127.0.0.1:15000/certs");
+        say!("   $ {server} {CURL} http://127.0.0.1:15000/certs");
         let certificates = certificates(&certs.text);
         for (role, subject, names) in &certificates {
-            println!("   | {role}: {subject} {names}");
+            say!("   | {role}: {subject} {names}");
         }
         let own = format!("{SERVER}.cluster.local");
         self.expect(
@@ -259,20 +259,20 @@ impl Story<'_> {
     }
 
     fn ending(&self, started: Instant) -> bool {
-        println!("\nWhat this showed:");
-        println!("  - applications changed nothing: plain curl, bash and a plaintext server, redirected by fsm-init;");
-        println!("  - HTTP, gRPC and TCP crossed the wire in mutual TLS only;");
-        println!(
+        say!("\nWhat this showed:");
+        say!("  - applications changed nothing: plain curl, bash and a plaintext server, redirected by fsm-init;");
+        say!("  - HTTP, gRPC and TCP crossed the wire in mutual TLS only;");
+        say!(
             "  - the server's sidecar knew its caller by certificate, told the application, and refused what no rule permits;"
         );
-        println!("  - a refusal says why, to the caller and in the metrics.");
+        say!("  - a refusal says why, to the caller and in the metrics.");
         let seconds = started.elapsed().as_secs_f64();
         if self.broken.is_empty() {
-            println!("\nAll {} expectations held; {seconds:.1} s.", self.held);
+            say!("\nAll {} expectations held; {seconds:.1} s.", self.held);
             return true;
         }
-        println!("\n{} of {} expectations did NOT hold:", self.broken.len(), self.broken.len() as u32 + self.held);
-        self.broken.iter().for_each(|what| println!("  - {what}"));
+        say!("\n{} of {} expectations did NOT hold:", self.broken.len(), self.broken.len() as u32 + self.held);
+        self.broken.iter().for_each(|what| say!("  - {what}"));
         false
     }
 
