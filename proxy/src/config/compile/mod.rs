@@ -6,6 +6,7 @@
 //! by route and weights.
 
 mod clusters;
+mod gateways;
 mod inbound;
 mod outbound;
 
@@ -55,6 +56,7 @@ pub fn compile(
     compiler.remote_clusters(&settings, identity.as_ref());
     let inbound = compiler.inbound(identity.as_ref());
     let outbound = compiler.outbound(&settings, &identity);
+    compiler.report_gateways();
     compiler.report_what_is_not_done();
     let Compiler { problems, carried, local, remote, .. } = compiler;
     let identity = match identity {
