@@ -97,7 +97,7 @@ fn server(certificate: Value) -> Value {
             ECHO_PORT.to_string(): {
                 "Port": ECHO_PORT,
                 "Protocol": "tcp",
-                "TcpServiceRouteRules": {"TargetClusters": {&echo: 100}},
+                "TcpServiceRouteRules": {"TargetClusters": {&echo: 100}, "AllowedServices": [CLIENT]},
             },
         },
         "ClustersConfigs": {
