@@ -91,6 +91,9 @@ pub const POOL_STREAMS_PER_CONNECTION: usize = 100;
 /// Open upstream connections of one cluster, when the configuration names no limit.
 pub const MAX_UPSTREAM_CONNECTIONS: usize = 16_384;
 
+/// Endpoints that a request is offered to, one after another, while none has taken any of it.
+pub const ENDPOINTS_PER_REQUEST: usize = 3;
+
 /// How long the addresses of an external name are used before it is resolved again.
 pub const RESOLVE_TTL: Duration = Duration::from_secs(30);
 
@@ -102,8 +105,9 @@ pub const MAX_INTERIM_RESPONSES: usize = 8;
 
 // --- TCP ------------------------------------------------------------------------------------------------------------
 
-/// A TCP connection without a byte in *either* direction for so long is closed, when `SidecarTimeout` is 0.
-/// The kernel's keep-alive finds dead peers long before.
+/// A TCP connection without a byte in *either* direction for so long is closed. `SidecarTimeout` does not shorten it:
+/// with FSM's default of 60 s, idle database connections and WebSockets would die (weakness C-12). The kernel's
+/// keep-alive finds dead peers long before.
 pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Keep-alive probes start after so much silence, on both sides.

@@ -164,8 +164,10 @@ pub async fn next_data(response: &mut Response<Incoming>) -> Option<Bytes> {
         match frame {
             None => return None,
             Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    return Some(data);
+                // An empty frame only carries the end.
+                match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Some(data),
+                    _ => {}
                 }
             }
             Some(Err(why)) => panic!("the response broke off: {why:?}"),

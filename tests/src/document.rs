@@ -105,7 +105,7 @@ impl Document {
                 "Metrics": true,
                 "Spec": {
                     "ServiceIdentity": leaf.identity,
-                    "SidecarLogLevel": "error",
+                    "SidecarLogLevel": "info",
                     "SidecarTimeout": 60,
                     "Traffic": {
                         "EnableEgress": false,

@@ -40,7 +40,7 @@ pub use http1::{Framing, Malformed, Message};
 pub use pair::{BANNER, Pair, Scene};
 pub use pod::{Mesh, Pod};
 pub use process::Process;
-pub use servers::{Application, Gateway, Recorder, Seen, TcpApplication};
+pub use servers::{Application, Gateway, Recorder, Repository, Seen, TcpApplication};
 pub use sidecar::{Sidecar, SidecarOptions};
 pub use tls::{TlsClient, TlsServer};
 pub use wire::{End, Fault, Wire};

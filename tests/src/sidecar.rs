@@ -7,7 +7,6 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +19,7 @@ const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHO
 /// What to add to the command lines.
 #[derive(Clone, Debug, Default)]
 pub struct SidecarOptions {
-    /// Arguments of `fsm-proxy` after `--config FILE --cache-dir DIR`.
+    /// Arguments of `fsm-proxy` between `--cache-dir DIR` and `--config FILE`.
     pub proxy: Vec<String>,
     /// Arguments of `fsm-init`.
     pub init: Vec<String>,
@@ -32,7 +31,6 @@ pub struct SidecarOptions {
 pub struct Sidecar {
     process: Process,
     pod: Pod,
-    config: PathBuf,
 }
 
 impl Sidecar {
@@ -50,6 +48,19 @@ impl Sidecar {
 
     /// Redirects the pod's traffic and starts the proxy on whatever bytes, without waiting.
     pub fn launch(pod: &Pod, document: &[u8], options: &SidecarOptions) -> Self {
+        let config = pod.directory().join("config.json");
+        write_atomically(&config, document);
+        let arguments = ["--config".to_owned(), config.to_string_lossy().into_owned()];
+        Self::spawn(pod, &arguments, options)
+    }
+
+    /// Redirects the pod's traffic and starts the proxy with Pipy's command line on FSM's repository, without waiting.
+    pub fn launch_from_repository(pod: &Pod, url: &str) -> Self {
+        let arguments = ["--log-level=info", "--admin-port=6060", url].map(str::to_owned);
+        Self::spawn(pod, &arguments, &SidecarOptions::default())
+    }
+
+    fn spawn(pod: &Pod, arguments: &[String], options: &SidecarOptions) -> Self {
         let mut init = Command::new(binary("fsm-init"));
         init.args(&options.init);
         let output = pod.run(init);
@@ -59,25 +70,24 @@ impl Sidecar {
             pod.name(),
             String::from_utf8_lossy(&output.stderr)
         );
-        let config = pod.directory().join("config.json");
         let cache = pod.directory().join("cache");
-        write_atomically(&config, document);
         fs::create_dir_all(&cache).expect("the pod's directory is ours");
+        // The proxy caches keys there, and only where nobody else can read them.
+        fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).expect("the directory is ours");
         std::os::unix::fs::chown(&cache, Some(PROXY_UID), Some(PROXY_UID)).expect("root may");
         let mut command = Command::new(binary("fsm-proxy"));
         command
-            .arg("--config")
-            .arg(&config)
             .arg("--cache-dir")
             .arg(&cache)
             .args(&options.proxy)
+            .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("RUST_BACKTRACE", "1")
             .envs(options.environment.iter().cloned())
             .uid(PROXY_UID)
             .gid(PROXY_UID);
-        Self { process: Process::start(pod, command), pod: pod.clone(), config }
+        Self { process: Process::start(pod, command), pod: pod.clone() }
     }
 
     /// Waits until the proxy says that it is ready.
@@ -100,7 +110,7 @@ impl Sidecar {
 
     /// Replaces the document by any bytes, atomically, without waiting.
     pub fn replace(&self, bytes: &[u8]) {
-        write_atomically(&self.config, bytes);
+        write_atomically(&self.pod.directory().join("config.json"), bytes);
     }
 
     /// The version of the document in force.

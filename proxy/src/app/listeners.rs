@@ -104,14 +104,14 @@ impl DataListeners {
             let handle = move |stream: TcpStream, info: ConnInfo, permit: OwnedSemaphorePermit| {
                 let proxy = Arc::clone(&proxy);
                 match direction {
-                    Direction::Inbound => runtime::spawn(async move {
+                    Direction::Inbound => drop(runtime::spawn(async move {
                         inbound::serve(proxy, stream, info).await;
                         drop(permit);
-                    }),
-                    Direction::Outbound => runtime::spawn(async move {
+                    })),
+                    Direction::Outbound => drop(runtime::spawn(async move {
                         outbound::serve(proxy, stream, info).await;
                         drop(permit);
-                    }),
+                    })),
                 }
             };
             let accepted = match tokio::net::TcpListener::from_std(socket) {

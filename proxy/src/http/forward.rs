@@ -1,28 +1,34 @@
-//! The last step of both directions: one request to one endpoint, its response back.
+//! What both directions do to a request on its way to an endpoint, and to the response on its way back.
 
 use super::body::{RequestBody, ResponseBody};
 use super::reply::Refusal;
 use super::{grpc, sanitize, target, upgrade};
-use crate::upstream::cluster::Cluster;
-use crate::upstream::connect::Protocol;
-use crate::upstream::endpoint::{Endpoint, ExchangeOptions};
+use crate::reason::Reason;
+use crate::upstream::cluster::ClusterSettings;
+use crate::upstream::connect::{Protocol, Target};
+use crate::upstream::endpoint::ExchangeOptions;
 use http::header::HOST;
 use http::uri::Scheme;
 use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
-/// Where a request goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Destination<'a> {
-    /// The chosen cluster: its limits apply.
-    pub cluster: &'a Cluster,
-    /// The chosen endpoint.
-    pub endpoint: &'a Endpoint,
-    /// What the endpoint speaks.
-    pub protocol: Protocol,
-    /// Value of `Host` or `:authority`.
-    pub host: &'a HeaderValue,
+/// A request that is ready for any endpoint of its cluster.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The request, with its target in the form that the protocol wants.
+    pub request: Request<RequestBody>,
+    /// How it is to be sent.
+    pub options: ExchangeOptions,
+    upgrade: Option<Upgrade>,
+}
+
+/// The client's offer to switch protocols.
+#[derive(Debug)]
+pub struct Upgrade {
+    offered: HeaderValue,
+    downstream: OnUpgrade,
 }
 
 /// Which protocol a request is sent on with: HTTP/2 where it is needed (a gRPC port, gRPC over HTTP/2) or known to be
@@ -34,33 +40,75 @@ pub fn upstream_protocol(request: &Request<Incoming>, grpc_port: bool, preserve:
     if wanted { Protocol::Http2 } else { Protocol::Http1 }
 }
 
-/// Sends a request whose target is canonical, and returns the response as the downstream may see it.
+/// Prepares a request whose target is canonical.
 ///
 /// # Errors
-/// [`Refusal`] with the upstream's failure.
-pub async fn forward(
+/// [`Reason::BadHost`] when the host cannot be an authority.
+pub fn prepare(
     mut request: Request<Incoming>,
-    destination: Destination<'_>,
-) -> Result<Response<ResponseBody>, Refusal> {
-    let offered = offered_upgrade(&request, destination.protocol);
-    let downstream = offered.as_ref().map(|_| hyper::upgrade::on(&mut request));
-    let request = upstream_request(request, destination, offered.as_ref())?;
-    let settings = &destination.cluster.settings;
+    protocol: Protocol,
+    host: &HeaderValue,
+    settings: &ClusterSettings,
+) -> Result<Outgoing, Reason> {
+    let offered = offered_upgrade(&request, protocol);
+    let upgrade = offered.map(|offered| Upgrade { offered, downstream: hyper::upgrade::on(&mut request) });
+    let (mut parts, body) = request.into_parts();
+    sanitize::remove_hop_by_hop(&mut parts.headers);
+    if let Some(upgrade) = &upgrade {
+        sanitize::offer_upgrade(&mut parts.headers, &upgrade.offered);
+    }
+    parts.extensions = Extensions::new();
+    if protocol == Protocol::Http2 {
+        parts.uri = target::absolute(&parts.uri, host, Scheme::HTTP)?;
+        parts.version = Version::HTTP_2;
+        parts.headers.remove(HOST);
+    } else {
+        if parts.version == Version::HTTP_2 {
+            sanitize::join_cookies(&mut parts.headers);
+        }
+        parts.version = Version::HTTP_11;
+        if parts.headers.get(HOST) != Some(host) {
+            parts.headers.insert(HOST, host.clone());
+        }
+    }
     let options = ExchangeOptions {
-        protocol: destination.protocol,
-        upgrade: offered.is_some(),
+        protocol,
+        upgrade: upgrade.is_some(),
         response_timeout: settings.response_timeout,
         requests_per_connection: settings.requests_per_connection,
     };
-    let mut response = destination.endpoint.exchange(request, options).await?;
-    if let (Some(offered), Some(downstream)) = (offered, downstream)
-        && upgrade::accepted(&response, &offered)
+    Ok(Outgoing { request: Request::from_parts(parts, RequestBody::stream(body)), options, upgrade })
+}
+
+impl Outgoing {
+    /// Takes the request out; what is left finishes its response.
+    pub fn into_parts(self) -> (Request<RequestBody>, ExchangeOptions, Option<Upgrade>) {
+        (self.request, self.options, self.upgrade)
+    }
+}
+
+/// The response as the downstream may see it.
+///
+/// # Errors
+/// [`Reason::UpstreamProtocol`] when the endpoint's answer could be read in two ways, or switches to a protocol that
+/// nobody offered.
+pub fn finish(
+    mut response: Response<ResponseBody>,
+    upgrade: Option<Upgrade>,
+    endpoint: &Target,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let refusal =
+        |what: &str| Refusal { reason: Reason::UpstreamProtocol, detail: format!("endpoint {endpoint}: {what}") };
+    if let Some(upgrade) = upgrade
+        && upgrade::accepted(&response, &upgrade.offered)
     {
-        return Ok(upgrade::tunnel(downstream, response, &offered));
+        return Ok(upgrade::tunnel(upgrade.downstream, response, &upgrade.offered));
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let detail = format!("endpoint {} switches to a protocol that nobody offered", destination.endpoint.target);
-        return Err(Refusal { reason: crate::reason::Reason::UpstreamProtocol, detail });
+        return Err(refusal("switches to a protocol that nobody offered"));
+    }
+    if !sanitize::is_plainly_framed(response.headers()) {
+        return Err(refusal("ambiguous transfer coding in the response"));
     }
     sanitize::remove_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
@@ -75,28 +123,4 @@ fn offered_upgrade(request: &Request<Incoming>, protocol: Protocol) -> Option<He
         && request.method() == Method::GET
         && request.body().is_end_stream();
     possible.then(|| sanitize::offered_upgrade(request.headers())).flatten()
-}
-
-fn upstream_request(
-    request: Request<Incoming>,
-    destination: Destination<'_>,
-    offered: Option<&HeaderValue>,
-) -> Result<Request<RequestBody>, Refusal> {
-    let (mut parts, body) = request.into_parts();
-    sanitize::remove_hop_by_hop(&mut parts.headers);
-    if let Some(protocol) = offered {
-        sanitize::offer_upgrade(&mut parts.headers, protocol);
-    }
-    parts.extensions = Extensions::new();
-    if destination.protocol == Protocol::Http2 {
-        parts.uri = target::absolute(&parts.uri, destination.host, Scheme::HTTP)?;
-        parts.version = Version::HTTP_2;
-        parts.headers.remove(HOST);
-    } else {
-        parts.version = Version::HTTP_11;
-        if parts.headers.get(HOST) != Some(destination.host) {
-            parts.headers.insert(HOST, destination.host.clone());
-        }
-    }
-    Ok(Request::from_parts(parts, RequestBody::stream(body)))
 }

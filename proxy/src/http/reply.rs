@@ -51,6 +51,12 @@ pub fn refuse(reason: Reason, is_grpc: bool) -> Response<ResponseBody> {
     response
 }
 
+/// Whether an HTTP/1 connection ends with this reply: after a request that could be read in two ways, what follows it
+/// could be read in two ways as well.
+pub const fn ends_connection(reason: Reason) -> bool {
+    matches!(reason, Reason::BadRequest | Reason::BadPath | Reason::BadHost | Reason::ConnectRefused)
+}
+
 /// Whether a response was made by a proxy of the mesh, here or at the other end.
 pub fn reason_of(headers: &HeaderMap<HeaderValue>) -> Option<&HeaderValue> {
     const NAME: HeaderName = sanitize::REASON;

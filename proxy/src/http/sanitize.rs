@@ -48,6 +48,29 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a message's transfer coding is one that every implementation reads alike: none, or exactly `chunked` (RFC
+/// 9112 §6.1). Anything else is a way to make two servers disagree about where a message ends.
+pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Joins the crumbs into which HTTP/2 may split a cookie header (RFC 9113 §8.2.3): HTTP/1 servers expect one field.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: SmallVec<[HeaderValue; 8]> = headers.get_all(header::COOKIE).iter().cloned().collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    let joined = crumbs.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    if let Ok(cookie) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
 fn remove_nominated(headers: &mut HeaderMap) {
     let nominated: SmallVec<[HeaderName; 4]> = headers
         .get_all(header::CONNECTION)
@@ -124,6 +147,23 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers.len(), 6, "{headers:?}");
+    }
+
+    #[test]
+    fn only_one_transfer_coding_is_read_alike_by_everybody() {
+        assert!(is_plainly_framed(&headers(&[])));
+        assert!(is_plainly_framed(&headers(&[("transfer-encoding", "Chunked")])));
+        for coding in ["gzip, chunked", "chunked, chunked", "\"chunked\"", "xchunked", "identity", ""] {
+            assert!(!is_plainly_framed(&headers(&[("transfer-encoding", coding)])), "{coding}");
+        }
+        assert!(!is_plainly_framed(&headers(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")])));
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_field() {
+        let mut headers = headers(&[("cookie", "a=1"), ("cookie", "b=2"), ("x", "y")]);
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! hidden behind encoded or backward slashes or before `;`, dot segments together with empty segments, encoded NUL and
 //! broken escapes. Empty segments and encoded slashes by themselves stay as they are: applications use both.
 
+use super::sanitize;
 use crate::limits;
 use crate::reason::Reason;
 use http::header::HOST;
@@ -16,14 +17,17 @@ use std::net::SocketAddr;
 
 /// Brings a request's target into its canonical form: the URI keeps only path and query, `Host` says the rest.
 ///
-/// Returns the host as a header value: `host` or `host:port` as the client wrote it, without user information. An
+/// Returns the host as a header value: `host` or `host:port` as the client wrote it. User information is refused. An
 /// HTTP/1.0 request need not name one; it is for the address it was sent to (`destination`).
 ///
 /// # Errors
-/// [`Reason::BadHost`], [`Reason::BadPath`] or [`Reason::ConnectRefused`].
+/// [`Reason::BadHost`], [`Reason::BadPath`], [`Reason::BadRequest`] (ambiguous framing) or [`Reason::ConnectRefused`].
 pub fn canonicalize<B>(request: &mut Request<B>, destination: SocketAddr) -> Result<HeaderValue, Reason> {
     if request.method() == Method::CONNECT {
         return Err(Reason::ConnectRefused);
+    }
+    if !sanitize::is_plainly_framed(request.headers()) {
+        return Err(Reason::BadRequest);
     }
     let anonymous = request.version() == Version::HTTP_10
         && request.uri().authority().is_none()
@@ -82,7 +86,7 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Reason> {
         let header = header.ok_or(Reason::BadHost)?;
         return if is_host(header.as_bytes()) { Ok(header.clone()) } else { Err(Reason::BadHost) };
     };
-    let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
+    let host = authority.as_str();
     if let Some(header) = header
         && !header.as_bytes().eq_ignore_ascii_case(host.as_bytes())
     {
@@ -188,9 +192,25 @@ fn hides_dot_segment(path: &str) -> bool {
         if is_dots(segment) {
             return false;
         }
-        let separated = segment.replace("%2F", "/").replace("%5C", "/").replace('\\', "/").replace("%3B", ";");
+        let separated = decoded_again(segment).replace('\\', "/");
         separated.split('/').any(|part| is_dots(part.split(';').next().unwrap_or(part)))
     })
+}
+
+/// What a segment becomes for servers that decode what they separate by, some of them more than once.
+fn decoded_again(segment: &str) -> String {
+    let mut decoded = segment.to_owned();
+    while decoded.contains('%') {
+        let mut next = decoded.clone();
+        for (escape, character) in [("%25", "%"), ("%2E", "."), ("%2F", "/"), ("%5C", "\\"), ("%3B", ";")] {
+            next = next.replace(escape, character).replace(&escape.to_ascii_lowercase(), character);
+        }
+        if next == decoded {
+            break;
+        }
+        decoded = next;
+    }
+    decoded
 }
 
 /// RFC 3986 §5.2.4.

@@ -5,7 +5,7 @@ use crate::app::Proxy;
 use crate::config::snapshot::{Carries, InboundPort, Snapshot, Source};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
-use crate::http::forward::{self, Destination};
+use crate::http::forward::{self, Outgoing};
 use crate::http::reply::{self, Refusal};
 use crate::http::sanitize::SERVICE_IDENTITY;
 use crate::http::server::{self, Version};
@@ -14,6 +14,7 @@ use crate::reason::Reason;
 use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
 use crate::telemetry::Direction;
+use crate::upstream::cluster::Cluster;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -44,11 +45,11 @@ where
 
 async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let grpc = grpc::is_grpc(request.headers());
-    let mut response = match carry(&connection, request).await {
-        Ok(response) => response,
-        Err(refusal) => refuse(&connection, &refusal, grpc),
+    let (mut response, last) = match carry(&connection, request).await {
+        Ok(response) => (response, false),
+        Err(refusal) => (refuse(&connection, &refusal, grpc), reply::ends_connection(refusal.reason)),
     };
-    if connection.version == Version::Http1 && connection.drain.phase() >= Phase::Draining {
+    if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Draining) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -76,17 +77,21 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     }
 
     // Load balancing and metrics.
+    let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
+    let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let started = Instant::now();
-    let outcome = match cluster.pick() {
-        Some(endpoint) => {
-            let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
-            forward::forward(request, Destination { cluster, endpoint: &endpoint, protocol, host: &host }).await
-        }
-        None => Err(Reason::NoEndpoint.into()),
-    };
+    let outcome = send(cluster, outgoing).await;
     let status = outcome.as_ref().map_or_else(|refusal| refusal.reason.status(), Response::status);
     cluster.counters.response(status, started.elapsed());
     outcome
+}
+
+/// To the application; it has one endpoint, so there is nowhere else to go.
+async fn send(cluster: &Cluster, outgoing: Outgoing) -> Result<Response<ResponseBody>, Refusal> {
+    let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
+    let (request, options, upgrade) = outgoing.into_parts();
+    let response = endpoint.exchange(request, options).await.map_err(|failed| failed.error)?;
+    forward::finish(response, upgrade, &endpoint.target)
 }
 
 /// The port as it is configured now: rules apply to the next request, not to the next connection.

@@ -5,11 +5,12 @@ use crate::app::Proxy;
 use crate::config::snapshot::{Carries, OutboundEntry, Settings, Snapshot};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
-use crate::http::forward::{self, Destination};
+use crate::http::forward::{self, Outgoing};
 use crate::http::reply::{self, Refusal};
 use crate::http::sanitize::SERVICE_IDENTITY;
 use crate::http::server::{self, Version};
 use crate::http::{grpc, target};
+use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
@@ -57,11 +58,11 @@ where
 
 async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let grpc = grpc::is_grpc(request.headers());
-    let mut response = match carry(&connection, request).await {
-        Ok(response) => response,
-        Err(refusal) => refuse(&connection, &refusal, grpc),
+    let (mut response, last) = match carry(&connection, request).await {
+        Ok(response) => (response, false),
+        Err(refusal) => (refuse(&connection, &refusal, grpc), reply::ends_connection(refusal.reason)),
     };
-    if connection.version == Version::Http1 && connection.drain.phase() >= Phase::Closing {
+    if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Closing) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -88,18 +89,41 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     }
 
     // Load balancing and metrics.
+    let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, cluster.is_of_sidecars());
+    let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let started = Instant::now();
-    let outcome = match choose(connection, settings, cluster) {
-        Some(endpoint) => {
-            let peer_is_sidecar = endpoint.transport.tls.as_ref().is_some_and(|tls| !tls.send_server_name);
-            let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, peer_is_sidecar);
-            forward::forward(request, Destination { cluster, endpoint: &endpoint, protocol, host: &host }).await
-        }
-        None => Err(Reason::NoEndpoint.into()),
-    };
+    let outcome = send(connection, settings, cluster, outgoing).await;
     let status = outcome.as_ref().map_or_else(|refusal| refusal.reason.status(), Response::status);
     cluster.counters.response(status, started.elapsed());
     outcome
+}
+
+/// To one endpoint after another until one takes the request: as long as certainly nothing of it was sent, another
+/// endpoint may have it.
+async fn send(
+    connection: &Connection,
+    settings: &Settings,
+    cluster: &Arc<Cluster>,
+    outgoing: Outgoing,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let (mut request, options, upgrade) = outgoing.into_parts();
+    let mut endpoint = choose(connection, settings, cluster).ok_or(Reason::NoEndpoint)?;
+    let mut attempts = 1;
+    loop {
+        let failed = match endpoint.exchange(request, options).await {
+            Ok(response) => return forward::finish(response, upgrade, &endpoint.target),
+            Err(failed) => failed,
+        };
+        let other = cluster.pick().filter(|other| !Arc::ptr_eq(other, &endpoint));
+        match (failed.request, other) {
+            (Some(again), Some(other)) if attempts < limits::ENDPOINTS_PER_REQUEST => {
+                (request, endpoint) = (again, other);
+                attempts += 1;
+                keep(connection, cluster, &endpoint);
+            }
+            _ => return Err(failed.error.into()),
+        }
+    }
 }
 
 /// The entry as it is configured now: rules apply to the next request, not to the next connection.
@@ -144,6 +168,14 @@ fn choose(connection: &Connection, settings: &Settings, cluster: &Arc<Cluster>) 
     let endpoint = cluster.pick()?;
     *chosen = Some((Arc::clone(cluster), Arc::clone(&endpoint)));
     Some(endpoint)
+}
+
+/// Makes a later choice the connection's own.
+fn keep(connection: &Connection, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
+    let mut chosen = connection.chosen.lock();
+    if chosen.is_some() {
+        *chosen = Some((Arc::clone(cluster), Arc::clone(endpoint)));
+    }
 }
 
 fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<ResponseBody> {

@@ -24,6 +24,8 @@ pub struct Service {
     pub name: Arc<str>,
     /// In evaluation order: the first match wins.
     pub routes: Vec<Arc<Route>>,
+    /// A rule of the document is missing here because it could not be used.
+    pub broken: bool,
 }
 
 /// One rule.
@@ -102,9 +104,10 @@ impl Service {
     /// The first rule that fits.
     ///
     /// # Errors
-    /// [`Reason::IdentityNotAllowed`] when a rule fits but for the caller, else [`Reason::NoRoute`].
+    /// [`Reason::IdentityNotAllowed`] when a rule fits but for the caller, else [`Reason::NoRoute`], or
+    /// [`Reason::BrokenRule`] where a broken rule might have fitted.
     pub fn route(&self, question: Question<'_>) -> Result<&Arc<Route>, Reason> {
-        let mut refusal = Reason::NoRoute;
+        let mut refusal = if self.broken { Reason::BrokenRule } else { Reason::NoRoute };
         for route in &self.routes {
             if !route.fits(question) {
                 continue;

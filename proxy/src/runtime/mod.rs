@@ -6,6 +6,7 @@ pub mod workers;
 use std::cell::Cell;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::task::AbortHandle;
 
 static WORKER_COUNT: AtomicUsize = AtomicUsize::new(1);
 
@@ -24,10 +25,10 @@ pub fn worker_index() -> usize {
 }
 
 /// Runs a task on the caller's runtime. The only way in which the data path spawns: a panic ends the task, never the
-/// process, and is counted and logged by the hook that [`workers`] installs.
-pub fn spawn<F>(future: F)
+/// process, and is counted and logged by the hook that the app installs. The handle may be dropped; the task goes on.
+pub fn spawn<F>(future: F) -> AbortHandle
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    tokio::spawn(future);
+    tokio::spawn(future).abort_handle()
 }

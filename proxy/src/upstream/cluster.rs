@@ -100,6 +100,13 @@ impl Cluster {
         Some(Arc::clone(&endpoints.members[index].endpoint))
     }
 
+    /// Whether its endpoints are sidecars of the mesh, which understand every version of HTTP.
+    pub fn is_of_sidecars(&self) -> bool {
+        let endpoints = self.endpoints.load();
+        let tls = endpoints.members.first().and_then(|member| member.endpoint.transport.tls.as_ref());
+        tls.is_some_and(|tls| !tls.send_server_name)
+    }
+
     /// Whether its endpoints are names of the outside world.
     pub fn is_external(&self) -> bool {
         self.endpoints.load().members.iter().any(|member| matches!(member.endpoint.target.host, Host::Name(_)))

@@ -39,12 +39,15 @@ pub struct ExchangeOptions {
     pub requests_per_connection: Option<u32>,
 }
 
-type Exchanged = Result<Response<Incoming>, Failed>;
+type Exchanged = Result<Response<Incoming>, FailedExchange>;
 
-/// A failed attempt, with the request if it was certainly not sent.
-struct Failed {
-    error: UpstreamError,
-    request: Option<Request<RequestBody>>,
+/// An exchange without a response.
+#[derive(Debug)]
+pub struct FailedExchange {
+    /// What went wrong.
+    pub error: UpstreamError,
+    /// The request, whole, if certainly nothing of it was sent: it may go to another endpoint.
+    pub request: Option<Request<RequestBody>>,
 }
 
 impl Endpoint {
@@ -60,12 +63,12 @@ impl Endpoint {
     /// body); this is invisible to retry policies and budgets.
     ///
     /// # Errors
-    /// [`UpstreamError`] naming the endpoint.
+    /// [`FailedExchange`] with an error that names the endpoint.
     pub async fn exchange(
         &self,
         request: Request<RequestBody>,
         options: ExchangeOptions,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
+    ) -> Result<Response<ResponseBody>, FailedExchange> {
         match options.protocol {
             Protocol::Http2 => self.exchange_http2(request, options).await,
             Protocol::Http1 | Protocol::Tcp => self.exchange_http1(request, options).await,
@@ -110,13 +113,16 @@ impl Endpoint {
         &self,
         mut request: Request<RequestBody>,
         options: ExchangeOptions,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
+    ) -> Result<Response<ResponseBody>, FailedExchange> {
         let mut idle = if options.upgrade { None } else { self.pool.idle_http1().await };
         loop {
             let reused = idle.is_some();
             let mut connection = match idle.take() {
                 Some(connection) => connection,
-                None => self.pool.open_http1(self.dial(options)).await?,
+                None => match self.pool.open_http1(self.dial(options), options.upgrade).await {
+                    Ok(connection) => connection,
+                    Err(error) => return Err(FailedExchange { error, request: Some(request) }),
+                },
             };
             let progress = request.body().progress();
             let spare = if reused { repeatable(&request) } else { None };
@@ -127,7 +133,7 @@ impl Endpoint {
             };
             match failed.request.or(spare) {
                 Some(again) if reused => request = again,
-                _ => return Err(failed.error),
+                request => return Err(FailedExchange { error: failed.error, request }),
             }
         }
     }
@@ -136,10 +142,13 @@ impl Endpoint {
         &self,
         mut request: Request<RequestBody>,
         options: ExchangeOptions,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
+    ) -> Result<Response<ResponseBody>, FailedExchange> {
         let mut attempts_on_reused = 0;
         loop {
-            let (stream, reused) = self.pool.http2(self.dial(options)).await?;
+            let (stream, reused) = match self.pool.http2(self.dial(options)).await {
+                Ok(place) => place,
+                Err(error) => return Err(FailedExchange { error, request: Some(request) }),
+            };
             let progress = request.body().progress();
             let spare = if reused { repeatable(&request) } else { None };
             let sending = {
@@ -156,7 +165,7 @@ impl Endpoint {
             attempts_on_reused += 1;
             match failed.request.or(spare) {
                 Some(again) if reused && attempts_on_reused <= 2 => request = again,
-                _ => return Err(failed.error),
+                request => return Err(FailedExchange { error: failed.error, request }),
             }
         }
     }
@@ -192,7 +201,10 @@ impl Endpoint {
                 }
                 self.counters.request_timeouts.increment();
                 let detail = format!("endpoint {}: no response after {deadline:?}", self.target);
-                return Err(Failed { error: UpstreamError::sent(Reason::UpstreamTimeout, detail), request: None });
+                return Err(FailedExchange {
+                    error: UpstreamError::sent(Reason::UpstreamTimeout, detail),
+                    request: None,
+                });
             };
             return outcome.map_err(|mut refused| {
                 let request = refused.take_message();
@@ -202,7 +214,7 @@ impl Endpoint {
                 } else {
                     self.counters.resets_received.increment();
                 }
-                Failed { error, request }
+                FailedExchange { error, request }
             });
         }
     }

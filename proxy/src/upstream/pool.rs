@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 
 /// Connections to one endpoint.
 #[derive(Debug)]
@@ -49,6 +50,18 @@ pub struct Http1Connection {
     pub sender: http1::SendRequest<RequestBody>,
     /// Requests it has served before this one.
     pub served: u32,
+    /// The task that drives the connection; `None` for one that is to be upgraded.
+    task: Option<AbortHandle>,
+}
+
+impl Drop for Http1Connection {
+    /// Closes the connection at once. hyper would notice only at the upstream's next byte that nobody wants the rest of
+    /// a response, and a quiet event stream has no next byte.
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 /// An HTTP/2 connection shared by many requests.
@@ -99,8 +112,8 @@ impl Pool {
     }
 
     /// Opens an HTTP/1 connection.
-    pub async fn open_http1(&self, dial: Dial<'_>) -> Result<Http1Connection, UpstreamError> {
-        let sender = match open(dial, Protocol::Http1).await? {
+    pub async fn open_http1(&self, dial: Dial<'_>, upgrade: bool) -> Result<Http1Connection, UpstreamError> {
+        let (sender, task) = match open(dial, Protocol::Http1).await? {
             Connection::Plain(stream) => handshake_http1(stream, dial).await?,
             Connection::Tls(stream) => handshake_http1(stream, dial).await?,
             Connection::Tunnel(tunnel) => match *tunnel {
@@ -108,7 +121,7 @@ impl Pool {
                 Tunnel::Socks5(stream) => handshake_http1(stream, dial).await?,
             },
         };
-        Ok(Http1Connection { sender, served: 0 })
+        Ok(Http1Connection { sender, served: 0, task: (!upgrade).then_some(task) })
     }
 
     /// Gives an HTTP/1 connection back, once its exchange is over.
@@ -259,7 +272,9 @@ async fn open(dial: Dial<'_>, protocol: Protocol) -> Result<Connection, Upstream
     connect(dial.target, dial.transport, protocol, dial.names, dial.counters).await
 }
 
-async fn handshake_http1<T>(stream: T, dial: Dial<'_>) -> Result<http1::SendRequest<RequestBody>, UpstreamError>
+type Http1Handle = (http1::SendRequest<RequestBody>, AbortHandle);
+
+async fn handshake_http1<T>(stream: T, dial: Dial<'_>) -> Result<Http1Handle, UpstreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -270,12 +285,12 @@ where
         .await
         .map_err(|error| UpstreamError::from_exchange(&error, &dial.target.to_string()))?;
     let target = dial.target.clone();
-    runtime::spawn(async move {
+    let task = runtime::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(endpoint = %target, %error, "upstream HTTP/1 connection ended");
         }
     });
-    Ok(sender)
+    Ok((sender, task))
 }
 
 async fn handshake_http2<T>(stream: T, dial: Dial<'_>) -> Result<http2::SendRequest<RequestBody>, UpstreamError>

@@ -162,8 +162,7 @@ where
         let state = Arc::clone(state);
         async move { Ok::<_, Infallible>(answer(request, remote, &state).await) }
     });
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().half_close(true);
+    let server = auto::Builder::new(TokioExecutor::new());
     let _ = server.serve_connection(stream, service).await;
 }
 

@@ -3,10 +3,12 @@
 mod gateway;
 mod http;
 mod recorder;
+mod repository;
 mod tcp;
 
 pub use gateway::Gateway;
 pub(crate) use http::Frames;
 pub use http::{Application, Seen};
 pub use recorder::Recorder;
+pub use repository::Repository;
 pub use tcp::TcpApplication;

@@ -3,6 +3,7 @@
 mod egress;
 mod permissive;
 mod policies;
+mod repository;
 mod smi;
 mod updates;
 

@@ -169,19 +169,6 @@ async fn a_new_port_opens_and_a_removed_one_closes() {
 }
 
 #[tokio::test]
-async fn the_last_good_document_survives_a_restart_with_a_broken_file() {
-    let Some(mut pair) = Pair::start().await else {
-        return;
-    };
-    pair.assert_healthy().await;
-    pair.server_sidecar.stop().await;
-    pair.server_sidecar = Sidecar::launch(&pair.scene.server, b"{ broken", &SidecarOptions::default());
-    pair.server_sidecar.ready().await;
-    let peer = pair.intruding_get(&pair.scene.http, &TlsClient::new(&pair.leaf("web.shop")), "").await;
-    assert_eq!(peer.unwrap().status(), 200);
-}
-
-#[tokio::test]
 async fn a_proxy_without_a_document_is_not_ready_and_admits_nobody() {
     let Some(scene) = fsm_tests::Scene::new() else {
         return;

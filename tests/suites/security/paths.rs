@@ -17,13 +17,10 @@ async fn start() -> Option<(Pair, Recorder)> {
     Some((scene.start().await, recorder))
 }
 
-/// What the most forgiving application makes of a target: decoded, and decoded again, both slashes, no parameters,
-/// no empty or dot segments.
+/// What the most forgiving application makes of a target: decoded (once: `%25` is a percent sign), both slashes, no
+/// parameters, no empty or dot segments.
 fn forgiving(target: &str) -> String {
-    let mut path = target.split(['?', '#']).next().unwrap_or_default().to_owned();
-    for _ in 0..3 {
-        path = decoded(&path);
-    }
+    let path = decoded(target.split(['?', '#']).next().unwrap_or_default());
     let path = path.replace('\\', "/").to_ascii_lowercase();
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {

@@ -135,7 +135,9 @@ async fn a8_bytes_after_a_refused_connect_are_never_read_as_requests() {
             .await;
             let reply = wire.response("GET").await;
             assert!(matches!(reply.status(), 400 | 403 | 405), "{target}: {}", reply.start);
-            let (rest, _) = wire.rest().await;
+            let ended = tokio::time::timeout(Duration::from_secs(2), wire.rest()).await;
+            let received = String::from_utf8_lossy(&wire.received()).into_owned();
+            let (rest, _) = ended.unwrap_or_else(|_| panic!("{entrance:?} {target}: not closed after {received:?}"));
             assert_eq!(String::from_utf8_lossy(&rest), "", "{entrance:?} {target}");
         }
     }

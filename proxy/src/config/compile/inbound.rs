@@ -77,7 +77,8 @@ impl Compiler<'_> {
                 self.route(rule, &at, Direction::Inbound, &known)
             });
             let routes = routes.collect();
-            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes }));
+            let broken = self.has_errors(&format!("{path}.HttpServiceRouteRules[{name:?}]"));
+            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes, broken }));
         }
         self.local = known;
         self.host_table(&entry.http_host_port2_service, &services, path)

@@ -18,7 +18,7 @@ use crate::route::table::Route;
 use crate::telemetry::Direction;
 use crate::tls::{Alpn, ClientCertificate, Identity, IdentityError, ServerTls};
 use crate::upstream::cluster::Cluster;
-use fsm_api::config::{Config, PathType, Problem, RouteRule};
+use fsm_api::config::{Config, PathType, Problem, RouteRule, Severity};
 use http::HeaderValue;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -109,6 +109,12 @@ impl Own {
 impl Compiler<'_> {
     fn error(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem::error(path, message));
+    }
+
+    /// Whether reading or compiling found an error at or below a path.
+    fn has_errors(&self, path: &str) -> bool {
+        let is_error = |problem: &&Problem| problem.severity == Severity::Error;
+        self.problems.iter().filter(is_error).any(|problem| problem.path.starts_with(path))
     }
 
     fn identity(&mut self) -> Own {

@@ -66,6 +66,8 @@ fn what_servers_read_differently_is_refused() {
         "/a//../b",
         "/%00",
         "/a%",
+        "/public/%252e%252e/admin",
+        "/public/..%252fadmin",
         "/a%2",
         "/a%zz",
         "a",
@@ -98,6 +100,7 @@ fn a_request_names_exactly_one_host() {
     assert_eq!(canonical(request(Method::GET, "/x", &[])), Err(Reason::BadHost));
     assert_eq!(canonical(request(Method::GET, "/x", &["a", "a"])), Err(Reason::BadHost));
     assert_eq!(canonical(request(Method::GET, "http://a/x", &["b"])), Err(Reason::BadHost));
+    assert_eq!(canonical(request(Method::GET, "http://user@a/x", &["a"])), Err(Reason::BadHost));
     assert_eq!(canonical(request(Method::GET, "/x", &["a b"])), Err(Reason::BadHost));
     assert_eq!(canonical(request(Method::GET, "/x", &["a/b"])), Err(Reason::BadHost));
     assert_eq!(canonical(request(Method::CONNECT, "a:443", &["a:443"])), Err(Reason::ConnectRefused));
