@@ -146,31 +146,25 @@ impl Breaker {
     pub fn admit(&self, now: Instant) -> Admission {
         loop {
             let phase = self.current(now);
-            match &**phase {
+            let (opening, counts) = match &**phase {
                 Phase::Closed(window) => {
                     window.started.get_or_init(|| now);
                     window.total.fetch_add(1, Ordering::AcqRel);
-                    return Admission::Closed(Ticket(Passed::Counted {
-                        closing: window.closing,
-                        window: window.serial,
-                    }));
+                    let passed = Passed::Counted { closing: window.closing, window: window.serial };
+                    return Admission::Closed(Ticket(passed));
                 }
-                Phase::Open(open) if elapsed(open.since, now) < self.settings.degraded_window => return self.refusal(),
-                Phase::HalfOpen(half) if !half.probe_may_go(now, self.settings.degraded_window) => {
-                    return self.refusal();
+                Phase::Open(open) if elapsed(open.since, now) >= self.settings.degraded_window => {
+                    (self.next_serial(), open.counts)
                 }
-                Phase::Open(open) => {
-                    let opening = self.next_serial();
-                    if let Some(place) = self.probe(&phase, opening, now, open.counts) {
-                        return Admission::Probe(Ticket(Passed::Probe { opening, _place: place }));
-                    }
+                Phase::HalfOpen(half) if half.probe_may_go(now, self.settings.degraded_window) => {
+                    (half.opening, half.counts)
                 }
-                Phase::HalfOpen(half) => {
-                    let opening = half.opening;
-                    if let Some(place) = self.probe(&phase, opening, now, half.counts) {
-                        return Admission::Probe(Ticket(Passed::Probe { opening, _place: place }));
-                    }
+                Phase::Open(_) | Phase::HalfOpen(_) => {
+                    return Admission::Refused { status: self.settings.status, body: self.settings.body.clone() };
                 }
+            };
+            if let Some(place) = self.start_probe(&phase, opening, now, counts) {
+                return Admission::Probe(Ticket(Passed::Probe { opening, _place: place }));
             }
         }
     }
@@ -272,14 +266,11 @@ impl Breaker {
         }
     }
 
-    fn probe(&self, phase: &Guard<Arc<Phase>>, opening: u64, now: Instant, counts: Counts) -> Option<HeldPlace> {
+    /// Takes the place of the probe, unless another request was quicker.
+    fn start_probe(&self, phase: &Guard<Arc<Phase>>, opening: u64, now: Instant, counts: Counts) -> Option<HeldPlace> {
         let place = Arc::new(AtomicBool::new(true));
         let half = HalfOpen { opening, probed: now, taken: Arc::clone(&place), counts };
         self.replace(phase, Phase::HalfOpen(half)).then_some(HeldPlace(place))
-    }
-
-    fn refusal(&self) -> Admission {
-        Admission::Refused { status: self.settings.status, body: self.settings.body.clone() }
     }
 
     /// Whether `next` took the place of `phase`, which the caller has looked at.

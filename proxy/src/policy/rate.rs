@@ -2,10 +2,10 @@
 //!
 //! The bucket is FSM's (its `Quota`), and its refill is that of Envoy's local rate limit, which FSM had before: it
 //! starts full with [`RateLimit::capacity`] tokens; the first token taken from a full bucket starts a window; when the
-//! window ends, [`RateLimit::amount`] tokens come back at once, never above the capacity, and windows follow one another
-//! until the bucket is full again. So "3 per minute" never lets a fourth one pass in the minute that begins with the
-//! first. (The other common bucket, GCRA as in the crate `governor`, drips one token back every 20 seconds and lets five
-//! pass in that minute: smoother, but not what FSM's users have configured.)
+//! window ends, [`RateLimit::amount`] tokens come back at once, never above the capacity, and windows follow one
+//! another until the bucket is full again. So "3 per minute" never lets a fourth one pass in the minute that begins
+//! with the first. (The other common bucket, GCRA as in the crate `governor`, drips one token back every 20 seconds
+//! and lets five pass in that minute: smoother, but not what FSM's users have configured.)
 //!
 //! The whole bucket is one 64-bit word, changed by compare-and-swap: exact to the token with any number of workers,
 //! without a lock, and a refusal writes nothing, so a flood does not make the workers fight over a cache line.
@@ -47,10 +47,13 @@ impl RateLimit {
     }
 
     /// `burst` is the size of the bucket and not an addition to `amount` (FSM: "`Burst` or else `Requests`", where 0
-    /// counts as unset). An amount of 0 blocks everything, whatever the burst: nobody means "ten, and then never again".
+    /// counts as unset). An amount of 0 blocks everything, whatever the burst: nobody means "ten, then never again".
     fn from_parts(name: &str, amount: u32, window: f64, burst: Option<u32>) -> Result<Self, String> {
         let window = Duration::try_from_secs_f64(window).map_err(|error| {
-            format!("the rate limit of {amount} {name} has the window {window}, which is no time ({error}); give StatTimeWindow in seconds: 1, 60 or 3600")
+            format!(
+                "the rate limit of {amount} {name} has the window {window}, which is no time ({error}); \
+                 give StatTimeWindow in seconds: 1, 60 or 3600"
+            )
         })?;
         let burst = burst.filter(|&burst| burst > 0).unwrap_or(amount);
         Ok(Self { amount, window, capacity: if amount == 0 { 0 } else { burst } })
@@ -200,12 +203,13 @@ struct Bucket {
 /// A bucket in one word: the lower bits hold the tokens, the others the tick.
 ///
 /// A tick is 2^`tick_shift` nanoseconds, as short as 36 years of them fit beside the tokens: one nanosecond up to 15
-/// tokens, 64 ns for a thousand, 65 µs for a million. A window is rounded up to whole ticks: tokens never come early.
+/// tokens, 64 ns for a thousand, 65 µs for a million. Tokens never come early; a window is
+/// less than three ticks longer than asked.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     capacity: u64,
     amount: u64,
-    /// Ticks of a window, or `None` if tokens never come back.
+    /// Ticks of a window, rounded up, or `None` if tokens never come back.
     window: Option<u64>,
     token_bits: u32,
     tick_shift: u32,
@@ -264,8 +268,12 @@ impl Layout {
     /// The bucket with one token less, or `None` if it is empty. Taking from a full one starts its window.
     fn less_one(self, bucket: Bucket, now: u64) -> Option<Bucket> {
         let tokens = bucket.tokens.checked_sub(1)?;
-        let starts = bucket.tokens == self.capacity;
-        let due = if starts { self.window.map_or(self.never(), |window| self.later(now, window)) } else { bucket.due };
+        if bucket.tokens < self.capacity {
+            return Some(Bucket { tokens, ..bucket });
+        }
+        // `now` was rounded down to its tick, and the window must not end early for that.
+        let start = now + u64::from(self.tick_shift > 0);
+        let due = self.window.map_or(self.never(), |window| self.later(start, window));
         Some(Bucket { due, tokens })
     }
 

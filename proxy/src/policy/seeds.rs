@@ -1,5 +1,7 @@
 //! Seeds of the simulations: 256 of them in every run, or the one in `FSM_SEED` to replay a failure.
 
+#![allow(clippy::expect_used)]
+
 /// Random numbers that depend on the seed alone (SplitMix64).
 #[derive(Debug)]
 pub(super) struct Seeded(u64);
@@ -35,8 +37,9 @@ pub(super) fn for_each_seed(mut simulation: impl FnMut(&mut Seeded)) {
             }
         }
     }
-    let replayed: Option<u64> = std::env::var("FSM_SEED").ok().and_then(|seed| seed.parse().ok());
-    for seed in replayed.map_or(0..256, |seed| seed..seed + 1) {
+    let replayed = std::env::var("FSM_SEED").ok();
+    let replayed: Option<u64> = replayed.map(|seed| seed.parse().expect("FSM_SEED is a number"));
+    for seed in replayed.map_or(0..=255, |seed| seed..=seed) {
         let _announce = Announce(seed);
         simulation(&mut Seeded(seed));
     }

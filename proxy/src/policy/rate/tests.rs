@@ -288,10 +288,30 @@ proptest! {
             prop_assert!(passed <= u128::from(capacity) + u128::from(amount) * windows);
             prop_assert!(limiter.available(start + elapsed) <= capacity);
             match decision {
-                Decision::Limited { retry_after: Some(after) } if wait => elapsed += after.min(Duration::from_secs(1 << 33)),
+                Decision::Limited { retry_after: Some(after) } if wait => {
+                    elapsed += after.min(Duration::from_secs(1 << 33));
+                }
                 _ => elapsed += Duration::from_nanos(step % 1_000_000_000),
             }
         }
+    }
+
+    #[test]
+    fn a_bucket_of_any_size_is_refilled_on_time_and_never_early(
+        capacity in prop_oneof![1_u32..5000, 1_u32..],
+        window in 1_u64..10_000_000_000,
+        rest in 0_u64..1_000_000_000_000,
+    ) {
+        let length = Duration::from_nanos(window);
+        let limiter = RateLimiter::new(limit(capacity, length, capacity));
+        let start = Instant::now();
+        let tick = Duration::from_nanos(1 << limiter.layout.tick_shift);
+        prop_assert_eq!(limiter.take(start), Decision::Allowed);
+        let taken = start + length + 3 * tick + Duration::from_nanos(rest);
+        prop_assert_eq!(limiter.available(taken), capacity);
+        prop_assert_eq!(limiter.take(taken), Decision::Allowed);
+        prop_assert_eq!(limiter.available(taken + length - Duration::from_nanos(1)), capacity - 1);
+        prop_assert_eq!(limiter.available(taken + length + 3 * tick), capacity);
     }
 
     #[test]

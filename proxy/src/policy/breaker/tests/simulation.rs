@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::policy::seeds::{Seeded, for_each_seed};
+use std::collections::HashSet;
 
 /// What happened while the breaker was closed, in order.
 enum Happened {
@@ -105,7 +106,7 @@ impl Model {
     /// Counts of the window of `now`, from the history alone.
     fn counts(&self, now: Duration) -> Counts {
         let Mode::Closed { history } = &self.mode else { return Counts::default() };
-        let (mut counts, mut start, mut here) = (Counts::default(), None, Vec::new());
+        let (mut counts, mut start, mut here) = (Counts::default(), None, HashSet::new());
         let moments = history.iter().map(|(at, what)| (*at, Some(what))).chain([(now, None)]);
         for (at, what) in moments {
             if start.is_none_or(|start| at - start >= self.settings.window) {
@@ -115,7 +116,7 @@ impl Model {
             match what {
                 Some(Happened::Admitted { request }) => {
                     counts.total += 1;
-                    here.push(*request);
+                    here.insert(*request);
                 }
                 Some(Happened::Finished { request, marks }) => {
                     counts.total += u64::from(!here.contains(request));
@@ -180,8 +181,8 @@ fn simulate(random: &mut Seeded) -> (u64, u64) {
     let start = Instant::now();
     let (mut now, mut closings, mut under_way) = (Duration::ZERO, 0, Vec::<Exchange>::new());
     let (mut percent_bad, mut slowest) = (0, 100);
-    for request in 0..600 {
-        if request % 100 == 0 {
+    for request in 0..240 {
+        if request % 40 == 0 {
             // The upstream changes its mood.
             percent_bad = random.pick(&[0, 5, 20, 50, 100]);
             slowest = random.pick(&[10, 100, 1000, 20_000]);
