@@ -86,9 +86,9 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
         (Carries::Http | Carries::Grpc, Stream::Plain(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => http::serve(proxy, io, version, client).await,
-        (_, Stream::Plain(io)) => tcp::serve(&port, io, &client).await?,
-        (_, Stream::Tls(io)) => tcp::serve(&port, io, &client).await?,
-        (_, Stream::TlsAfterPeek(io)) => tcp::serve(&port, io, &client).await?,
+        (_, Stream::Plain(io)) => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::Tls(io)) => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::TlsAfterPeek(io)) => tcp::serve(proxy, io, &client).await?,
     }
     Ok(())
 }
