@@ -27,6 +27,8 @@ mod servers;
 mod sidecar;
 mod tls;
 mod wire;
+#[cfg(test)]
+mod workspace_rules;
 
 pub use binaries::{binary, tool};
 pub use certificates::{Authority, KeyKind, Leaf, LeafRequest};

@@ -1,9 +1,13 @@
 //! The compiled, immutable configuration.
 
 use crate::limits;
+use crate::policy::breaker::Breaker;
+use crate::policy::rate::{Decision, LimitedAnswer, RateLimiter};
 use crate::route::ranges::Ranges;
 use crate::route::split::Split;
 use crate::route::table::{HostTable, Route};
+use crate::telemetry::counters::Counter;
+use crate::telemetry::{self, Telemetry};
 use crate::tls::{Identity, ServerTls};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect::Transport;
@@ -12,8 +16,8 @@ use fsm_api::config::{Certificate, Config, Problem};
 use http::HeaderValue;
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Everything a decision needs, compiled from one document. Replaced as a whole, never changed.
 #[derive(Debug)]
@@ -119,6 +123,42 @@ pub struct InboundPort {
     pub tcp: Option<InboundTcp>,
     /// Clients outside the mesh that are let in.
     pub sources: Ranges<Source>,
+    /// Limit of new connections.
+    pub limit: Option<ConnectionLimit>,
+}
+
+/// Limit of new connections to a port.
+#[derive(Debug)]
+pub struct ConnectionLimit {
+    limiter: Arc<RateLimiter>,
+    counted_as: telemetry::ConnectionLimit,
+    counter: OnceLock<Arc<Counter>>,
+}
+
+impl ConnectionLimit {
+    /// A limit on `port`, the application's own.
+    pub fn new(limiter: Arc<RateLimiter>, port: u16, protocol: String) -> Self {
+        Self { limiter, counted_as: telemetry::ConnectionLimit { port, protocol }, counter: OnceLock::new() }
+    }
+
+    /// Whether one more connection may come in now; counts it if not.
+    pub fn admits(&self, now: Instant, telemetry: &Telemetry) -> bool {
+        if matches!(self.limiter.take(now), Decision::Allowed) {
+            return true;
+        }
+        let counter = || telemetry.connection_limit(self.counted_as.clone());
+        self.counter.get_or_init(counter).increment();
+        false
+    }
+}
+
+/// Limit of requests to a service or a route.
+#[derive(Clone, Debug)]
+pub struct RequestLimit {
+    /// The tokens.
+    pub limiter: Arc<RateLimiter>,
+    /// The answer when there are none.
+    pub answer: Arc<LimitedAnswer>,
 }
 
 /// Where inbound TCP connections go.
@@ -196,6 +236,8 @@ pub struct OutboundTcp {
 pub(super) struct Carried {
     pub(super) transports: FxHashMap<TransportKey, Arc<Transport>>,
     pub(super) routes: FxHashMap<Box<str>, Arc<Route>>,
+    pub(super) limiters: FxHashMap<String, Arc<RateLimiter>>,
+    pub(super) breakers: FxHashMap<String, Arc<Breaker>>,
 }
 
 /// What makes two transports the same.

@@ -101,8 +101,7 @@ pub fn finish(
     upgrade: Option<Upgrade>,
     endpoint: &Target,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let refusal =
-        |what: &str| Refusal { reason: Reason::UpstreamProtocol, detail: format!("endpoint {endpoint}: {what}") };
+    let refusal = |what: &str| Refusal::explained(Reason::UpstreamProtocol, format!("endpoint {endpoint}: {what}"));
     if let Some(upgrade) = upgrade
         && upgrade::accepted(&response, &upgrade.offered)
     {

@@ -4,8 +4,9 @@ use super::body::ResponseBody;
 use super::grpc;
 use super::sanitize;
 use crate::reason::Reason;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 /// A refusal on its way to the client and the log.
 #[derive(Debug)]
@@ -14,12 +15,35 @@ pub struct Refusal {
     pub reason: Reason,
     /// What exactly happened, for the log only: it may name addresses that clients need not know.
     pub detail: String,
+    /// The answer that the configuration wants instead of the reason's own.
+    pub answer: Option<Box<Answer>>,
+}
+
+/// An answer that the configuration words.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers to add.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
 }
 
 impl Refusal {
     /// A refusal that needs no further words.
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, detail: String::new() }
+        Self { reason, detail: String::new(), answer: None }
+    }
+
+    /// A refusal with words for the log.
+    pub fn explained(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), answer: None }
+    }
+
+    /// Status of the reply.
+    pub fn status(&self) -> StatusCode {
+        self.answer.as_ref().map_or_else(|| self.reason.status(), |answer| answer.status)
     }
 }
 
@@ -31,23 +55,31 @@ impl From<Reason> for Refusal {
 
 impl From<crate::upstream::error::UpstreamError> for Refusal {
     fn from(error: crate::upstream::error::UpstreamError) -> Self {
-        Self { reason: error.reason, detail: error.detail }
+        Self { reason: error.reason, detail: error.detail, answer: None }
     }
 }
 
-/// The reply to a refused request: FSM's status and text, and the reason in `x-fsm-reason`. A gRPC client gets its
-/// status in headers of a response without body ("trailers only"), as the gRPC protocol wants it.
-pub fn refuse(reason: Reason, is_grpc: bool) -> Response<ResponseBody> {
+/// The reply to a refused request: FSM's status and text, or those of the configuration, and the reason in
+/// `x-fsm-reason`. A gRPC client gets its status in headers of a response without body ("trailers only"), as the gRPC
+/// protocol wants it.
+pub fn refuse(refusal: Refusal, is_grpc: bool) -> Response<ResponseBody> {
+    let reason = refusal.reason;
     if is_grpc {
         return grpc::refuse(reason);
     }
-    let mut response = Response::new(ResponseBody::full(reason.body()));
-    *response.status_mut() = reason.status();
+    let (status, added, body) = match refusal.answer {
+        Some(answer) => (answer.status, answer.headers, answer.body),
+        None => (reason.status(), HeaderMap::new(), Bytes::from_static(reason.body().as_bytes())),
+    };
+    let text = !body.is_empty();
+    let mut response = Response::new(ResponseBody::full(body));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(sanitize::REASON, HeaderValue::from_static(reason.code()));
-    if !reason.body().is_empty() {
+    if text {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
+    headers.extend(added);
+    headers.insert(sanitize::REASON, HeaderValue::from_static(reason.code()));
     response
 }
 

@@ -2,19 +2,21 @@
 
 use super::Client;
 use crate::app::Proxy;
-use crate::config::snapshot::{Carries, InboundPort, Snapshot, Source};
+use crate::config::snapshot::{Carries, InboundPort, RequestLimit, Snapshot, Source};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward::{self, Outgoing};
-use crate::http::reply::{self, Refusal};
+use crate::http::reply::{self, Answer, Refusal};
 use crate::http::sanitize::SERVICE_IDENTITY;
 use crate::http::server::{self, Version};
 use crate::http::{grpc, target};
+use crate::policy::rate::{Decision, LimitedAnswer};
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
 use crate::telemetry::Direction;
 use crate::upstream::cluster::Cluster;
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -47,7 +49,10 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let grpc = grpc::is_grpc(request.headers());
     let (mut response, last) = match carry(&connection, request).await {
         Ok(response) => (response, false),
-        Err(refusal) => (refuse(&connection, &refusal, grpc), reply::ends_connection(refusal.reason)),
+        Err(refusal) => {
+            let last = reply::ends_connection(refusal.reason);
+            (refuse(&connection, refusal, grpc), last)
+        }
     };
     if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Draining) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -55,7 +60,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     response
 }
 
-/// The chain: routing, metrics, load balancing. (TLS termination has happened; rate limits come with their policies.)
+/// The chain: routing, throttling of service and route, load balancing, metrics. (TLS has been terminated.)
 async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
     let client = &connection.client;
     let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownPort)?;
@@ -69,7 +74,10 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     let question =
         Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller };
     let route = service.route(question)?;
-    let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
+
+    // Throttling: the service first, then the route.
+    throttle(service.limit.as_ref(), Reason::RateLimitedService)?;
+    throttle(route.limit.as_ref(), Reason::RateLimitedRoute)?;
 
     // Headers: the application learns who called.
     if let Some(caller) = caller.and_then(|caller| HeaderValue::from_str(caller).ok()) {
@@ -77,13 +85,23 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     }
 
     // Load balancing and metrics.
+    let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
     let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let started = Instant::now();
     let outcome = send(cluster, outgoing).await;
-    let status = outcome.as_ref().map_or_else(|refusal| refusal.reason.status(), Response::status);
+    let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
     cluster.counters.response(status, started.elapsed());
     outcome
+}
+
+/// Takes a token of a limit, or answers as it says.
+fn throttle(limit: Option<&RequestLimit>, reason: Reason) -> Result<(), Refusal> {
+    let Some(limit) = limit else { return Ok(()) };
+    let Decision::Limited { .. } = limit.limiter.take(Instant::now()) else { return Ok(()) };
+    let LimitedAnswer { status, headers } = &*limit.answer;
+    let answer = Answer { status: *status, headers: headers.clone(), body: Bytes::new() };
+    Err(Refusal { answer: Some(Box::new(answer)), ..Refusal::new(reason) })
 }
 
 /// To the application; it has one endpoint, so there is nowhere else to go.
@@ -122,7 +140,7 @@ fn service<'a>(port: &'a InboundPort, client: &Client, host: &HeaderValue) -> Re
     service.ok_or(Reason::NoService)
 }
 
-fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<ResponseBody> {
+fn refuse(connection: &Connection, refusal: Refusal, grpc: bool) -> Response<ResponseBody> {
     connection.proxy.telemetry.direction(Direction::Inbound).refused(refusal.reason);
     let client = &connection.client;
     tracing::debug!(
@@ -133,5 +151,5 @@ fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<Re
         detail = refusal.detail,
         "request refused"
     );
-    reply::refuse(refusal.reason, grpc)
+    reply::refuse(refusal, grpc)
 }

@@ -1,8 +1,9 @@
 //! Towards our application. One connection, step by step:
 //!
 //! 1. *admit*: it was redirected to us, the port is known, the source may connect;
-//! 2. *terminate TLS*: mesh clients prove their identity, sources of `SourceIPRanges` as their entry says;
-//! 3. *carry*: HTTP request by request ([`http`]), anything else as bytes ([`tcp`]).
+//! 2. *throttle*: the port's limit of new connections leaves room for it;
+//! 3. *terminate TLS*: mesh clients prove their identity, sources of `SourceIPRanges` as their entry says;
+//! 4. *carry*: HTTP request by request ([`http`]), anything else as bytes ([`tcp`]).
 //!
 //! A connection that is refused is reset, as FSM does it, and counted under its reason.
 
@@ -22,6 +23,7 @@ use crate::telemetry::Direction;
 use crate::tls::{Alpn, Peer, ServerTls};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -63,7 +65,11 @@ pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
 async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {
     let snapshot = proxy.store.snapshot();
     let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_ref());
-    let (inbound, port) = match admit(inbound, info) {
+    let admitted = admit(inbound, info).and_then(|(inbound, port)| match throttle(proxy, &port) {
+        true => Ok((inbound, port)),
+        false => Err(Reason::RateLimitedConnections),
+    });
+    let (inbound, port) = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => {
             reset_on_close(&stream);
@@ -80,9 +86,9 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
         (Carries::Http | Carries::Grpc, Stream::Plain(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => http::serve(proxy, io, version, client).await,
-        (_, Stream::Plain(io)) => tcp::serve(&port, io, &client).await?,
-        (_, Stream::Tls(io)) => tcp::serve(&port, io, &client).await?,
-        (_, Stream::TlsAfterPeek(io)) => tcp::serve(&port, io, &client).await?,
+        (_, Stream::Plain(io)) => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::Tls(io)) => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::TlsAfterPeek(io)) => tcp::serve(proxy, io, &client).await?,
     }
     Ok(())
 }
@@ -101,9 +107,14 @@ fn admit<'a>(inbound: Option<&'a Inbound>, info: &ConnInfo) -> Result<(&'a Inbou
     Ok((inbound, Arc::clone(port)))
 }
 
+/// Step 2: whether the port may have one more connection.
+fn throttle(proxy: &Proxy, port: &InboundPort) -> bool {
+    port.limit.as_ref().is_none_or(|limit| limit.admits(Instant::now(), &proxy.telemetry))
+}
+
 type Established = (Stream, Option<Peer>, Version);
 
-/// Step 2: mesh clients come with mTLS wherever the mesh has certificates; sources outside the mesh as their entry says.
+/// Step 3: mesh clients come with mTLS wherever the mesh has certificates; sources outside the mesh as their entry says.
 async fn terminate_tls(
     proxy: &Proxy,
     stream: TcpStream,
@@ -117,7 +128,7 @@ async fn terminate_tls(
         (MeshTls::Broken, _) => {
             reset_on_close(&stream);
             let detail = "the configuration's certificate is unusable (see /config_status)".to_owned();
-            return Err(Refusal { reason: Reason::DownstreamTls, detail });
+            return Err(Refusal::explained(Reason::DownstreamTls, detail));
         }
         (MeshTls::On { http, .. }, true) => http,
         (MeshTls::On { tcp, .. }, false) => tcp,
@@ -142,7 +153,7 @@ where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let accepted = tls.accept(stream, limits::TLS_HANDSHAKE_TIMEOUT).await;
-    let accepted = accepted.map_err(|error| Refusal { reason: error.reason(), detail: error.to_string() })?;
+    let accepted = accepted.map_err(|error| Refusal::explained(error.reason(), error.to_string()))?;
     proxy.telemetry.direction(Direction::Inbound).handshakes.increment();
     Ok(accepted)
 }
@@ -194,5 +205,5 @@ fn undetected(proxy: &Proxy, protocol: &Protocol) -> Refusal {
     if matches!(protocol, Protocol::Timeout) {
         proxy.telemetry.direction(Direction::Inbound).detect_timeouts.increment();
     }
-    Refusal { reason: Reason::DownstreamTimeout, detail: "the client sent no request".to_owned() }
+    Refusal::explained(Reason::DownstreamTimeout, "the client sent no request".to_owned())
 }

@@ -6,12 +6,13 @@ use crate::config::snapshot::{Carries, OutboundEntry, Settings, Snapshot};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward::{self, Outgoing};
-use crate::http::reply::{self, Refusal};
+use crate::http::reply::{self, Answer, Refusal};
 use crate::http::sanitize::SERVICE_IDENTITY;
 use crate::http::server::{self, Version};
 use crate::http::{grpc, target};
 use crate::limits;
 use crate::listen::ConnInfo;
+use crate::policy::breaker::{Admission, Outcome, Ticket};
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
@@ -19,11 +20,11 @@ use crate::telemetry::Direction;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 struct Connection {
@@ -60,7 +61,10 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let grpc = grpc::is_grpc(request.headers());
     let (mut response, last) = match carry(&connection, request).await {
         Ok(response) => (response, false),
-        Err(refusal) => (refuse(&connection, &refusal, grpc), reply::ends_connection(refusal.reason)),
+        Err(refusal) => {
+            let last = reply::ends_connection(refusal.reason);
+            (refuse(&connection, refusal, grpc), last)
+        }
     };
     if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Closing) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -68,7 +72,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     response
 }
 
-/// The chain: routing, load balancing, metrics. (Circuit breaking and retries come with their policies.)
+/// The chain: routing, circuit breaking, load balancing, metrics.
 async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
     let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownDestination)?;
     let settings = &snapshot.settings;
@@ -88,14 +92,40 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
         None => drop(request.headers_mut().remove(SERVICE_IDENTITY)),
     }
 
+    // Circuit breaking.
+    let ticket = admit(cluster)?;
+
     // Load balancing and metrics.
     let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, cluster.is_of_sidecars());
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let started = Instant::now();
     let outcome = send(connection, settings, cluster, outgoing).await;
-    let status = outcome.as_ref().map_or_else(|refusal| refusal.reason.status(), Response::status);
-    cluster.counters.response(status, started.elapsed());
+    let (status, elapsed) = (outcome.as_ref().map_or_else(Refusal::status, Response::status), started.elapsed());
+    cluster.counters.response(status, elapsed);
+    record(cluster, ticket, status, elapsed);
     outcome
+}
+
+/// Asks the cluster's breaker; while it is open the configured answer is given at once.
+fn admit(cluster: &Cluster) -> Result<Option<Ticket>, Refusal> {
+    let Some(breaker) = &cluster.settings.breaker else { return Ok(None) };
+    match breaker.admit(Instant::now()) {
+        Admission::Closed(ticket) | Admission::Probe(ticket) => Ok(Some(ticket)),
+        Admission::Refused { status, body } => {
+            let answer = Answer { status, headers: HeaderMap::new(), body };
+            Err(Refusal { answer: Some(Box::new(answer)), ..Refusal::new(Reason::CircuitOpen) })
+        }
+    }
+}
+
+/// Tells the breaker what became of a request that it admitted.
+fn record(cluster: &Cluster, ticket: Option<Ticket>, status: StatusCode, elapsed: Duration) {
+    let (Some(breaker), Some(ticket)) = (&cluster.settings.breaker, ticket) else { return };
+    let outcome = Outcome { failed: status.is_server_error(), elapsed };
+    if let Some(event) = breaker.record(ticket, Instant::now(), outcome) {
+        // Visible at FSM's default level, `error`: people look for this line when a service stops answering.
+        tracing::error!("{}", event.log_line(&cluster.name));
+    }
 }
 
 /// To one endpoint after another until one takes the request: as long as certainly nothing of it was sent, another
@@ -178,7 +208,7 @@ fn keep(connection: &Connection, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint
     }
 }
 
-fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<ResponseBody> {
+fn refuse(connection: &Connection, refusal: Refusal, grpc: bool) -> Response<ResponseBody> {
     connection.proxy.telemetry.direction(Direction::Outbound).refused(refusal.reason);
     tracing::debug!(
         direction = "outbound",
@@ -188,5 +218,5 @@ fn refuse(connection: &Connection, refusal: &Refusal, grpc: bool) -> Response<Re
         detail = refusal.detail,
         "request refused"
     );
-    reply::refuse(refusal.reason, grpc)
+    reply::refuse(refusal, grpc)
 }

@@ -116,7 +116,7 @@ fn undetected(proxy: &Proxy, protocol: &Protocol) -> Refusal {
         proxy.telemetry.direction(Direction::Outbound).detect_timeouts.increment();
         let detail = "the application sent nothing on a port that is configured as HTTP; if its protocol lets the \
                       server speak first, configure the port as `tcp-server-first`";
-        return Refusal { reason: Reason::DownstreamTimeout, detail: detail.to_owned() };
+        return Refusal::explained(Reason::DownstreamTimeout, detail.to_owned());
     }
-    Refusal { reason: Reason::DownstreamTimeout, detail: "the application sent no request".to_owned() }
+    Refusal::explained(Reason::DownstreamTimeout, "the application sent no request".to_owned())
 }

@@ -54,9 +54,11 @@ where
         }
     };
     let endpoint = name.as_deref().and_then(|name| cluster.named(name));
-    let endpoint = endpoint.ok_or_else(|| Refusal {
-        reason: Reason::UnknownServerName,
-        detail: format!("server name {:?} is none of cluster `{}`", name.as_deref().unwrap_or(""), cluster.name),
+    let endpoint = endpoint.ok_or_else(|| {
+        Refusal::explained(
+            Reason::UnknownServerName,
+            format!("server name {:?} is none of cluster `{}`", name.as_deref().unwrap_or(""), cluster.name),
+        )
     })?;
     let upstream = Box::pin(endpoint.open_tcp()).await?;
     upstream.relay(&mut detected.io, &cluster.counters).await;

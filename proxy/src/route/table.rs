@@ -2,6 +2,7 @@
 
 use super::matcher::{HeaderMatcher, MethodMatcher, PathMatcher};
 use super::split::Split;
+use crate::config::snapshot::RequestLimit;
 use crate::http::target;
 use crate::reason::Reason;
 use http::{HeaderMap, Method};
@@ -24,6 +25,8 @@ pub struct Service {
     pub name: Arc<str>,
     /// In evaluation order: the first match wins.
     pub routes: Vec<Arc<Route>>,
+    /// Limit of requests to the whole service.
+    pub limit: Option<RequestLimit>,
     /// A rule of the document is missing here because it could not be used.
     pub broken: bool,
 }
@@ -41,6 +44,8 @@ pub struct Route {
     pub headers: Vec<HeaderMatcher>,
     /// Permitted callers (`<service account>.<namespace>`), sorted; `None` admits anyone.
     pub callers: Option<Box<[Box<str>]>>,
+    /// Limit of requests to this route.
+    pub limit: Option<RequestLimit>,
     /// Where requests go.
     pub split: Split,
 }

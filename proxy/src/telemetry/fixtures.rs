@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// A cluster that has counted nothing yet.
 pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
-    let settings = ClusterSettings { response_timeout: RESPONSE_TIMEOUT, requests_per_connection: None };
+    let settings = ClusterSettings { response_timeout: RESPONSE_TIMEOUT, requests_per_connection: None, breaker: None };
     let endpoints = Endpoints::new(Vec::new(), 0, None);
     Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
 }

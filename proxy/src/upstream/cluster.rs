@@ -3,6 +3,7 @@
 use super::balance::Rotation;
 use super::connect::Host;
 use super::endpoint::Endpoint;
+use crate::policy::breaker::Breaker;
 use crate::telemetry::{Direction, counters::ClusterCounters};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -24,12 +25,14 @@ pub struct Cluster {
 }
 
 /// Limits that the document sets for a cluster.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ClusterSettings {
     /// From the request to the response head.
     pub response_timeout: Duration,
     /// A connection is retired after so many requests.
     pub requests_per_connection: Option<u32>,
+    /// Circuit breaker (outbound).
+    pub breaker: Option<Arc<Breaker>>,
 }
 
 /// The endpoints of a cluster with their order of rotation.

@@ -29,8 +29,11 @@ impl Compiler<'_> {
             let path = format!("Inbound.ClustersConfigs[{name:?}]");
             let endpoints: Vec<(&str, u32)> =
                 endpoints.iter().map(|(address, weight)| (address.as_str(), *weight)).collect();
-            let settings =
-                ClusterSettings { response_timeout: settings.response_timeout, requests_per_connection: None };
+            let settings = ClusterSettings {
+                response_timeout: settings.response_timeout,
+                requests_per_connection: None,
+                breaker: None,
+            };
             let cluster = self.cluster(name, Direction::Inbound, settings, &endpoints, transport.as_ref(), &path);
             self.local.insert(Arc::clone(&cluster.name), cluster);
         }
@@ -54,8 +57,11 @@ impl Compiler<'_> {
             let endpoints: Vec<(&str, u32)> =
                 usable.iter().map(|(address, endpoint)| (address.as_str(), endpoint.weight)).collect();
             let http = config.connection_settings.as_ref().and_then(|settings| settings.http.as_ref());
+            let breaker = http.and_then(|http| http.circuit_breaking.as_ref());
+            let breaker = breaker.and_then(|breaker| self.breaker(breaker, name, &path));
             let settings = ClusterSettings {
                 response_timeout: settings.response_timeout,
+                breaker,
                 requests_per_connection: http
                     .and_then(|http| http.max_requests_per_connection)
                     .filter(|&requests| requests > 0),
@@ -70,8 +76,11 @@ impl Compiler<'_> {
         let via = self.forward_rule(None);
         let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via };
         let transport = self.transport(key, None, "Outbound");
-        let cluster_settings =
-            ClusterSettings { response_timeout: settings.response_timeout, requests_per_connection: None };
+        let cluster_settings = ClusterSettings {
+            response_timeout: settings.response_timeout,
+            requests_per_connection: None,
+            breaker: None,
+        };
         let counters = self.counters(Direction::Outbound, PASSTHROUGH);
         let endpoints = Endpoints::new(Vec::new(), 0, None);
         let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, counters, cluster_settings, endpoints);

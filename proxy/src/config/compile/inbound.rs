@@ -45,6 +45,8 @@ impl Compiler<'_> {
             "grpc" => Carries::Grpc,
             _ => Carries::Tcp,
         };
+        let limited = format!("{path}.RateLimit");
+        let limit = self.connection_limit(entry.rate_limit.as_ref(), entry.port, &entry.protocol, &limited);
         let mut hosts = HostTable::default();
         let mut tcp = None;
         if carries == Carries::Tcp {
@@ -52,7 +54,7 @@ impl Compiler<'_> {
         } else {
             hosts = self.inbound_hosts(entry, path);
         }
-        InboundPort { carries, hosts, tcp, sources: self.sources(entry, path) }
+        InboundPort { carries, hosts, tcp, sources: self.sources(entry, path), limit }
     }
 
     fn inbound_tcp(&mut self, entry: &InboundTrafficMatch, path: &str) -> Option<InboundTcp> {
@@ -77,8 +79,10 @@ impl Compiler<'_> {
                 self.route(rule, &at, Direction::Inbound, &known)
             });
             let routes = routes.collect();
-            let broken = self.has_errors(&format!("{path}.HttpServiceRouteRules[{name:?}]"));
-            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes, broken }));
+            let service = format!("{path}.HttpServiceRouteRules[{name:?}]");
+            let limit = self.request_limit(rules.rate_limit.as_ref(), service.clone(), &format!("{service}.RateLimit"));
+            let broken = self.has_errors(&service);
+            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes, limit, broken }));
         }
         self.local = known;
         self.host_table(&entry.http_host_port2_service, &services, path)

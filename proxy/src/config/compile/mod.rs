@@ -8,10 +8,11 @@
 mod clusters;
 mod gateways;
 mod inbound;
+mod limits;
 mod outbound;
 
 use super::snapshot::{Carried, MeshTls, Settings, Snapshot};
-use crate::limits;
+use crate::limits::RESPONSE_TIMEOUT;
 use crate::route::matcher::{HeaderMatcher, MethodMatcher, PathMatcher};
 use crate::route::split::Split;
 use crate::route::table::Route;
@@ -151,7 +152,7 @@ impl Compiler<'_> {
         let timeout = spec.sidecar_timeout;
         Settings {
             service_identity,
-            response_timeout: if timeout > 0 { Duration::from_secs(timeout) } else { limits::RESPONSE_TIMEOUT },
+            response_timeout: if timeout > 0 { Duration::from_secs(timeout) } else { RESPONSE_TIMEOUT },
             egress_passthrough: spec.traffic.enable_egress,
             http1_per_request: spec.traffic.http1_per_request_load_balancing,
             http2_per_request: spec.traffic.http2_per_request_load_balancing,
@@ -183,8 +184,12 @@ impl Compiler<'_> {
         let compiled = self.route_conditions(rule, path)?;
         let split = self.split(&rule.target_clusters, &format!("{path}.TargetClusters"), known, &id);
         let callers = rule.allowed_services.as_deref().map(callers);
+        // Not by its number: rules move when others come and go, and their tokens must not.
+        let service = path.rsplit_once(".RouteRules[").map_or(path, |(service, _)| service);
+        let limited = format!("{service}|{}|{:?}|{:?}", rule.path, rule.methods, rule.headers);
+        let limit = self.request_limit(rule.rate_limit.as_ref(), limited, &format!("{path}.RateLimit"));
         let (path, methods, headers) = compiled;
-        let route = Arc::new(Route { id: id.clone(), path, methods, headers, callers, split });
+        let route = Arc::new(Route { id: id.clone(), path, methods, headers, callers, limit, split });
         self.carried.routes.insert(id, Arc::clone(&route));
         Some(route)
     }

@@ -107,7 +107,7 @@ impl Compiler<'_> {
             });
             let routes = routes.collect();
             let broken = self.has_errors(&format!("{path}.HttpServiceRouteRules[{name:?}]"));
-            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes, broken }));
+            services.insert(name, Arc::new(Service { name: name.as_str().into(), routes, limit: None, broken }));
         }
         self.remote = known;
         let table = self.host_table(&entry.http_host_port2_service, &services, path);

@@ -1,0 +1,42 @@
+# Everything that is done with this repository, by name. `make` alone tells what there is.
+# Each target sets itself up: it installs what is missing when it may (root, apt), else says what to install.
+
+BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build bench lint fmt setup clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## two pods, a sidecar in each: see HTTP, gRPC and TCP go through mutual TLS, and a refusal
+	@.ci/setup demo
+	@$(MAKE) --no-print-directory build
+	$(BUILT)/fsm-demo
+
+test: ## every test: unit tests, and black-box suites over the built programs (root, or they are skipped)
+	@.ci/setup test
+	@$(MAKE) --no-print-directory build
+	cargo test --workspace --no-fail-fast
+
+build: ## fsm-proxy, fsm-init and fsm-demo, unoptimised, in target/debug
+	@.ci/setup build
+	cargo build --workspace --bins
+
+bench: ## compare the sidecars with Envoy, nginx and haproxy (root; ten minutes; an idle machine)
+	@.ci/setup bench
+	cargo build --profile dist -p fsm-proxy
+	python3 benches/load/bench.py
+
+lint: ## clippy and rustfmt, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	cargo fmt --all
+
+setup: ## install everything that the other targets need
+	@.ci/setup demo test bench
+
+clean: ## remove everything that was built
+	cargo clean
