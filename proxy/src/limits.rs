@@ -91,6 +91,9 @@ pub const POOL_STREAMS_PER_CONNECTION: usize = 100;
 /// Open upstream connections of one cluster, when the configuration names no limit.
 pub const MAX_UPSTREAM_CONNECTIONS: usize = 16_384;
 
+/// Requests that wait for a connection of a cluster whose connections are all busy (Envoy's default).
+pub const MAX_PENDING_REQUESTS: usize = 1024;
+
 /// Endpoints that a request is offered to, one after another, while none has taken any of it.
 pub const ENDPOINTS_PER_REQUEST: usize = 3;
 

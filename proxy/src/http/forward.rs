@@ -80,6 +80,7 @@ pub fn prepare(
         upgrade: upgrade.is_some(),
         response_timeout: settings.response_timeout,
         requests_per_connection: settings.requests_per_connection,
+        limits: settings.limits,
     };
     Ok(Outgoing { request: Request::from_parts(parts, RequestBody::stream(body)), options, upgrade })
 }

@@ -23,8 +23,8 @@ where
     let mut generations = proxy.store.subscribe();
     let cluster = authorize(proxy, client)?;
     let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
-    let upstream = Box::pin(endpoint.open_tcp()).await?;
-    let relaying = upstream.relay(&mut io, &cluster.counters);
+    let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
+    let relaying = upstream.relay(&mut io, guard);
     tokio::select! {
         biased;
         _ = relaying => Ok(()),

@@ -34,8 +34,8 @@ where
         return serve_by_server_name(cluster, io).await;
     }
     let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
-    let upstream = Box::pin(endpoint.open_tcp()).await?;
-    upstream.relay(&mut io, &cluster.counters).await;
+    let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
+    upstream.relay(&mut io, guard).await;
     Ok(())
 }
 
@@ -60,7 +60,7 @@ where
             format!("server name {:?} is none of cluster `{}`", name.as_deref().unwrap_or(""), cluster.name),
         )
     })?;
-    let upstream = Box::pin(endpoint.open_tcp()).await?;
-    upstream.relay(&mut detected.io, &cluster.counters).await;
+    let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
+    upstream.relay(&mut detected.io, guard).await;
     Ok(())
 }

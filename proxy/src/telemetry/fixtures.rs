@@ -12,9 +12,20 @@ use std::time::Duration;
 
 /// A cluster that has counted nothing yet.
 pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
-    let settings = ClusterSettings { response_timeout: RESPONSE_TIMEOUT, requests_per_connection: None, breaker: None };
+    let settings = ClusterSettings {
+        response_timeout: RESPONSE_TIMEOUT,
+        requests_per_connection: None,
+        breaker: None,
+        limits: Default::default(),
+    };
     let endpoints = Endpoints::new(Vec::new(), 0, None);
-    Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
+    Arc::new(Cluster::new(
+        name.into(),
+        direction,
+        Arc::new(crate::upstream::gate::Gate::new(Arc::default())),
+        settings,
+        endpoints,
+    ))
 }
 
 /// A snapshot of an empty document with these clusters.

@@ -3,6 +3,7 @@
 use super::balance::Rotation;
 use super::connect::Host;
 use super::endpoint::Endpoint;
+use super::gate::{Gate, GateLimits};
 use crate::policy::breaker::Breaker;
 use crate::telemetry::{Direction, counters::ClusterCounters};
 use arc_swap::ArcSwap;
@@ -18,6 +19,8 @@ pub struct Cluster {
     pub direction: Direction,
     /// Kept over configuration updates.
     pub counters: Arc<ClusterCounters>,
+    /// Kept over configuration updates.
+    pub gate: Arc<Gate>,
     /// Limits that the document sets.
     pub settings: ClusterSettings,
     /// Replaced on its own when only endpoints change.
@@ -31,6 +34,8 @@ pub struct ClusterSettings {
     pub response_timeout: Duration,
     /// A connection is retired after so many requests.
     pub requests_per_connection: Option<u32>,
+    /// Limits of connections and requests.
+    pub limits: GateLimits,
     /// Circuit breaker (outbound).
     pub breaker: Option<Arc<Breaker>>,
 }
@@ -89,11 +94,12 @@ impl Cluster {
     pub fn new(
         name: Arc<str>,
         direction: Direction,
-        counters: Arc<ClusterCounters>,
+        gate: Arc<Gate>,
         settings: ClusterSettings,
         endpoints: Endpoints,
     ) -> Self {
-        Self { name, direction, counters, settings, endpoints: ArcSwap::from_pointee(endpoints) }
+        let counters = Arc::clone(gate.counters());
+        Self { name, direction, counters, gate, settings, endpoints: ArcSwap::from_pointee(endpoints) }
     }
 
     /// The next endpoint by weight; `None` when there is none that may be used.

@@ -1,6 +1,7 @@
 //! Opening connections to endpoints: resolve, bind, connect, secure.
 
 use super::error::UpstreamError;
+use super::gate::ConnectionGuard;
 use super::gateway::{self, Gateways, Tunnel};
 use crate::limits;
 use crate::reason::Reason;
@@ -123,11 +124,11 @@ pub enum Connection {
 
 impl Connection {
     /// Relays bytes between a client and this connection until both are done, counting them on the cluster.
-    pub async fn relay<IO>(self, io: &mut IO, counters: &Arc<ClusterCounters>) -> Relayed
+    pub async fn relay<IO>(self, io: &mut IO, guard: ConnectionGuard) -> Relayed
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let _guard = ConnectionGuard::new(Arc::clone(counters));
+        let counters = guard.counters();
         let options = RelayOptions {
             idle: limits::TCP_IDLE_TIMEOUT,
             sent: &counters.sent_bytes,
@@ -279,25 +280,6 @@ impl ResolvedNames {
     }
 }
 
-/// Counts an upstream connection while it lives.
-#[derive(Debug)]
-pub struct ConnectionGuard(Arc<ClusterCounters>);
-
-impl ConnectionGuard {
-    /// Counts one more open connection until it is dropped.
-    pub fn new(counters: Arc<ClusterCounters>) -> Self {
-        counters.connections_opened.increment();
-        counters.connections_active.increment();
-        Self(counters)
-    }
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.connections_active.decrement();
-    }
-}
-
 /// Counts the connection and every byte that passes it.
 #[derive(Debug)]
 pub struct Counted<T> {
@@ -307,8 +289,8 @@ pub struct Counted<T> {
 
 impl<T> Counted<T> {
     /// Starts counting.
-    pub fn new(io: T, counters: Arc<ClusterCounters>) -> Self {
-        Self { io, guard: ConnectionGuard::new(counters) }
+    pub const fn new(io: T, guard: ConnectionGuard) -> Self {
+        Self { io, guard }
     }
 }
 
@@ -322,7 +304,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
-        self.guard.0.received_bytes.add((buffer.filled().len() - before) as u64);
+        self.guard.counters().received_bytes.add((buffer.filled().len() - before) as u64);
         Poll::Ready(result)
     }
 }
@@ -330,7 +312,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
-        count(&self.guard.0.sent_bytes, &result);
+        count(&self.guard.counters().sent_bytes, &result);
         Poll::Ready(result)
     }
 
@@ -340,7 +322,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
-        count(&self.guard.0.sent_bytes, &result);
+        count(&self.guard.counters().sent_bytes, &result);
         Poll::Ready(result)
     }
 

@@ -3,10 +3,10 @@
 use super::cluster::EndpointStatus;
 use super::connect::{self, Connection, Protocol, ResolvedNames, Target, Transport};
 use super::error::{Sent, UpstreamError};
+use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
 use super::pool::{Dial, Http1Connection, Lease, Pool};
 use crate::http::body::{BodyProgress, RequestBody, ResponseBody};
 use crate::reason::Reason;
-use crate::telemetry::counters::ClusterCounters;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use std::future::Future;
@@ -23,7 +23,7 @@ pub struct Endpoint {
     pub transport: Arc<Transport>,
     names: ResolvedNames,
     pool: Arc<Pool>,
-    counters: Arc<ClusterCounters>,
+    gate: Arc<Gate>,
 }
 
 /// What an exchange must know besides the request.
@@ -35,8 +35,10 @@ pub struct ExchangeOptions {
     pub upgrade: bool,
     /// From the request to the response head; progress of the request body starts it anew.
     pub response_timeout: Duration,
-    /// An HTTP/1 connection is retired after so many requests.
+    /// A connection is retired after so many requests.
     pub requests_per_connection: Option<u32>,
+    /// The cluster's limits.
+    pub limits: GateLimits,
 }
 
 type Exchanged = Result<Response<Incoming>, FailedExchange>;
@@ -52,8 +54,8 @@ pub struct FailedExchange {
 
 impl Endpoint {
     /// An endpoint without connections.
-    pub fn new(target: Target, transport: Arc<Transport>, counters: Arc<ClusterCounters>) -> Self {
-        Self { target, transport, names: ResolvedNames::default(), pool: Arc::default(), counters }
+    pub fn new(target: Target, transport: Arc<Transport>, gate: Arc<Gate>) -> Self {
+        Self { target, transport, names: ResolvedNames::default(), pool: Arc::default(), gate }
     }
 
     /// Sends a request and waits for the head of the response.
@@ -79,8 +81,15 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`UpstreamError`] naming the endpoint.
-    pub async fn open_tcp(&self) -> Result<Connection, UpstreamError> {
-        connect::connect(&self.target, &self.transport, Protocol::Tcp, &self.names, &self.counters).await
+    pub async fn open_tcp(&self, limits: GateLimits) -> Result<(Connection, ConnectionGuard), UpstreamError> {
+        let counters = self.gate.counters();
+        let Some(guard) = self.gate.connection(limits) else {
+            counters.overflows.increment();
+            let detail = format!("endpoint {}: the cluster has {} open connections", self.target, limits.connections);
+            return Err(UpstreamError::unsent(Reason::Overloaded, detail));
+        };
+        let connecting = connect::connect(&self.target, &self.transport, Protocol::Tcp, &self.names, counters);
+        connecting.await.map(|connection| (connection, guard))
     }
 
     /// The live state, for people.
@@ -104,7 +113,8 @@ impl Endpoint {
             target: &self.target,
             transport: &self.transport,
             names: &self.names,
-            counters: &self.counters,
+            gate: &self.gate,
+            limits: options.limits,
             requests_per_connection: options.requests_per_connection,
         }
     }
@@ -114,21 +124,20 @@ impl Endpoint {
         mut request: Request<RequestBody>,
         options: ExchangeOptions,
     ) -> Result<Response<ResponseBody>, FailedExchange> {
-        let mut idle = if options.upgrade { None } else { self.pool.idle_http1().await };
+        let guard = match self.gate.request(options.limits) {
+            Ok(guard) => guard,
+            Err(reason) => return Err(self.overloaded(reason, request)),
+        };
         loop {
-            let reused = idle.is_some();
-            let mut connection = match idle.take() {
-                Some(connection) => connection,
-                None => match self.pool.open_http1(self.dial(options), options.upgrade).await {
-                    Ok(connection) => connection,
-                    Err(error) => return Err(FailedExchange { error, request: Some(request) }),
-                },
+            let (mut connection, reused) = match self.pool.http1(self.dial(options), options.upgrade).await {
+                Ok(connection) => connection,
+                Err(error) => return Err(FailedExchange { error, request: Some(request) }),
             };
             let progress = request.body().progress();
             let spare = if reused { repeatable(&request) } else { None };
             let sending = connection.sender.try_send_request(request);
             let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
-                Ok(response) => return Ok(self.lend_http1(response, connection, progress, options)),
+                Ok(response) => return Ok(self.lend_http1(response, connection, progress, options, guard)),
                 Err(failed) => failed,
             };
             match failed.request.or(spare) {
@@ -143,6 +152,10 @@ impl Endpoint {
         mut request: Request<RequestBody>,
         options: ExchangeOptions,
     ) -> Result<Response<ResponseBody>, FailedExchange> {
+        let guard = match self.gate.request(options.limits) {
+            Ok(guard) => guard,
+            Err(reason) => return Err(self.overloaded(reason, request)),
+        };
         let mut attempts_on_reused = 0;
         loop {
             let (stream, reused) = match self.pool.http2(self.dial(options)).await {
@@ -157,7 +170,7 @@ impl Endpoint {
             };
             let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
                 Ok(response) => {
-                    let lease = Lease::http2(stream, Arc::clone(&self.counters));
+                    let lease = Lease::http2(stream, Arc::clone(&self.gate), guard);
                     return Ok(response.map(|body| ResponseBody::upstream(body, lease)));
                 }
                 Err(failed) => failed,
@@ -170,17 +183,24 @@ impl Endpoint {
         }
     }
 
+    fn overloaded(&self, reason: Reason, request: Request<RequestBody>) -> FailedExchange {
+        let error = UpstreamError::unsent(reason, format!("endpoint {}: too many requests in flight", self.target));
+        FailedExchange { error, request: Some(request) }
+    }
+
     fn lend_http1(
         &self,
         response: Response<Incoming>,
         mut connection: Http1Connection,
         request: Option<Arc<BodyProgress>>,
         options: ExchangeOptions,
+        guard: RequestGuard,
     ) -> Response<ResponseBody> {
         connection.served += 1;
         let retired = options.requests_per_connection.is_some_and(|limit| connection.served >= limit);
         let reusable = !options.upgrade && !retired;
-        let lease = Lease::http1(connection, Arc::clone(&self.pool), request, reusable, Arc::clone(&self.counters));
+        let (pool, gate) = (Arc::clone(&self.pool), Arc::clone(&self.gate));
+        let lease = Lease::http1(connection, pool, request, reusable, gate, guard);
         response.map(|body| ResponseBody::upstream(body, lease))
     }
 
@@ -199,7 +219,7 @@ impl Endpoint {
                     seen = frames;
                     continue;
                 }
-                self.counters.request_timeouts.increment();
+                self.gate.counters().request_timeouts.increment();
                 let detail = format!("endpoint {}: no response after {deadline:?}", self.target);
                 return Err(FailedExchange {
                     error: UpstreamError::sent(Reason::UpstreamTimeout, detail),
@@ -212,7 +232,7 @@ impl Endpoint {
                 if request.is_some() {
                     error.sent = Sent::Nothing;
                 } else {
-                    self.counters.resets_received.increment();
+                    self.gate.counters().resets_received.increment();
                 }
                 FailedExchange { error, request }
             });

@@ -5,5 +5,6 @@ pub mod cluster;
 pub mod connect;
 pub mod endpoint;
 pub mod error;
+pub mod gate;
 pub mod gateway;
 pub mod pool;

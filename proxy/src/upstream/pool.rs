@@ -9,12 +9,11 @@
 
 use super::connect::{Connection, Counted, Protocol, ResolvedNames, Target, Transport, connect};
 use super::error::UpstreamError;
+use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
 use super::gateway::Tunnel;
 use crate::http::body::{BodyProgress, RequestBody};
 use crate::limits;
-use crate::reason::Reason;
 use crate::runtime;
-use crate::telemetry::counters::ClusterCounters;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -81,8 +80,10 @@ pub struct Dial<'a> {
     pub transport: &'a Transport,
     /// Resolved addresses of the target's name.
     pub names: &'a ResolvedNames,
-    /// The cluster's counters.
-    pub counters: &'a Arc<ClusterCounters>,
+    /// The cluster's gate.
+    pub gate: &'a Arc<Gate>,
+    /// The cluster's limits.
+    pub limits: GateLimits,
     /// A connection is retired after so many requests.
     pub requests_per_connection: Option<u32>,
 }
@@ -98,7 +99,7 @@ impl Pool {
     }
 
     /// An idle HTTP/1 connection that is alive as far as can be known, the most recently used first.
-    pub async fn idle_http1(&self) -> Option<Http1Connection> {
+    async fn idle_http1(&self) -> Option<Http1Connection> {
         loop {
             let mut idle = self.shelf().http1.lock().pop()?;
             if idle.since.elapsed() >= limits::POOL_IDLE_TIMEOUT || idle.connection.sender.is_closed() {
@@ -111,14 +112,32 @@ impl Pool {
         }
     }
 
-    /// Opens an HTTP/1 connection.
-    pub async fn open_http1(&self, dial: Dial<'_>, upgrade: bool) -> Result<Http1Connection, UpstreamError> {
-        let (sender, task) = match open(dial, Protocol::Http1).await? {
-            Connection::Plain(stream) => handshake_http1(stream, dial).await?,
-            Connection::Tls(stream) => handshake_http1(stream, dial).await?,
-            Connection::Tunnel(tunnel) => match *tunnel {
-                Tunnel::Http2(stream) => handshake_http1(stream, dial).await?,
-                Tunnel::Socks5(stream) => handshake_http1(stream, dial).await?,
+    /// A connection for one request: an idle one, or a new one, or, when the cluster has as many as it may have, the
+    /// next one that becomes free. `true` when it had served requests before.
+    pub async fn http1(&self, dial: Dial<'_>, upgrade: bool) -> Result<(Http1Connection, bool), UpstreamError> {
+        loop {
+            if !upgrade && let Some(idle) = self.idle_http1().await {
+                return Ok((idle, true));
+            }
+            if let Some(guard) = dial.gate.connection(dial.limits) {
+                return self.open_http1(dial, upgrade, guard).await.map(|connection| (connection, false));
+            }
+            dial.gate.wait(dial.limits, &dial.target.to_string()).await?;
+        }
+    }
+
+    async fn open_http1(
+        &self,
+        dial: Dial<'_>,
+        upgrade: bool,
+        guard: ConnectionGuard,
+    ) -> Result<Http1Connection, UpstreamError> {
+        let (sender, task) = match open(dial, Protocol::Http1, guard).await? {
+            (Connection::Plain(stream), guard) => handshake_http1(stream, dial, guard).await?,
+            (Connection::Tls(stream), guard) => handshake_http1(stream, dial, guard).await?,
+            (Connection::Tunnel(tunnel), guard) => match *tunnel {
+                Tunnel::Http2(stream) => handshake_http1(stream, dial, guard).await?,
+                Tunnel::Socks5(stream) => handshake_http1(stream, dial, guard).await?,
             },
         };
         Ok(Http1Connection { sender, served: 0, task: (!upgrade).then_some(task) })
@@ -143,12 +162,18 @@ impl Pool {
         if let Some(stream) = shelf.http2_stream(dial.requests_per_connection) {
             return Ok((stream, true));
         }
-        let sender = match open(dial, Protocol::Http2).await? {
-            Connection::Plain(stream) => handshake_http2(stream, dial).await?,
-            Connection::Tls(stream) => handshake_http2(stream, dial).await?,
-            Connection::Tunnel(tunnel) => match *tunnel {
-                Tunnel::Http2(stream) => handshake_http2(stream, dial).await?,
-                Tunnel::Socks5(stream) => handshake_http2(stream, dial).await?,
+        let guard = loop {
+            match dial.gate.connection(dial.limits) {
+                Some(guard) => break guard,
+                None => dial.gate.wait(dial.limits, &dial.target.to_string()).await?,
+            }
+        };
+        let sender = match open(dial, Protocol::Http2, guard).await? {
+            (Connection::Plain(stream), guard) => handshake_http2(stream, dial, guard).await?,
+            (Connection::Tls(stream), guard) => handshake_http2(stream, dial, guard).await?,
+            (Connection::Tunnel(tunnel), guard) => match *tunnel {
+                Tunnel::Http2(stream) => handshake_http2(stream, dial, guard).await?,
+                Tunnel::Socks5(stream) => handshake_http2(stream, dial, guard).await?,
             },
         };
         let connection =
@@ -217,7 +242,8 @@ impl Drop for Http2Stream {
 #[derive(Debug)]
 pub struct Lease {
     held: Held,
-    counters: Arc<ClusterCounters>,
+    gate: Arc<Gate>,
+    _request: RequestGuard,
 }
 
 #[derive(Debug)]
@@ -228,57 +254,55 @@ enum Held {
 
 impl Lease {
     /// Holds an HTTP/1 connection. `reusable` is false when it must not serve another request.
-    pub fn http1(
+    pub const fn http1(
         connection: Http1Connection,
         pool: Arc<Pool>,
         request: Option<Arc<BodyProgress>>,
         reusable: bool,
-        counters: Arc<ClusterCounters>,
+        gate: Arc<Gate>,
+        guard: RequestGuard,
     ) -> Self {
-        counters.requests_active.increment();
-        Self { held: Held::Http1 { connection, pool, request, reusable }, counters }
+        Self { held: Held::Http1 { connection, pool, request, reusable }, gate, _request: guard }
     }
 
     /// Holds a place on an HTTP/2 connection.
-    pub fn http2(stream: Http2Stream, counters: Arc<ClusterCounters>) -> Self {
-        counters.requests_active.increment();
-        Self { held: Held::Http2 { _stream: stream }, counters }
+    pub const fn http2(stream: Http2Stream, gate: Arc<Gate>, guard: RequestGuard) -> Self {
+        Self { held: Held::Http2 { _stream: stream }, gate, _request: guard }
     }
 
     /// The response has passed whole: the connection may serve another request.
     pub fn finish(self) {
-        self.counters.requests_active.decrement();
         if let Held::Http1 { connection, pool, request, reusable: true } = self.held
             && request.is_none_or(|progress| progress.ended())
         {
             pool.give_back(connection);
+            self.gate.freed();
         }
     }
 
     /// The upstream cut the response off.
     pub fn broken(self) {
-        self.counters.requests_active.decrement();
-        self.counters.resets_received.increment();
+        self.gate.counters().resets_received.increment();
     }
 }
 
-async fn open(dial: Dial<'_>, protocol: Protocol) -> Result<Connection, UpstreamError> {
-    let active = usize::try_from(dial.counters.connections_active.get()).unwrap_or(0);
-    if active >= limits::MAX_UPSTREAM_CONNECTIONS {
-        dial.counters.overflows.increment();
-        let detail = format!("endpoint {}: the cluster has {active} open connections", dial.target);
-        return Err(UpstreamError::unsent(Reason::Overloaded, detail));
-    }
-    connect(dial.target, dial.transport, protocol, dial.names, dial.counters).await
+/// A connection that counts; `guard` has made room for it.
+async fn open(
+    dial: Dial<'_>,
+    protocol: Protocol,
+    guard: ConnectionGuard,
+) -> Result<(Connection, ConnectionGuard), UpstreamError> {
+    let counters = dial.gate.counters();
+    connect(dial.target, dial.transport, protocol, dial.names, counters).await.map(|connection| (connection, guard))
 }
 
 type Http1Handle = (http1::SendRequest<RequestBody>, AbortHandle);
 
-async fn handshake_http1<T>(stream: T, dial: Dial<'_>) -> Result<Http1Handle, UpstreamError>
+async fn handshake_http1<T>(stream: T, dial: Dial<'_>, guard: ConnectionGuard) -> Result<Http1Handle, UpstreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = TokioIo::new(Counted::new(stream, Arc::clone(dial.counters)));
+    let io = TokioIo::new(Counted::new(stream, guard));
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(limits::HTTP1_MAX_HEADER_BYTES)
         .handshake(io)
@@ -293,11 +317,15 @@ where
     Ok((sender, task))
 }
 
-async fn handshake_http2<T>(stream: T, dial: Dial<'_>) -> Result<http2::SendRequest<RequestBody>, UpstreamError>
+async fn handshake_http2<T>(
+    stream: T,
+    dial: Dial<'_>,
+    guard: ConnectionGuard,
+) -> Result<http2::SendRequest<RequestBody>, UpstreamError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = TokioIo::new(Counted::new(stream, Arc::clone(dial.counters)));
+    let io = TokioIo::new(Counted::new(stream, guard));
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW)

@@ -4,11 +4,11 @@ use super::{Compiler, Own};
 use crate::config::snapshot::{Settings, TlsKey, TransportKey};
 use crate::limits;
 use crate::telemetry::Direction;
-use crate::telemetry::counters::ClusterCounters;
 use crate::tls::{Alpn, ClientTls, Expect, Identity, IdentityError, roots_from_pem};
 use crate::upstream::cluster::{Cluster, ClusterSettings, Endpoints, Member};
 use crate::upstream::connect::{Host, Target, Transport, UpstreamTls};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::gate::{Gate, GateLimits};
 use fsm_api::config::{Certificate, ClusterConfig, Outbound};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +33,7 @@ impl Compiler<'_> {
                 response_timeout: settings.response_timeout,
                 requests_per_connection: None,
                 breaker: None,
+                limits: GateLimits::default(),
             };
             let cluster = self.cluster(name, Direction::Inbound, settings, &endpoints, transport.as_ref(), &path);
             self.local.insert(Arc::clone(&cluster.name), cluster);
@@ -62,6 +63,7 @@ impl Compiler<'_> {
             let settings = ClusterSettings {
                 response_timeout: settings.response_timeout,
                 breaker,
+                limits: gate_limits(config),
                 requests_per_connection: http
                     .and_then(|http| http.max_requests_per_connection)
                     .filter(|&requests| requests > 0),
@@ -80,10 +82,11 @@ impl Compiler<'_> {
             response_timeout: settings.response_timeout,
             requests_per_connection: None,
             breaker: None,
+            limits: GateLimits::default(),
         };
-        let counters = self.counters(Direction::Outbound, PASSTHROUGH);
+        let gate = self.gate(Direction::Outbound, PASSTHROUGH);
         let endpoints = Endpoints::new(Vec::new(), 0, None);
-        let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, counters, cluster_settings, endpoints);
+        let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, gate, cluster_settings, endpoints);
         let cluster = Arc::new(cluster);
         self.remote.insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
         (cluster, transport)
@@ -97,10 +100,7 @@ impl Compiler<'_> {
         identity: Option<&Arc<Identity>>,
         path: &str,
     ) -> Option<Arc<Transport>> {
-        let tcp = config.connection_settings.as_ref().and_then(|settings| settings.tcp.as_ref());
-        let configured = tcp.and_then(|tcp| tcp.connect_timeout).filter(|seconds| *seconds > 0.0);
-        let connect_timeout =
-            configured.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(limits::CONNECT_TIMEOUT);
+        let connect_timeout = connect_timeout(config);
         let mtls = self.document.certificate.is_some();
         let tls = match &config.source_cert {
             Some(certificate) if certificate.fsm_issued != Some(true) => TlsKey::origination(certificate),
@@ -201,7 +201,7 @@ impl Compiler<'_> {
         transport: Option<&Arc<Transport>>,
         path: &str,
     ) -> Arc<Cluster> {
-        let counters = self.counters(direction, name);
+        let gate = self.gate(direction, name);
         let before = self.previous.and_then(|previous| previous.cluster(direction, name)).map(|cluster| cluster.load());
         let mut members = Vec::with_capacity(endpoints.len());
         let secured =
@@ -220,17 +220,17 @@ impl Compiler<'_> {
                 .find(|member| member.endpoint.target == target && Arc::ptr_eq(&member.endpoint.transport, transport));
             let endpoint = match known {
                 Some(member) => Arc::clone(&member.endpoint),
-                None => Arc::new(Endpoint::new(target, Arc::clone(transport), Arc::clone(&counters))),
+                None => Arc::new(Endpoint::new(target, Arc::clone(transport), Arc::clone(&gate))),
             };
             members.push(Member { endpoint, weight: *weight });
         }
         let endpoints = Endpoints::new(members, self.start, before.as_deref());
-        Arc::new(Cluster::new(name.into(), direction, counters, settings, endpoints))
+        Arc::new(Cluster::new(name.into(), direction, gate, settings, endpoints))
     }
 
-    fn counters(&self, direction: Direction, name: &str) -> Arc<ClusterCounters> {
+    fn gate(&self, direction: Direction, name: &str) -> Arc<Gate> {
         let before = self.previous.and_then(|previous| previous.cluster(direction, name));
-        before.map_or_else(Arc::default, |cluster| Arc::clone(&cluster.counters))
+        before.map_or_else(|| Arc::new(Gate::new(Arc::default())), |cluster| Arc::clone(&cluster.gate))
     }
 }
 
@@ -256,6 +256,27 @@ fn clusters_of_mesh_destinations(outbound: &Outbound) -> BTreeSet<&str> {
     };
     mesh.retain(|name| !external(name));
     mesh
+}
+
+fn gate_limits(config: &ClusterConfig) -> GateLimits {
+    let mut limits = GateLimits::default();
+    let count = |limit: Option<u32>| limit.filter(|&limit| limit > 0).and_then(|limit| usize::try_from(limit).ok());
+    let Some(settings) = &config.connection_settings else { return limits };
+    if let Some(tcp) = &settings.tcp {
+        limits.connections = count(tcp.max_connections).unwrap_or(limits.connections);
+        limits.patience = connect_timeout(config);
+    }
+    if let Some(http) = &settings.http {
+        limits.requests = count(http.max_requests).unwrap_or(limits.requests);
+        limits.pending = count(http.max_pending_requests).unwrap_or(limits.pending);
+    }
+    limits
+}
+
+fn connect_timeout(config: &ClusterConfig) -> Duration {
+    let tcp = config.connection_settings.as_ref().and_then(|settings| settings.tcp.as_ref());
+    let configured = tcp.and_then(|tcp| tcp.connect_timeout).filter(|seconds| *seconds > 0.0);
+    configured.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(limits::CONNECT_TIMEOUT)
 }
 
 /// The forward rule that each cluster's rule sets name.
