@@ -40,8 +40,9 @@ pub fn binary(name: &str) -> PathBuf {
 pub fn tool(name: &str, how_to_install: &str) -> Option<PathBuf> {
     let named = std::env::var_os("FSM_TOOLS_DIR").map(PathBuf::from);
     let built = profile_directory().parent().map(|target| target.join("tools"));
+    let set_up = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = named.into_iter().chain(built).chain(std::env::split_paths(&path));
+    let directories = named.into_iter().chain(built).chain([set_up]).chain(std::env::split_paths(&path));
     if let Some(found) = directories.map(|directory| directory.join(name)).find(|path| path.is_file()) {
         return Some(if reachable_by_everyone(&found) { found } else { copied(&found) });
     }
