@@ -1,18 +1,33 @@
-//! Bodies that stream through the proxy. Nothing here buffers more than the frame in hand.
+//! Bodies that stream through the proxy. Nothing here buffers more than the frame in hand, and nothing that was cut off
+//! gets an end.
 
 use crate::upstream::pool::Lease;
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use thiserror::Error;
+
+/// Why a body broke off.
+#[derive(Debug, Error)]
+pub enum BodyError {
+    /// Its connection or stream failed.
+    #[error(transparent)]
+    Codec(#[from] hyper::Error),
+    /// Its sender reset the stream before the end, without an error.
+    #[error("the stream was reset before its end")]
+    CutOff,
+}
 
 /// A request body on its way upstream.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
+    is_http2: bool,
     progress: Option<Arc<BodyProgress>>,
 }
 
@@ -38,15 +53,15 @@ impl BodyProgress {
 impl RequestBody {
     /// A request without a body.
     pub const fn empty() -> Self {
-        Self { incoming: None, progress: None }
+        Self { incoming: None, is_http2: false, progress: None }
     }
 
-    /// The body of a downstream request. One that is known to be empty costs nothing.
-    pub fn stream(incoming: Incoming) -> Self {
+    /// The body of a downstream request that came in this version. One that is known to be empty costs nothing.
+    pub fn stream(incoming: Incoming, version: Version) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self { incoming: Some(incoming), progress: Some(Arc::default()) }
+        Self { incoming: Some(incoming), is_http2: version == Version::HTTP_2, progress: Some(Arc::default()) }
     }
 
     /// Whether there is nothing to send, so that the request can be sent again as it is.
@@ -62,13 +77,14 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let is_http2 = self.is_http2;
         let Some(incoming) = self.incoming.as_mut() else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let frame = ready!(poll_incoming(incoming, is_http2, cx));
         let ended = frame.is_none() || incoming.is_end_stream();
         if let Some(progress) = &self.progress {
             progress.frames.fetch_add(1, Relaxed);
@@ -126,14 +142,15 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Upstream { incoming, lease } => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                let is_http2 = lease.as_ref().is_some_and(Lease::is_http2);
+                let frame = ready!(poll_incoming(incoming, is_http2, cx));
                 let clean = !matches!(frame, Some(Err(_)));
                 if (frame.is_none() || incoming.is_end_stream() || !clean)
                     && let Some(lease) = lease.take()
@@ -160,4 +177,20 @@ impl Body for ResponseBody {
             Self::Upstream { incoming, .. } => incoming.size_hint(),
         }
     }
+}
+
+/// The next frame. hyper takes a stream that its sender resets with `NO_ERROR` for one that has ended; behind a proxy
+/// half a body would then look whole. RFC 9113 §8.1 gives that code a meaning only after a whole response.
+fn poll_incoming(
+    incoming: &mut Incoming,
+    is_http2: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+    Poll::Ready(match frame {
+        Some(frame) => Some(frame.map_err(BodyError::Codec)),
+        // Of HTTP/1 bodies the codec knows the end only as it comes.
+        None if is_http2 && !incoming.is_end_stream() => Some(Err(BodyError::CutOff)),
+        None => None,
+    })
 }

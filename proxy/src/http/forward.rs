@@ -53,6 +53,7 @@ pub fn prepare(
     let offered = offered_upgrade(&request, protocol);
     let upgrade = offered.map(|offered| Upgrade { offered, downstream: hyper::upgrade::on(&mut request) });
     let (mut parts, body) = request.into_parts();
+    let came_in = parts.version;
     sanitize::remove_hop_by_hop(&mut parts.headers);
     if let Some(upgrade) = &upgrade {
         sanitize::offer_upgrade(&mut parts.headers, &upgrade.offered);
@@ -82,7 +83,7 @@ pub fn prepare(
         requests_per_connection: settings.requests_per_connection,
         limits: settings.limits,
     };
-    Ok(Outgoing { request: Request::from_parts(parts, RequestBody::stream(body)), options, upgrade })
+    Ok(Outgoing { request: Request::from_parts(parts, RequestBody::stream(body, came_in)), options, upgrade })
 }
 
 impl Outgoing {

@@ -265,6 +265,11 @@ impl Lease {
         Self { held: Held::Http1 { connection, pool, request, reusable }, gate, _request: guard }
     }
 
+    /// Whether it holds a stream of HTTP/2.
+    pub const fn is_http2(&self) -> bool {
+        matches!(self.held, Held::Http2 { .. })
+    }
+
     /// Holds a place on an HTTP/2 connection.
     pub const fn http2(stream: Http2Stream, gate: Arc<Gate>, guard: RequestGuard) -> Self {
         Self { held: Held::Http2 { _stream: stream }, gate, _request: guard }
