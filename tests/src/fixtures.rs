@@ -1,4 +1,4 @@
-//! FSM's four example documents, with real certificates instead of placeholders.
+//! FSM's example documents, with real certificates instead of placeholders.
 //!
 //! Addresses stay as they are: every test has a network of its own, so its pods take the document's addresses.
 
@@ -23,7 +23,8 @@ impl Fixture {
     }
 }
 
-/// Loads `tests/fixtures/documents/NAME.json`: `permissive`, `smi`, `egress` or `policies`.
+/// Loads `tests/fixtures/documents/NAME.json`: `permissive`, `smi`, `egress` or `policies`; and the first one as other
+/// controllers write it, `packed` or `legacy-1.3.0`.
 pub fn fixture(name: &str) -> Fixture {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/documents");
     let path = directory.join(format!("{name}.json"));
@@ -33,7 +34,9 @@ pub fn fixture(name: &str) -> Fixture {
         .unwrap_or_else(|why| panic!("the example document {} is not JSON: {why}", path.display()));
     let mesh = Authority::new("fsm-ca.fsm.io");
     let partner = Authority::new("partner.test");
-    let identity = document["Spec"]["ServiceIdentity"].as_str().expect("the example names its identity").to_owned();
+    // Old controllers say it in other places too; the common name is in all documents.
+    let name = document["Certificate"]["CommonName"].as_str().expect("the example has a certificate");
+    let identity = name.strip_suffix(".cluster.local").expect("a principal of the mesh").to_owned();
     // RSA, as FSM's controller issues by default.
     let own = mesh.issue(&LeafRequest::new(&identity).rsa());
     fill(&mut document["Certificate"], &own);

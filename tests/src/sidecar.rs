@@ -7,6 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,17 +51,32 @@ impl Sidecar {
     pub fn launch(pod: &Pod, document: &[u8], options: &SidecarOptions) -> Self {
         let config = pod.directory().join("config.json");
         write_atomically(&config, document);
-        let arguments = ["--config".to_owned(), config.to_string_lossy().into_owned()];
-        Self::spawn(pod, &arguments, options)
+        Self::launch_at(pod, &config, options)
     }
 
-    /// Redirects the pod's traffic and starts the proxy with Pipy's command line on FSM's repository, without waiting.
+    /// Redirects the pod's traffic and starts the proxy on a file that the test looks after, without waiting.
+    pub fn launch_at(pod: &Pod, config: &Path, options: &SidecarOptions) -> Self {
+        let arguments = ["--config".to_owned(), config.to_string_lossy().into_owned()];
+        Self::spawn(pod, &binary("fsm-proxy"), &arguments, options)
+    }
+
+    /// Redirects the pod's traffic and starts the proxy on FSM's repository, by Pipy's name and with Pipy's command
+    /// line, without waiting.
     pub fn launch_from_repository(pod: &Pod, url: &str) -> Self {
         let arguments = ["--log-level=info", "--admin-port=6060", url].map(str::to_owned);
-        Self::spawn(pod, &arguments, &SidecarOptions::default())
+        Self::spawn(pod, &Self::installed_as(pod, "pipy"), &arguments, &SidecarOptions::default())
     }
 
-    fn spawn(pod: &Pod, arguments: &[String], options: &SidecarOptions) -> Self {
+    /// The proxy's binary under another name, as images install it.
+    pub fn installed_as(pod: &Pod, name: &str) -> PathBuf {
+        let link = pod.directory().join(name);
+        if !link.is_symlink() {
+            std::os::unix::fs::symlink(binary("fsm-proxy"), &link).expect("the pod's directory is ours");
+        }
+        link
+    }
+
+    fn spawn(pod: &Pod, program: &Path, arguments: &[String], options: &SidecarOptions) -> Self {
         let mut init = Command::new(binary("fsm-init"));
         init.args(&options.init);
         let output = pod.run(init);
@@ -75,7 +91,7 @@ impl Sidecar {
         // The proxy caches keys there, and only where nobody else can read them.
         fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).expect("the directory is ours");
         std::os::unix::fs::chown(&cache, Some(PROXY_UID), Some(PROXY_UID)).expect("root may");
-        let mut command = Command::new(binary("fsm-proxy"));
+        let mut command = Command::new(program);
         command
             .arg("--cache-dir")
             .arg(&cache)
@@ -162,6 +178,15 @@ impl Sidecar {
         self.process.says(text).await;
     }
 
+    /// Memory that the proxy occupies now, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let path = format!("/proc/{}/status", self.process.pid());
+        let status = fs::read_to_string(&path).expect("the proxy runs");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = resident.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+        kibibytes.unwrap_or_else(|| panic!("{path} does not tell the resident memory: {status}")) << 10
+    }
+
     /// Asks the proxy to end (SIGTERM).
     pub fn terminate(&self) {
         self.process.signal(Signal::SIGTERM);
@@ -198,7 +223,7 @@ fn stamped(document: &Value) -> Vec<u8> {
     serde_json::to_vec_pretty(&document).expect("JSON")
 }
 
-fn write_atomically(path: &std::path::Path, bytes: &[u8]) {
+fn write_atomically(path: &Path, bytes: &[u8]) {
     let aside = path.with_extension("new");
     fs::write(&aside, bytes).expect("the pod's directory is ours");
     fs::set_permissions(&aside, fs::Permissions::from_mode(0o644)).expect("the file is ours");

@@ -54,6 +54,7 @@ impl Seen {
 /// | `/count` | the length of the body, whose progress [`Application::uploaded`] shows |
 /// | `/early` | 413 at once, whatever comes as a body |
 /// | `/large/N` | N bytes |
+/// | `/stream/N` | N bytes, made as they are taken |
 /// | `…` as gRPC | the body as it came and `grpc-status: 0`; `/…/Stream` sends it twice, the second time once released |
 /// | anything else | the request as JSON |
 #[derive(Clone)]
@@ -192,6 +193,9 @@ async fn answer(request: Request<Incoming>, remote: SocketAddr, state: &Arc<Stat
     if let Some(length) = path.strip_prefix("/large/") {
         return Response::new(text(&"x".repeat(length.parse().unwrap_or(0))));
     }
+    if let Some(length) = path.strip_prefix("/stream/") {
+        return stream(length.parse().unwrap_or(0));
+    }
     match path.as_str() {
         "/sse" => sse(state),
         "/wait" => {
@@ -208,6 +212,23 @@ async fn released(state: &Arc<State>) {
     if let Ok(permit) = state.released.acquire().await {
         permit.forget();
     }
+}
+
+fn stream(length: usize) -> Answer {
+    const PIECE: usize = 64 << 10;
+    let (sender, body) = frames();
+    tokio::spawn(async move {
+        let piece = Bytes::from(vec![b's'; PIECE]);
+        let mut left = length;
+        while left > 0 {
+            let next = piece.slice(..left.min(PIECE));
+            left -= next.len();
+            if sender.send(Frame::data(next)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Response::new(body)
 }
 
 fn sse(state: &Arc<State>) -> Answer {

@@ -1,8 +1,12 @@
 //! Documents of FSM's controller drive real traffic, and changes of them disturb nobody.
 
+mod admin;
 mod egress;
+mod files;
+mod names;
 mod permissive;
 mod policies;
+mod probes;
 mod repository;
 mod smi;
 mod updates;

@@ -1,4 +1,5 @@
-//! The first example document: permissive mode, one pod that serves and calls.
+//! The first example document: permissive mode, one pod that serves and calls. Two more controllers write the same
+//! policy: one that packs its documents, and the first one that is supported.
 
 use super::{ask, at, ip, status};
 use fsm_tests::{Application, Mesh, Sidecar, TcpApplication, TlsClient, TlsServer, Wire, fixture, http2};
@@ -6,8 +7,22 @@ use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn the_permissive_document_serves_calls_and_passes_through() {
+    serves_calls_and_passes_through("permissive").await;
+}
+
+#[tokio::test]
+async fn a_packed_document_means_the_same() {
+    serves_calls_and_passes_through("packed").await;
+}
+
+#[tokio::test]
+async fn a_document_of_version_1_3_0_means_the_same() {
+    serves_calls_and_passes_through("legacy-1.3.0").await;
+}
+
+async fn serves_calls_and_passes_through(document: &str) {
     let Some(mesh) = Mesh::create() else { return };
-    let example = fixture("permissive");
+    let example = fixture(document);
     let web = mesh.pod_at("web", &[ip("10.244.1.11")]);
     let carts = [mesh.pod_at("cart-a", &[ip("10.244.1.21")]), mesh.pod_at("cart-b", &[ip("10.244.2.22")])];
     let rates = mesh.pod_at("rates", &[ip("10.244.3.9")]);

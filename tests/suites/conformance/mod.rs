@@ -6,5 +6,6 @@ mod h2spec;
 mod http1;
 mod http1_messages;
 mod http2;
+mod ipv6;
 mod tcp;
 mod websocket;

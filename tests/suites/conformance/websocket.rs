@@ -91,3 +91,41 @@ async fn the_end_of_a_client_reaches_the_server() {
     client.finish().await;
     assert_eq!(server.rest().await, (b"last words".to_vec(), End::Closed));
 }
+
+#[tokio::test]
+async fn an_offer_that_is_none_is_an_ordinary_request() {
+    let Some((pair, upstream)) = start().await else {
+        return;
+    };
+    let ask = |line: &str, fields: &str, body: &str| format!("{line}\r\nhost: raw.shop\r\n{fields}\r\n{body}");
+    for (why, request) in [
+        ("not nominated by Connection", ask("GET /chat HTTP/1.1", "upgrade: websocket\r\n", "")),
+        ("no protocol", ask("GET /chat HTTP/1.1", "connection: upgrade\r\n", "")),
+        ("HTTP/1.0", ask("GET /chat HTTP/1.0", "connection: upgrade\r\nupgrade: websocket\r\n", "")),
+        (
+            "a body",
+            ask("POST /chat HTTP/1.1", "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 2\r\n", "hi"),
+        ),
+        ("two headers", ask("GET /chat HTTP/1.1", "connection: upgrade\r\nupgrade: websocket\r\nupgrade: foo\r\n", "")),
+        (
+            "HTTP/2 in clear",
+            ask(
+                "GET /chat HTTP/1.1",
+                "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n",
+                "",
+            ),
+        ),
+    ] {
+        let mut client = pair.dial(&pair.scene.raw).await;
+        client.send(&request).await;
+        let mut server = Wire::accept(&upstream).await;
+        let seen = server.request().await;
+        assert_eq!(seen.header("upgrade"), None, "{why}");
+        assert_eq!(seen.header("http2-settings"), None, "{why}");
+        assert!(!seen.values("connection").iter().any(|value| value.to_lowercase().contains("upgrade")), "{why}");
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        let reply = client.response("GET").await;
+        assert_eq!((reply.status(), reply.text().as_str()), (200, "ok"), "{why}");
+        assert_eq!(reply.header("upgrade"), None, "{why}");
+    }
+}

@@ -1,5 +1,7 @@
 //! What breaks around a sidecar, and what must not break with it.
 
+mod memory;
+
 use fsm_tests::{End, Pair, Scene, Service, Wire, empty, eventually, next_data, request};
 use std::net::SocketAddr;
 use std::time::Duration;

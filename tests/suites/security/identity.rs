@@ -1,7 +1,10 @@
 //! A20, A24: who a client is, is what its certificate says; and which certificates are let in.
 
-use fsm_tests::{Authority, LeafRequest, Pair, Scene, TlsClient};
+use fsm_tests::{Authority, LeafRequest, Pair, Scene, Service, TlsClient};
 use serde_json::json;
+
+/// Counts handshakes with servers for which the document names no identity.
+const UNNAMED: &str = "fsm_proxy_unnamed_server_identities_total";
 
 /// Only `admin.ops` may ask for anything but `/open`.
 fn guarded() -> Option<Scene> {
@@ -129,6 +132,23 @@ async fn a_server_with_the_wrong_identity_gets_no_request() {
     let reply = pair.http1(&http).await.get("api.shop", "/secret").await;
     assert_eq!((reply.status, reply.reason()), (502, Some("upstream-identity")));
     assert!(pair.application.requests().is_empty());
+    // Neither do bytes get there.
+    let tcp = pair.scene.tcp.clone();
+    pair.client_sidecar.update(pair.scene.client_document.clone().identities(&tcp, &["billing.shop"]).json()).await;
+    let mut wire = pair.dial(&tcp).await;
+    wire.offer("secret").await;
+    assert_eq!(wire.rest().await.0, b"");
+    assert_eq!(pair.echo.connections(), 0);
+    let refused = pair.client_sidecar.metric("fsm_proxy_refusals_total", &["reason=\"upstream-identity\""]).await;
+    assert_eq!(refused as u64, 2);
+    assert_eq!(pair.client_sidecar.metric(UNNAMED, &[]).await as u64, 0);
+    // A server may have one of several identities, or be named with its trust domain.
+    for names in [&["billing.shop", "api.shop"][..], &["api.shop.cluster.local"]] {
+        let document = pair.scene.client_document.clone().identities(&http, names);
+        pair.client_sidecar.update(document.json()).await;
+        assert_eq!(pair.http1(&http).await.get("api.shop", "/").await.status, 200, "{names:?}");
+    }
+    assert_eq!(pair.client_sidecar.metric(UNNAMED, &[]).await as u64, 0);
 }
 
 #[tokio::test]
@@ -141,6 +161,10 @@ async fn a_document_without_server_identities_accepts_any_server_of_the_mesh_and
     scene.client_document = unchecked;
     let pair = scene.start().await;
     assert_eq!(pair.http1(&http).await.get("api.shop", "/any").await.status, 200);
+    // Counted, so that an operator knows whether any cluster is left unnamed.
+    assert_eq!(pair.client_sidecar.metric(UNNAMED, &["shop/api|8080"]).await as u64, 1);
+    assert_eq!(pair.http1(&pair.scene.grpc).await.get("grpc.shop", "/").await.status, 200);
+    assert_eq!(pair.client_sidecar.metric(UNNAMED, &[]).await as u64, 1);
 
     let Some(mut scene) = Scene::new() else {
         return;
@@ -171,4 +195,46 @@ async fn an_address_that_may_not_connect_is_closed_even_with_a_good_certificate(
     assert!(pair.application.requests().is_empty());
     assert_eq!(pair.echo.connections(), 0);
     pair.assert_healthy().await;
+}
+
+/// What the TCP service answers to a pod with this certificate.
+async fn echoed(pair: &Pair, service: &Service, identity: &str) -> Vec<u8> {
+    let tls = TlsClient::new(&pair.leaf(identity));
+    let Ok(mut wire) = tls.connect(&pair.scene.stranger, pair.inbound(service)).await else { return Vec::new() };
+    wire.offer("hello").await;
+    wire.finish().await;
+    wire.rest().await.0
+}
+
+#[tokio::test]
+async fn tcp_services_admit_the_identities_that_the_document_names() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let rules = |port: u16| format!("/Inbound/TrafficMatches/{port}/TcpServiceRouteRules/AllowedServices");
+    let (tcp, banner) = (scene.tcp.clone(), scene.banner.clone());
+    scene.server_document = scene
+        .server_document
+        .clone()
+        .set(&rules(tcp.port), json!(["admin.ops", "batch.jobs"]))
+        .set(&rules(banner.port), json!([]));
+    let pair = scene.start().await;
+    for admitted in ["admin.ops", "batch.jobs"] {
+        assert_eq!(echoed(&pair, &tcp, admitted).await, b"hellobye", "{admitted}");
+    }
+    for refused in ["web.shop", "admin.opsx", "xadmin.ops", "admin", "ops"] {
+        assert_eq!(echoed(&pair, &tcp, refused).await, b"", "{refused}");
+    }
+    // Nobody is on an empty list, and a server that speaks first is not even asked.
+    assert_eq!(echoed(&pair, &banner, "admin.ops").await, b"");
+    assert_eq!((pair.echo.connections(), pair.banner.connections()), (2, 0));
+    let reason = ["direction=\"inbound\"", "reason=\"identity-not-allowed\""];
+    assert_eq!(pair.server_sidecar.metric("fsm_proxy_refusals_total", &reason).await as u64, 6);
+    // The client of the scene is web.shop: through its sidecar it fares no better.
+    let mut wire = pair.dial(&tcp).await;
+    wire.offer("hello").await;
+    assert_eq!(wire.rest().await.0, b"");
+    // Without the list everybody of the mesh is admitted.
+    pair.server_sidecar.update(pair.scene.server_document.clone().set(&rules(tcp.port), json!(null)).json()).await;
+    assert_eq!(echoed(&pair, &tcp, "web.shop").await, b"hellobye");
 }

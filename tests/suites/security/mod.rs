@@ -6,6 +6,7 @@ mod desync;
 mod detection;
 mod http2;
 mod identity;
+mod limits;
 mod listeners;
 mod paths;
 mod requests;
