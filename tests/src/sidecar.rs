@@ -208,6 +208,12 @@ impl Sidecar {
         self.exit().await
     }
 
+    /// Ends the proxy at once, without a drain.
+    pub async fn kill(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.exit().await;
+    }
+
     async fn try_admin(&self, path: &str) -> Option<Message> {
         let mut wire = Wire::new(self.pod.connect(ADMIN).await.ok()?);
         wire.offer(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;

@@ -58,7 +58,7 @@ async fn a_config_map_is_followed_through_its_swaps() {
         return;
     };
     let document = pair.scene.server_document.json().clone();
-    pair.server_sidecar.stop().await;
+    pair.server_sidecar.kill().await;
     let mut map = ConfigMap::new(pair.scene.server.directory(), &versioned(&document, "1", true));
     pair.server_sidecar = Sidecar::launch_at(&pair.scene.server, &map.file(), &SidecarOptions::default());
     pair.server_sidecar.ready().await;

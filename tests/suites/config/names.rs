@@ -18,7 +18,7 @@ async fn wait_pipy_holds_until_the_proxy_is_ready() {
     assert!(ready.exit().await.success(), "{:?}", ready.output());
 
     // While there is no document it waits …
-    pair.server_sidecar.stop().await;
+    pair.server_sidecar.kill().await;
     pair.server_sidecar = Sidecar::launch(&pair.scene.server, b"", &SidecarOptions::default());
     let mut early = hook(&pair, "wait-pipy", &["--timeout", "1"]);
     let status = early.exit().await;

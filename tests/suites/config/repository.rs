@@ -29,7 +29,7 @@ async fn a_sidecar_lives_on_what_the_repository_publishes() {
     // Compressed, and the base's empty document shines through: the first is the real one.
     let packed_first = packed(&first);
     repository.publish(&[("config.json.gz", &packed_first), ("config.json", b"{}"), ("plugins/x.js", b"")]);
-    pair.server_sidecar.stop().await;
+    pair.server_sidecar.kill().await;
     pair.server_sidecar = Sidecar::launch_from_repository(&pair.scene.server, &repository.url());
     pair.server_sidecar.ready().await;
     assert_eq!(pair.server_sidecar.version().await, "71");
@@ -56,7 +56,7 @@ async fn a_sidecar_lives_on_what_the_repository_publishes() {
 
     // The controller is gone, and the sidecar restarts.
     repository.go_down();
-    pair.server_sidecar.stop().await;
+    pair.server_sidecar.kill().await;
     pair.server_sidecar = Sidecar::launch_from_repository(&pair.scene.server, &repository.url());
     pair.server_sidecar.ready().await;
     let tls = TlsClient::new(&pair.leaf("web.shop"));

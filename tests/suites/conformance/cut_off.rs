@@ -1,11 +1,12 @@
 //! What was cut off never looks whole: neither an upload to the application nor an answer to its client.
 
 use fsm_tests::h2raw::{DATA, Outcome, RST_STREAM, RawHttp2};
-use fsm_tests::{Pair, Wire, full, next_data, request, within};
+use fsm_tests::{Pair, Wire, full, next_data, piecewise, request, within};
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 const RAW: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
@@ -112,5 +113,39 @@ async fn answer_and_reset(listener: TcpListener, go: Arc<Notify>) {
             connection.graceful_shutdown();
             while connection.accept().await.is_some() {}
         });
+    }
+}
+
+#[tokio::test]
+async fn an_early_answer_stays_whole_when_the_rest_of_the_upload_is_refused() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let listener = pair.scene.server.listen(RAW);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_early(stream));
+        }
+    });
+    for round in 0..20 {
+        let mut client = pair.http2(&pair.scene.raw).await;
+        let (pieces, body) = piecewise();
+        let mut call = request("POST", "", "http://raw.shop/shop.Echo/Say", body);
+        call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        pieces.send(Frame::data("m".into())).await.unwrap();
+        let reply = fsm_tests::Reply::of(client.send(call).await).await;
+        assert_eq!((reply.status, reply.text().as_str()), (200, "enough"), "round {round}: {:?}", reply.reason());
+        drop(pieces);
+    }
+    pair.assert_healthy().await;
+}
+
+async fn answer_early(stream: TcpStream) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+        body.send_data("enough".into(), true).unwrap();
+        // The library then resets with NO_ERROR, as RFC 9113 §8.1 wants it.
+        drop(request);
     }
 }

@@ -50,7 +50,9 @@ async fn everything_works_without_ipv4() {
     assert_eq!(wire.get("api.shop", "/in").await.status(), 200);
     assert_eq!(application.last().header("serviceidentity"), Some("batch.jobs"));
     assert!(tls.connect(&unlisted, inbound).await.is_err(), "AllowedEndpoints holds for IPv6 too");
-    assert!(!matches!(Wire::connect(&stranger, inbound).await.rest().await.0.as_slice(), [b'H', ..]));
+    let mut plain = Wire::connect(&stranger, inbound).await;
+    plain.offer("GET / HTTP/1.1\r\nhost: api.shop\r\n\r\n").await;
+    assert!(!plain.rest().await.0.starts_with(b"HTTP/1.1 200"), "plaintext is let in");
 
     let metrics = SocketAddr::new(server.ip(), 15010);
     let reply = Wire::connect(&stranger, metrics).await.get("x", "/stats/prometheus").await;
