@@ -1,1 +1,5 @@
 //! Decisions as pure state machines: time and randomness are passed in, nothing here touches a socket.
+
+pub mod budget;
+pub mod outlier;
+pub mod retry;
