@@ -123,6 +123,13 @@ impl RetryPolicy {
         (Self { conditions, retries, per_try_timeout, backoff_base }, problems)
     }
 
+    /// The policy of a cluster that has failover endpoints and no policy of its own, as in FSM: what fails with 5xx, or
+    /// without a response, is made once more and at once. The caller sends it to a failover endpoint.
+    pub fn for_failover() -> Self {
+        let conditions = Conditions::parse("5xx", &mut Vec::new());
+        Self { conditions, retries: 1, per_try_timeout: None, backoff_base: Duration::ZERO }
+    }
+
     /// Whether anything is ever retried. If not, nothing has to be kept for a replay.
     pub fn is_active(&self) -> bool {
         self.retries > 0 && !self.conditions.is_empty()

@@ -23,6 +23,7 @@ pub struct Tiers {
     settings: Settings,
     candidates: Box<[Candidate]>,
     balancers: Vec<Balancer>,
+    weighted: usize,
     /// Of the candidates: short id and index, sorted by id.
     by_id: Box<[(u32, usize)]>,
 }
@@ -51,7 +52,8 @@ impl Tiers {
         let mut by_id: Vec<(u32, usize)> =
             candidates.iter().enumerate().map(|(index, candidate)| (ShortId::from(candidate.id).number(), index)).collect();
         by_id.sort_unstable();
-        Self { settings, candidates: candidates.into(), balancers, by_id: by_id.into() }
+        let weighted = candidates.iter().filter(|candidate| candidate.weight > 0).count();
+        Self { settings, candidates: candidates.into(), balancers, weighted, by_id: by_id.into() }
     }
 
     /// The endpoints, in the order that picks refer to.
@@ -61,8 +63,7 @@ impl Tiers {
 
     /// How many endpoints have a weight, and how many are there for failover only.
     pub fn counts(&self) -> (usize, usize) {
-        let weighted = self.candidates.iter().filter(|candidate| candidate.weight > 0).count();
-        (weighted, self.candidates.len() - weighted)
+        (self.weighted, self.candidates.len() - self.weighted)
     }
 
     /// The index of the endpoint to use: of the first tier that has one available. `None` if no endpoint is.
@@ -70,9 +71,16 @@ impl Tiers {
     /// The caller decides what `available` means, and may ask again with less strict a rule (ejected endpoints
     /// included) when it gets `None`.
     pub fn pick(&self, draw: Draw, available: impl Fn(usize) -> bool) -> Option<usize> {
-        let view =
-            View { candidates: &self.candidates, available: &available, warm_up: self.settings.warm_up.as_ref() };
-        self.balancers.iter().find_map(|balancer| balancer.pick(&view, draw))
+        self.balancers.iter().find_map(|balancer| balancer.pick(&self.view(&available), draw))
+    }
+
+    /// Like [`pick`](Self::pick), but among the failover endpoints only: for what an endpoint with a weight has failed
+    /// at. `None` if the cluster has no failover endpoint beside others, or none of them is available.
+    pub fn pick_failover(&self, draw: Draw, available: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.counts().0 == 0 {
+            return None;
+        }
+        self.balancers[1..].iter().find_map(|balancer| balancer.pick(&self.view(&available), draw))
     }
 
     /// Like [`pick`](Self::pick), but a session stays where it was, as long as that endpoint is available. Another
@@ -91,6 +99,10 @@ impl Tiers {
         let index = self.pick(draw, available)?;
         sessions.remember(session, self.candidates[index].id, draw.now);
         Some(index)
+    }
+
+    fn view<'a>(&'a self, available: &'a dyn Fn(usize) -> bool) -> View<'a> {
+        View { candidates: &self.candidates, available, warm_up: self.settings.warm_up.as_ref() }
     }
 
     fn index_of(&self, id: ShortId) -> Option<usize> {
