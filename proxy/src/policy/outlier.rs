@@ -11,7 +11,10 @@
 
 use super::retry::AttemptOutcome;
 use crate::reason::Reason;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::{AcqRel, Relaxed, Release}};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Relaxed, Release},
+};
 use std::time::{Duration, Instant};
 
 /// When endpoints are ejected, and for how long.
@@ -132,8 +135,8 @@ impl Ejections {
         health.ejected_until.load(Relaxed) > self.milliseconds(now)
     }
 
-    /// Brings the ejections back within the limit after endpoints have come or gone: those that have waited longest for
-    /// their return return first. Gives the number of endpoints that returned. Call it on every change of endpoints.
+    /// Brings the ejections back within the limit after endpoints have come or gone: those closest to their return
+    /// return at once. Gives the number of endpoints that returned. Call it on every change of endpoints.
     pub fn rebalance(&self, membership: Membership, peers: &[&EndpointHealth], now: Instant) -> usize {
         let mut ejected: Vec<&EndpointHealth> =
             peers.iter().copied().filter(|peer| self.is_ejected(peer, now)).collect();

@@ -160,9 +160,9 @@ impl RetryPolicy {
     /// The pause before retry `number` (1 is the first): anything between nothing and base × 2^(number-1), at most ten
     /// times the base. *Full jitter*: clients that failed together do not come back together.
     pub fn backoff(&self, number: u32, random: u64) -> Duration {
-        let growth = 1_u32.checked_shl(number.saturating_sub(1)).map_or(BACKOFF_GROWTH_LIMIT, |growth| {
-            growth.clamp(1, BACKOFF_GROWTH_LIMIT)
-        });
+        let growth = 1_u32
+            .checked_shl(number.saturating_sub(1))
+            .map_or(BACKOFF_GROWTH_LIMIT, |growth| growth.clamp(1, BACKOFF_GROWTH_LIMIT));
         let longest = self.backoff_base * growth;
         // At most ten seconds, so the product fits: 10^10 ns × 2^64 < 2^128.
         let nanoseconds = (longest.as_nanos() * u128::from(random)) >> 64;

@@ -72,7 +72,11 @@ fn each_condition_means_what_its_name_says() {
         ("5xx", vec![Status(500), Status(503), Status(599), refused, unused, reset, Timeout], vec![Status(499)]),
         ("", vec![Status(500)], vec![Status(404), GrpcStatus(14)]),
         (" , ", vec![Status(500)], vec![Status(404)]),
-        ("gateway-error", vec![Status(502), Status(503), Status(504), refused, Timeout], vec![Status(500), Status(505)]),
+        (
+            "gateway-error",
+            vec![Status(502), Status(503), Status(504), refused, Timeout],
+            vec![Status(500), Status(505)],
+        ),
         ("connect-failure", vec![refused, NotSent(Reason::UpstreamTls)], vec![reset, Timeout, Status(503), unused]),
         ("refused-stream", vec![unused], vec![refused, reset, Status(503)]),
         ("reset", vec![reset, Timeout, unused, refused], vec![Status(503)]),

@@ -106,9 +106,7 @@ impl Balancer {
     /// The same with the position of `previous`, if the shares did not change.
     pub fn continuing(self, previous: &Self) -> Self {
         match (self, previous) {
-            (Self::RoundRobin(rotation), Self::RoundRobin(previous)) => {
-                Self::RoundRobin(rotation.continuing(previous))
-            }
+            (Self::RoundRobin(rotation), Self::RoundRobin(previous)) => Self::RoundRobin(rotation.continuing(previous)),
             (balancer, _) => balancer,
         }
     }

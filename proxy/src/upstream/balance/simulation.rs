@@ -40,8 +40,7 @@ fn simulate(algorithm: Algorithm, seed: u64, slowness: Duration) -> (Duration, f
     let arrival = Duration::from_micros(ARRIVALS[seed as usize % ARRIVALS.len()]);
     let mut random = Random(seed);
     let mut events = BinaryHeap::from([Reverse((Duration::ZERO, Event::Arrives))]);
-    let mut replicas: Vec<Replica> =
-        (0..REPLICAS).map(|_| Replica { busy: 0, waiting: VecDeque::new() }).collect();
+    let mut replicas: Vec<Replica> = (0..REPLICAS).map(|_| Replica { busy: 0, waiting: VecDeque::new() }).collect();
     let mut started: Vec<(Duration, Option<InFlight>)> = Vec::new();
     let (mut times, mut to_first) = (Vec::new(), 0);
     let mut service = Random(!seed);
@@ -101,7 +100,9 @@ fn one_slow_replica_of_eight_does_not_show_in_the_tail_of_least_request() {
         let ratio = slowed.as_secs_f64() / healthy.as_secs_f64();
         worst = if ratio > worst.0 { (ratio, seed) } else { worst };
         if std::env::var("FSM_SEED").is_ok() {
-            println!("seed {seed}: p99 {healthy:?} healthy, {slowed:?} slowed; {to_slow:.4} of requests to the slow one");
+            println!(
+                "seed {seed}: p99 {healthy:?} healthy, {slowed:?} slowed; {to_slow:.4} of requests to the slow one"
+            );
         }
     }
     assert!(worst.0 <= 1.10, "p99 with a slow replica is {:.3} times the healthy one; FSM_SEED={}", worst.0, worst.1);

@@ -49,8 +49,11 @@ impl Tiers {
             };
             balancers = balancers.into_iter().enumerate().map(continued).collect();
         }
-        let mut by_id: Vec<(u32, usize)> =
-            candidates.iter().enumerate().map(|(index, candidate)| (ShortId::from(candidate.id).number(), index)).collect();
+        let mut by_id: Vec<(u32, usize)> = candidates
+            .iter()
+            .enumerate()
+            .map(|(index, candidate)| (ShortId::from(candidate.id).number(), index))
+            .collect();
         by_id.sort_unstable();
         let weighted = candidates.iter().filter(|candidate| candidate.weight > 0).count();
         Self { settings, candidates: candidates.into(), balancers, weighted, by_id: by_id.into() }

@@ -62,8 +62,7 @@ fn without_a_key_any_endpoint_will_do() {
     let (candidates, now) = candidates(&[1; 3]);
     let ring = Ring::new(&candidates, &[1; 3], NO_BOUND);
     let mut random = super::super::fixtures::Random(3);
-    let owners: Vec<usize> =
-        (0..3_000).map(|_| ring.pick(&all(&candidates), random.draw(now)).unwrap()).collect();
+    let owners: Vec<usize> = (0..3_000).map(|_| ring.pick(&all(&candidates), random.draw(now)).unwrap()).collect();
     assert!((0..3).all(|index| part(&owners, index) > 0.25));
 }
 
