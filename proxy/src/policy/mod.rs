@@ -5,3 +5,6 @@ pub mod rate;
 
 #[cfg(test)]
 mod seeds;
+pub mod budget;
+pub mod outlier;
+pub mod retry;
