@@ -1,9 +1,14 @@
-//! Bodies that stream through the proxy. Nothing here buffers more than the frame in hand.
+//! Bodies that stream through the proxy. Nothing here buffers more than the frame in hand, except what a retry may need.
 
+mod replay;
+
+use crate::policy::budget::Allowance;
+use crate::upstream::balance::InFlight;
 use crate::upstream::pool::Lease;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+pub use replay::Kept;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,8 +17,29 @@ use std::task::{Context, Poll, ready};
 /// A request body on its way upstream.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Option<Incoming>,
+    source: Source,
     progress: Option<Arc<BodyProgress>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Nothing to send.
+    Empty,
+    /// The downstream's body as it comes.
+    Stream(Incoming),
+    /// The downstream's body, kept in case it has to be sent again.
+    Kept(replay::Reader),
+}
+
+/// Why a request body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    /// The client broke off.
+    #[error("the client broke off: {0}")]
+    Downstream(#[from] hyper::Error),
+    /// Another attempt has taken the body over.
+    #[error("the request is being sent again elsewhere")]
+    TakenOver,
 }
 
 /// How far a request body has got; shared with whoever waits for the response.
@@ -38,7 +64,7 @@ impl BodyProgress {
 impl RequestBody {
     /// A request without a body.
     pub const fn empty() -> Self {
-        Self { incoming: None, progress: None }
+        Self { source: Source::Empty, progress: None }
     }
 
     /// The body of a downstream request. One that is known to be empty costs nothing.
@@ -46,12 +72,31 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self { incoming: Some(incoming), progress: Some(Arc::default()) }
+        Self { source: Source::Stream(incoming), progress: Some(Arc::default()) }
     }
 
     /// Whether there is nothing to send, so that the request can be sent again as it is.
     pub const fn is_empty(&self) -> bool {
-        self.incoming.is_none()
+        matches!(self.source, Source::Empty)
+    }
+
+    /// Keeps what is sent from now on, within the limits of `allowance`, so that [`Kept::again`] can send it again.
+    pub fn keep(&mut self, allowance: &Arc<Allowance>) -> Kept {
+        match std::mem::replace(&mut self.source, Source::Empty) {
+            Source::Stream(incoming) => {
+                let (kept, reader) = replay::keep(incoming, allowance);
+                self.source = Source::Kept(reader);
+                kept
+            }
+            other => {
+                self.source = other;
+                Kept::nothing()
+            }
+        }
+    }
+
+    fn replayed(reader: replay::Reader) -> Self {
+        Self { source: Source::Kept(reader), progress: Some(Arc::default()) }
     }
 
     /// How far the body has got; `None` for a request without one.
@@ -62,17 +107,22 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = self.incoming.as_mut() else {
-            return Poll::Ready(None);
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let frame = match &mut self.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::Stream(incoming) => {
+                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(RequestBodyError::from))
+            }
+            Source::Kept(reader) => ready!(reader.poll_frame(cx)),
         };
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-        let ended = frame.is_none() || incoming.is_end_stream();
         if let Some(progress) = &self.progress {
             progress.frames.fetch_add(1, Relaxed);
-            if ended {
+            if frame.is_none() || self.is_end_stream() {
                 progress.ended.store(true, Relaxed);
             }
         }
@@ -80,11 +130,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        match &self.source {
+            Source::Empty => true,
+            Source::Stream(incoming) => incoming.is_end_stream(),
+            Source::Kept(reader) => reader.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Stream(incoming) => incoming.size_hint(),
+            Source::Kept(reader) => reader.size_hint(),
+        }
     }
 }
 
@@ -112,6 +170,13 @@ impl ResponseBody {
     pub fn full(text: impl Into<Bytes>) -> Self {
         let bytes: Bytes = text.into();
         if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
+    }
+
+    /// Holds something more until the body has ended.
+    pub fn hold(&mut self, in_flight: InFlight) {
+        if let Self::Upstream { lease: Some(lease), .. } = self {
+            lease.hold(in_flight);
+        }
     }
 
     /// The upstream's body; a lease whose body has ended already is given back at once.

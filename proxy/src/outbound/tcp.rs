@@ -7,8 +7,9 @@ use crate::http::reply::Refusal;
 use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
-use crate::upstream::cluster::Cluster;
+use crate::upstream::cluster::{Cluster, Tried};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Relays one connection to an endpoint of the entry's clusters, or passes it through where the entry says so. The
@@ -33,7 +34,7 @@ where
     if entry.carries == Carries::Tls && cluster.is_external() {
         return serve_by_server_name(cluster, io).await;
     }
-    let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
+    let endpoint = cluster.pick(Instant::now(), &Tried::new()).ok_or(Reason::NoEndpoint)?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
     upstream.relay(&mut io, guard).await;
     Ok(())

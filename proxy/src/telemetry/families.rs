@@ -135,7 +135,7 @@ impl<'a> ClusterRows<'a> {
         read: impl Fn(&ClusterCounters) -> V,
     ) -> impl Iterator<Item = (Labels<'a>, V)> {
         self.0.iter().map(move |(name, clusters)| {
-            let value = clusters.iter().map(|cluster| read(&cluster.counters)).sum();
+            let value = clusters.iter().map(|cluster| read(cluster.counters())).sum();
             (vec![(label, Cow::Borrowed(*name))], value)
         })
     }

@@ -48,7 +48,7 @@ impl Lines<'_> {
 }
 
 fn cluster_lines(lines: &mut Lines<'_>, cluster: &Cluster) {
-    let counters = &*cluster.counters;
+    let counters = cluster.counters();
     let mut add = |name: &str, value: i128| lines.add(&format!("cluster.{}.{name}", cluster.name), value);
     add("upstream_cx_active", counters.connections_active.get().into());
     add("upstream_cx_total", counters.connections_opened.get().into());
