@@ -82,22 +82,15 @@ pub fn apply(options: &Options) -> Result<Outcome, InitError> {
     let mut backends = candidates(options.backend, &surveys).into_iter().peekable();
     let mut notes = Vec::new();
     while let Some(backend) = backends.next() {
-        let attempt = plan_apply(options, backend, &surveys, ipv6)
-            .and_then(|plan| execute(plan, options.timeout));
+        let attempt = plan_apply(options, backend, &surveys, ipv6).and_then(|plan| execute(plan, options.timeout));
         match attempt {
             Ok((ipv6, more)) => {
                 notes.extend(more);
-                return Ok(Outcome {
-                    backend: Some(backend),
-                    ipv6,
-                    notes,
-                });
+                return Ok(Outcome { backend: Some(backend), ipv6, notes });
             }
             // nft may list tables and still lack what the rules need; the older variant may work.
             Err(error @ InitError::KernelSupport { .. }) if backends.peek().is_some() => {
-                notes.push(format!(
-                    "The {backend} backend was tried first and failed: {error}."
-                ));
+                notes.push(format!("The {backend} backend was tried first and failed: {error}."));
             }
             Err(error) => return Err(error),
         }
@@ -122,16 +115,9 @@ pub fn clean(options: &Options) -> Result<Outcome, InitError> {
         // Nothing could be read at all: say why instead of claiming success.
         one.tools.read(options.timeout)?;
     }
-    let plan = Plan {
-        steps: removals(&surveys, |_| true),
-        notes: Vec::new(),
-    };
+    let plan = Plan { steps: removals(&surveys, |_| true), notes: Vec::new() };
     let (_, notes) = execute(plan, options.timeout)?;
-    Ok(Outcome {
-        backend: None,
-        ipv6: false,
-        notes,
-    })
+    Ok(Outcome { backend: None, ipv6: false, notes })
 }
 
 /// What [`run`] would give to each restore command now, each part headed by its command line.
@@ -145,14 +131,9 @@ pub fn dry_run(options: &Options) -> Result<String, InitError> {
     let surveys = survey(options.timeout);
     let mut text = String::new();
     let plan = match options.action {
-        Action::Clean => Plan {
-            steps: removals(&surveys, |_| true),
-            notes: Vec::new(),
-        },
+        Action::Clean => Plan { steps: removals(&surveys, |_| true), notes: Vec::new() },
         Action::Apply => match candidates(options.backend, &surveys).first() {
-            Some(backend) if readable(&surveys, *backend) => {
-                plan_apply(options, *backend, &surveys, ipv6_presence())?
-            }
+            Some(backend) if readable(&surveys, *backend) => plan_apply(options, *backend, &surveys, ipv6_presence())?,
             found => {
                 let cause = match found {
                     Some(_) => "the tables cannot be read with these privileges",
@@ -183,37 +164,21 @@ pub fn preview(options: &Options) -> String {
         let text = transaction(&NatTable::default(), &Footprint::of(rules), family);
         format!("# {command} --noflush\n{}", text.unwrap_or_default())
     };
-    let v6 = rules
-        .v6
-        .map(|rules| part("ip6tables-restore", &rules, Family::V6));
+    let v6 = rules.v6.map(|rules| part("ip6tables-restore", &rules, Family::V6));
     part("iptables-restore", &rules.v4, Family::V4) + &v6.unwrap_or_default()
 }
 
 fn readable(surveys: &[Survey], backend: Backend) -> bool {
-    surveys
-        .iter()
-        .any(|one| one.tools.backend == backend && one.table.is_some())
+    surveys.iter().any(|one| one.tools.backend == backend && one.table.is_some())
 }
 
-fn plan_apply(
-    options: &Options,
-    backend: Backend,
-    surveys: &[Survey],
-    ipv6: Ipv6Presence,
-) -> Result<Plan, InitError> {
+fn plan_apply(options: &Options, backend: Backend, surveys: &[Survey], ipv6: Ipv6Presence) -> Result<Plan, InitError> {
     let rules = RuleSet::compute(options);
-    let find = |family: Family| {
-        surveys
-            .iter()
-            .find(|one| one.tools.backend == backend && one.tools.family == family)
-    };
+    let find = |family: Family| surveys.iter().find(|one| one.tools.backend == backend && one.tools.family == family);
     let Some(v4) = find(Family::V4) else {
         return Err(no_iptables(options));
     };
-    let mut plan = Plan {
-        steps: vec![step(v4, &rules.v4, options.timeout)?],
-        notes: Vec::new(),
-    };
+    let mut plan = Plan { steps: vec![step(v4, &rules.v4, options.timeout)?], notes: Vec::new() };
 
     let mut ipv6_planned = false;
     if let Some(rules) = &rules.v6 {
@@ -223,15 +188,11 @@ fn plan_apply(
                 detail: "the kernel runs without IPv6; use --ipv6 auto or off".to_owned(),
             }),
             (_, None) => Err(InitError::Ipv6Unavailable {
-                detail: format!(
-                    "ip6tables-{backend} is not installed; install it, or use --ipv6 off"
-                ),
+                detail: format!("ip6tables-{backend} is not installed; install it, or use --ipv6 off"),
             }),
             (_, Some(v6)) => step(v6, rules, options.timeout).map_err(|error| match error {
                 error @ (InitError::Permission { .. } | InitError::Timeout { .. }) => error,
-                other => InitError::Ipv6Unavailable {
-                    detail: format!("{other}; or give up IPv6 with --ipv6 off"),
-                },
+                other => InitError::Ipv6Unavailable { detail: format!("{other}; or give up IPv6 with --ipv6 off") },
             }),
         };
         match planned {
@@ -246,9 +207,8 @@ fn plan_apply(
         }
     }
     // Whatever an earlier run left elsewhere would redirect a second time.
-    plan.steps.extend(removals(surveys, |tools| {
-        tools.backend != backend || (tools.family == Family::V6 && !ipv6_planned)
-    }));
+    plan.steps
+        .extend(removals(surveys, |tools| tools.backend != backend || (tools.family == Family::V6 && !ipv6_planned)));
     Ok(plan)
 }
 
@@ -278,11 +238,7 @@ fn removals(surveys: &[Survey], concerned: impl Fn(&Tools) -> bool) -> Vec<Step>
             tools: one.tools.clone(),
         })
     };
-    surveys
-        .iter()
-        .filter(|one| concerned(&one.tools))
-        .filter_map(removal)
-        .collect()
+    surveys.iter().filter(|one| concerned(&one.tools)).filter_map(removal).collect()
 }
 
 /// Runs the steps; returns whether IPv6 rules went in, and notes.
@@ -348,10 +304,7 @@ fn no_iptables(options: &Options) -> InitError {
 /// it is the same file for every process in it, in whatever container.
 fn namespace_lock(timeout: Duration) -> Result<File, InitError> {
     const NAMESPACE: &str = "/proc/thread-self/ns/net";
-    let unusable = |error: std::io::Error| InitError::Tool {
-        tool: NAMESPACE.to_owned(),
-        detail: error.to_string(),
-    };
+    let unusable = |error: std::io::Error| InitError::Tool { tool: NAMESPACE.to_owned(), detail: error.to_string() };
     let file = File::open(NAMESPACE).map_err(unusable)?;
     let started = Instant::now();
     loop {
@@ -384,11 +337,7 @@ fn parse_ipv6_presence(addresses: &str) -> Ipv6Presence {
         let words: Vec<&str> = line.split_whitespace().collect();
         matches!(words[..], [_, _, _, "00", _, name] if name != "lo")
     });
-    if global {
-        Ipv6Presence::Global
-    } else {
-        Ipv6Presence::LocalOnly
-    }
+    if global { Ipv6Presence::Global } else { Ipv6Presence::LocalOnly }
 }
 
 #[cfg(test)]

@@ -31,10 +31,8 @@ pub(crate) fn run(
     input: &str,
     deadline: Duration,
 ) -> Result<Ended, InitError> {
-    let unusable = |error: std::io::Error| InitError::Tool {
-        tool: program.display().to_string(),
-        detail: error.to_string(),
-    };
+    let unusable =
+        |error: std::io::Error| InitError::Tool { tool: program.display().to_string(), detail: error.to_string() };
     let started = Instant::now();
     let mut child = Command::new(program)
         .args(arguments)
@@ -53,10 +51,7 @@ pub(crate) fn run(
         // A program that ends without reading all breaks this pipe; its exit status tells the story.
         thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
     }
-    for (name, pipe) in [
-        ("output", child.stdout.take().map(boxed)),
-        ("complaint", child.stderr.take().map(boxed)),
-    ] {
+    for (name, pipe) in [("output", child.stdout.take().map(boxed)), ("complaint", child.stderr.take().map(boxed))] {
         let sender = sender.clone();
         thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -67,11 +62,7 @@ pub(crate) fn run(
         });
     }
 
-    let mut ended = Ended {
-        success: false,
-        output: String::new(),
-        complaint: String::new(),
-    };
+    let mut ended = Ended { success: false, output: String::new(), complaint: String::new() };
     for _ in 0..2 {
         match receiver.recv_timeout(deadline.saturating_sub(started.elapsed())) {
             Ok(("output", text)) => ended.output = text,
@@ -102,7 +93,8 @@ fn kill(mut child: Child, program: &Path, waited: Duration) -> InitError {
     InitError::Timeout {
         what: program.display().to_string(),
         waited,
-        detail: "it was killed; find out what holds the firewall lock (fuser /run/xtables.lock), or raise --timeout".to_owned(),
+        detail: "it was killed; find out what holds the firewall lock (fuser /run/xtables.lock), or raise --timeout"
+            .to_owned(),
     }
 }
 

@@ -22,52 +22,22 @@ use clap::Parser;
 )]
 pub struct Flags {
     /// Destination range left alone, e.g. 10.96.0.0/12 or fd00::/8 (list)
-    #[arg(
-        long,
-        value_name = "CIDR",
-        value_delimiter = ',',
-        env = "FSM_INIT_OUTBOUND_EXCLUDE_CIDR"
-    )]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', env = "FSM_INIT_OUTBOUND_EXCLUDE_CIDR")]
     pub outbound_exclude_cidr: Vec<String>,
     /// Capture outbound connections to these ranges only; exclusions still apply first (list)
-    #[arg(
-        long,
-        value_name = "CIDR",
-        value_delimiter = ',',
-        env = "FSM_INIT_OUTBOUND_INCLUDE_CIDR"
-    )]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', env = "FSM_INIT_OUTBOUND_INCLUDE_CIDR")]
     pub outbound_include_cidr: Vec<String>,
     /// Destination port left alone on outbound connections (list)
-    #[arg(
-        long,
-        value_name = "PORT",
-        value_delimiter = ',',
-        env = "FSM_INIT_OUTBOUND_EXCLUDE_PORT"
-    )]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', env = "FSM_INIT_OUTBOUND_EXCLUDE_PORT")]
     pub outbound_exclude_port: Vec<String>,
     /// Port of this pod whose inbound connections are left alone (list)
-    #[arg(
-        long,
-        value_name = "PORT",
-        value_delimiter = ',',
-        env = "FSM_INIT_INBOUND_EXCLUDE_PORT"
-    )]
+    #[arg(long, value_name = "PORT", value_delimiter = ',', env = "FSM_INIT_INBOUND_EXCLUDE_PORT")]
     pub inbound_exclude_port: Vec<String>,
     /// Network interface left alone in both directions; a final + matches any suffix (list)
-    #[arg(
-        long,
-        value_name = "NAME",
-        value_delimiter = ',',
-        env = "FSM_INIT_EXCLUDE_INTERFACE"
-    )]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "FSM_INIT_EXCLUDE_INTERFACE")]
     pub exclude_interface: Vec<String>,
     /// PodIP mode: the proxy's connections to loopback reach the application on this address of the pod (at most one IPv4 and one IPv6; list)
-    #[arg(
-        long,
-        value_name = "IP",
-        value_delimiter = ',',
-        env = "FSM_INIT_POD_IP"
-    )]
+    #[arg(long, value_name = "IP", value_delimiter = ',', env = "FSM_INIT_POD_IP")]
     pub pod_ip: Vec<String>,
     /// User id whose traffic is the proxy's own [default: 1500]
     #[arg(long, value_name = "UID", env = "FSM_INIT_PROXY_UID")]

@@ -26,9 +26,6 @@ mod xtables;
 pub use apply::{Outcome, apply, clean, dry_run, preview, run};
 pub use error::InitError;
 pub use flags::Flags;
-pub use options::{
-    Action, BackendChoice, InterfaceName, Ipv6Choice, Options, PacketMark, PodAddresses,
-    ProxySelector,
-};
+pub use options::{Action, BackendChoice, InterfaceName, Ipv6Choice, Options, PacketMark, PodAddresses, ProxySelector};
 pub use rules::{Chain, Family, INBOUND_BYPASS_PORTS, Match, Operation, Rule, RuleSet, Target};
 pub use xtables::Backend;

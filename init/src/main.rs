@@ -33,11 +33,7 @@ fn report(options: &Options, outcome: &Outcome) {
     match (options.action, outcome.backend) {
         (Action::Apply, Some(backend)) => eprintln!(
             "fsm-init: TCP over {} is redirected ({backend} backend): inbound to port {}, outbound to port {}",
-            if outcome.ipv6 {
-                "IPv4 and IPv6"
-            } else {
-                "IPv4"
-            },
+            if outcome.ipv6 { "IPv4 and IPv6" } else { "IPv4" },
             options.inbound_port,
             options.outbound_port,
         ),

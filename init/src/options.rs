@@ -142,70 +142,31 @@ impl TryFrom<Flags> for Options {
     fn try_from(flags: Flags) -> Result<Self, InitError> {
         let default = Options::default();
         let options = Options {
-            inbound_port: one(&flags.inbound_port, "--inbound-port", port)?
-                .unwrap_or(default.inbound_port),
-            outbound_port: one(&flags.outbound_port, "--outbound-port", port)?
-                .unwrap_or(default.outbound_port),
+            inbound_port: one(&flags.inbound_port, "--inbound-port", port)?.unwrap_or(default.inbound_port),
+            outbound_port: one(&flags.outbound_port, "--outbound-port", port)?.unwrap_or(default.outbound_port),
             proxy: proxy_selector(&flags)?,
-            outbound_exclude: list(
-                &flags.outbound_exclude_cidr,
-                "--outbound-exclude-cidr",
-                cidr,
-            )?,
-            outbound_include: list(
-                &flags.outbound_include_cidr,
-                "--outbound-include-cidr",
-                cidr,
-            )?,
-            outbound_exclude_ports: list(
-                &flags.outbound_exclude_port,
-                "--outbound-exclude-port",
-                port,
-            )?,
-            inbound_exclude_ports: list(
-                &flags.inbound_exclude_port,
-                "--inbound-exclude-port",
-                port,
-            )?,
-            exclude_interfaces: list(
-                &flags.exclude_interface,
-                "--exclude-interface",
-                |flag, text| {
-                    InterfaceName::parse(text)
-                        .map_err(|why| invalid("init.invalid-interface", flag, text, why))
-                },
-            )?,
+            outbound_exclude: list(&flags.outbound_exclude_cidr, "--outbound-exclude-cidr", cidr)?,
+            outbound_include: list(&flags.outbound_include_cidr, "--outbound-include-cidr", cidr)?,
+            outbound_exclude_ports: list(&flags.outbound_exclude_port, "--outbound-exclude-port", port)?,
+            inbound_exclude_ports: list(&flags.inbound_exclude_port, "--inbound-exclude-port", port)?,
+            exclude_interfaces: list(&flags.exclude_interface, "--exclude-interface", |flag, text| {
+                InterfaceName::parse(text).map_err(|why| invalid("init.invalid-interface", flag, text, why))
+            })?,
             pod: pod_addresses(&flags.pod_ip)?,
             backend: one(&flags.backend, "--backend", |flag, text| {
                 choice(
                     flag,
                     text,
-                    &[
-                        ("auto", BackendChoice::Auto),
-                        ("nft", BackendChoice::Nft),
-                        ("legacy", BackendChoice::Legacy),
-                    ],
+                    &[("auto", BackendChoice::Auto), ("nft", BackendChoice::Nft), ("legacy", BackendChoice::Legacy)],
                 )
             })?
             .unwrap_or_default(),
             ipv6: one(&flags.ipv6, "--ipv6", |flag, text| {
-                choice(
-                    flag,
-                    text,
-                    &[
-                        ("auto", Ipv6Choice::Auto),
-                        ("on", Ipv6Choice::On),
-                        ("off", Ipv6Choice::Off),
-                    ],
-                )
+                choice(flag, text, &[("auto", Ipv6Choice::Auto), ("on", Ipv6Choice::On), ("off", Ipv6Choice::Off)])
             })?
             .unwrap_or_default(),
             timeout: one(&flags.timeout, "--timeout", timeout)?.unwrap_or(default.timeout),
-            action: if flags.clean {
-                Action::Clean
-            } else {
-                Action::Apply
-            },
+            action: if flags.clean { Action::Clean } else { Action::Apply },
             dry_run: flags.dry_run,
         };
         if options.inbound_port == options.outbound_port {
@@ -229,9 +190,7 @@ impl PacketMark {
             return Err("mark 0 is the mark of all other traffic; use another number".to_owned());
         }
         if value & mask != value {
-            return Err(format!(
-                "the mark {value:#x} has bits outside the mask {mask:#x}, so nothing would match"
-            ));
+            return Err(format!("the mark {value:#x} has bits outside the mask {mask:#x}, so nothing would match"));
         }
         Ok(Self { value, mask })
     }
@@ -274,10 +233,7 @@ impl InterfaceName {
         if text.starts_with('-') || text.starts_with('+') {
             return Err("an interface name starts with a letter or digit".to_owned());
         }
-        match text
-            .chars()
-            .find(|c| !c.is_ascii_alphanumeric() && !"._-:@+".contains(*c))
-        {
+        match text.chars().find(|c| !c.is_ascii_alphanumeric() && !"._-:@+".contains(*c)) {
             Some(c) => Err(format!(
                 "the character {c:?} is not allowed; use letters, digits and . _ - : @, and + at the end for any suffix"
             )),
@@ -313,12 +269,7 @@ fn pod_addresses(texts: &[String]) -> Result<PodAddresses, InitError> {
     let mut pod = PodAddresses::default();
     for address in list(texts, FLAG, |flag, text| {
         text.parse::<IpAddr>().map_err(|_| {
-            invalid(
-                "init.invalid-pod-ip",
-                flag,
-                text,
-                "write one address without a prefix length, e.g. 10.1.2.3",
-            )
+            invalid("init.invalid-pod-ip", flag, text, "write one address without a prefix length, e.g. 10.1.2.3")
         })
     })? {
         if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
@@ -348,11 +299,7 @@ fn list<T: PartialEq>(
     parse: impl Fn(&'static str, &str) -> Result<T, InitError>,
 ) -> Result<Vec<T>, InitError> {
     let mut items = Vec::new();
-    for text in texts
-        .iter()
-        .map(|text| text.trim())
-        .filter(|text| !text.is_empty())
-    {
+    for text in texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
         let item = parse(flag, text)?;
         if !items.contains(&item) {
             items.push(item);
@@ -377,28 +324,19 @@ fn cidr(flag: &'static str, text: &str) -> Result<IpNet, InitError> {
     let refuse = |why: &str| invalid("init.invalid-cidr", flag, text, why);
     let net = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => text
-            .parse::<IpNet>()
-            .map_err(|_| refuse("write a range such as 10.0.0.0/8 or fd00::/8"))?,
+        Err(_) => text.parse::<IpNet>().map_err(|_| refuse("write a range such as 10.0.0.0/8 or fd00::/8"))?,
     };
     match net {
-        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => Err(refuse(
-            "an IPv4 range in IPv6 clothes matches no packet; write it as IPv4",
-        )),
+        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
+            Err(refuse("an IPv4 range in IPv6 clothes matches no packet; write it as IPv4"))
+        }
         // Host bits are cut as iptables itself does; the rule then equals what iptables-save shows.
         net => Ok(net.trunc()),
     }
 }
 
 fn port(flag: &'static str, text: &str) -> Result<NonZeroU16, InitError> {
-    text.parse().map_err(|_| {
-        invalid(
-            "init.invalid-port",
-            flag,
-            text,
-            "a port is a number from 1 to 65535",
-        )
-    })
+    text.parse().map_err(|_| invalid("init.invalid-port", flag, text, "a port is a number from 1 to 65535"))
 }
 
 fn uid(flag: &'static str, text: &str) -> Result<NonZeroU32, InitError> {
@@ -416,33 +354,15 @@ fn uid(flag: &'static str, text: &str) -> Result<NonZeroU32, InitError> {
 fn timeout(flag: &'static str, text: &str) -> Result<Duration, InitError> {
     match text.parse::<u64>() {
         Ok(seconds @ 1..=600) => Ok(Duration::from_secs(seconds)),
-        _ => Err(invalid(
-            "init.invalid-timeout",
-            flag,
-            text,
-            "write whole seconds from 1 to 600",
-        )),
+        _ => Err(invalid("init.invalid-timeout", flag, text, "write whole seconds from 1 to 600")),
     }
 }
 
-fn choice<T: Copy>(
-    flag: &'static str,
-    text: &str,
-    choices: &[(&'static str, T)],
-) -> Result<T, InitError> {
-    choices
-        .iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            invalid(
-                "init.invalid-choice",
-                flag,
-                text,
-                format!("choose one of {}", names.join(", ")),
-            )
-        })
+fn choice<T: Copy>(flag: &'static str, text: &str, choices: &[(&'static str, T)]) -> Result<T, InitError> {
+    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        invalid("init.invalid-choice", flag, text, format!("choose one of {}", names.join(", ")))
+    })
 }
 
 fn number(text: &str) -> Result<u32, String> {
@@ -453,18 +373,8 @@ fn number(text: &str) -> Result<u32, String> {
     parsed.map_err(|_| "a mark is a 32-bit number, decimal or with 0x".to_owned())
 }
 
-fn invalid(
-    code: &'static str,
-    flag: &'static str,
-    value: &str,
-    why: impl Into<String>,
-) -> InitError {
-    InitError::InvalidOption {
-        code,
-        flag,
-        value: value.to_owned(),
-        why: why.into(),
-    }
+fn invalid(code: &'static str, flag: &'static str, value: &str, why: impl Into<String>) -> InitError {
+    InitError::InvalidOption { code, flag, value: value.to_owned(), why: why.into() }
 }
 
 const fn nonzero_port(number: u16) -> NonZeroU16 {

@@ -131,12 +131,7 @@ impl RuleSet {
 
 impl Chain {
     /// The four chains that belong to us.
-    pub const OURS: [Chain; 4] = [
-        Chain::Inbound,
-        Chain::InRedirect,
-        Chain::Outbound,
-        Chain::OutRedirect,
-    ];
+    pub const OURS: [Chain; 4] = [Chain::Inbound, Chain::InRedirect, Chain::Outbound, Chain::OutRedirect];
 
     /// The name in the kernel; those of our chains are FSM's.
     pub const fn name(self) -> &'static str {
@@ -167,10 +162,7 @@ impl Family {
     }
 
     fn contains(self, net: &IpNet) -> bool {
-        matches!(
-            (self, net),
-            (Family::V4, IpNet::V4(_)) | (Family::V6, IpNet::V6(_))
-        )
+        matches!((self, net), (Family::V4, IpNet::V4(_)) | (Family::V6, IpNet::V6(_)))
     }
 }
 
@@ -187,12 +179,8 @@ impl Rule {
     /// Conditions and target, in the order and spelling of `iptables-save`, so that a saved rule
     /// can be compared with one of ours as text.
     pub fn specification(&self) -> String {
-        let words: Vec<String> = self
-            .matches
-            .iter()
-            .map(ToString::to_string)
-            .chain([self.target.to_string()])
-            .collect();
+        let words: Vec<String> =
+            self.matches.iter().map(ToString::to_string).chain([self.target.to_string()]).collect();
         words.join(" ")
     }
 }
@@ -204,12 +192,7 @@ impl fmt::Display for Rule {
             Operation::Append => "-A",
             Operation::Insert => "-I",
         };
-        write!(
-            f,
-            "{operation} {} {}",
-            self.chain.name(),
-            self.specification()
-        )
+        write!(f, "{operation} {} {}", self.chain.name(), self.specification())
     }
 }
 
@@ -258,43 +241,23 @@ fn family_rules(options: &Options, family: Family) -> Vec<Rule> {
 /// FSM's rows 1 to 10.
 fn inbound_rules(options: &Options) -> Vec<Rule> {
     let mut rules = vec![
-        append(
-            Chain::InRedirect,
-            [Match::Tcp],
-            Target::Redirect(options.inbound_port),
-        ),
-        append(
-            Chain::Prerouting,
-            [Match::Tcp],
-            Target::Jump(Chain::Inbound),
-        ),
+        append(Chain::InRedirect, [Match::Tcp], Target::Redirect(options.inbound_port)),
+        append(Chain::Prerouting, [Match::Tcp], Target::Jump(Chain::Inbound)),
     ];
-    rules.extend(INBOUND_BYPASS_PORTS.map(|port| {
-        append(
-            Chain::Inbound,
-            [Match::DestinationPort(port)],
-            Target::Return,
-        )
-    }));
-    rules.push(append(
-        Chain::Inbound,
-        [Match::Tcp],
-        Target::Jump(Chain::InRedirect),
-    ));
-    rules.extend(options.exclude_interfaces.iter().map(|name| {
-        insert(
-            Chain::Inbound,
-            [Match::InputInterface(name.clone())],
-            Target::Return,
-        )
-    }));
-    rules.extend(port_lists(&options.inbound_exclude_ports).map(|ports| {
-        insert(
-            Chain::Inbound,
-            [Match::DestinationPorts(ports)],
-            Target::Return,
-        )
-    }));
+    rules.extend(
+        INBOUND_BYPASS_PORTS.map(|port| append(Chain::Inbound, [Match::DestinationPort(port)], Target::Return)),
+    );
+    rules.push(append(Chain::Inbound, [Match::Tcp], Target::Jump(Chain::InRedirect)));
+    rules.extend(
+        options
+            .exclude_interfaces
+            .iter()
+            .map(|name| insert(Chain::Inbound, [Match::InputInterface(name.clone())], Target::Return)),
+    );
+    rules.extend(
+        port_lists(&options.inbound_exclude_ports)
+            .map(|ports| insert(Chain::Inbound, [Match::DestinationPorts(ports)], Target::Return)),
+    );
     rules
 }
 
@@ -302,36 +265,20 @@ fn inbound_rules(options: &Options) -> Vec<Rule> {
 fn outbound_rules(options: &Options, family: Family) -> Vec<Rule> {
     let (proxy, loopback) = (options.proxy, family.loopback());
     let mut rules = vec![
-        append(
-            Chain::OutRedirect,
-            [Match::Tcp],
-            Target::Redirect(options.outbound_port),
-        ),
+        append(Chain::OutRedirect, [Match::Tcp], Target::Redirect(options.outbound_port)),
         append(Chain::Output, [Match::Tcp], Target::Jump(Chain::Outbound)),
         // The application called its own Service and the proxy picked this very pod: the connection
         // goes over loopback to the pod's address and must pass the inbound side like any other.
         append(
             Chain::Outbound,
-            [
-                Match::NotDestination(loopback),
-                Match::OutputLoopback,
-                Match::FromProxy(proxy),
-            ],
+            [Match::NotDestination(loopback), Match::OutputLoopback, Match::FromProxy(proxy)],
             Target::Jump(Chain::InRedirect),
         ),
         // The application talks to itself.
-        append(
-            Chain::Outbound,
-            [Match::OutputLoopback, Match::NotFromProxy(proxy)],
-            Target::Return,
-        ),
+        append(Chain::Outbound, [Match::OutputLoopback, Match::NotFromProxy(proxy)], Target::Return),
         // What the proxy sends is not sent to the proxy again.
         append(Chain::Outbound, [Match::FromProxy(proxy)], Target::Return),
-        append(
-            Chain::Outbound,
-            [Match::Destination(loopback)],
-            Target::Return,
-        ),
+        append(Chain::Outbound, [Match::Destination(loopback)], Target::Return),
     ];
     let pod_address = match family {
         Family::V4 => options.pod.v4.map(IpAddr::V4),
@@ -341,12 +288,7 @@ fn outbound_rules(options: &Options, family: Family) -> Vec<Rule> {
     rules.extend(pod_address.map(|address| {
         insert(
             Chain::Output,
-            [
-                Match::Destination(loopback),
-                Match::OutputLoopback,
-                Match::Tcp,
-                Match::FromProxy(proxy),
-            ],
+            [Match::Destination(loopback), Match::OutputLoopback, Match::Tcp, Match::FromProxy(proxy)],
             Target::DestinationNat(address),
         )
     }));
@@ -355,47 +297,33 @@ fn outbound_rules(options: &Options, family: Family) -> Vec<Rule> {
 
 /// FSM's rows 19 to 22.
 fn exclusion_rules(options: &Options, family: Family) -> Vec<Rule> {
-    let of_family = |nets: &[IpNet]| -> Vec<IpNet> {
-        nets.iter()
-            .copied()
-            .filter(|net| family.contains(net))
-            .collect()
-    };
+    let of_family =
+        |nets: &[IpNet]| -> Vec<IpNet> { nets.iter().copied().filter(|net| family.contains(net)).collect() };
     let mut rules = Vec::new();
-    rules.extend(options.exclude_interfaces.iter().map(|name| {
-        append(
-            Chain::Outbound,
-            [Match::OutputInterface(name.clone())],
-            Target::Return,
-        )
-    }));
+    rules.extend(
+        options
+            .exclude_interfaces
+            .iter()
+            .map(|name| append(Chain::Outbound, [Match::OutputInterface(name.clone())], Target::Return)),
+    );
     rules.extend(
         of_family(&options.outbound_exclude)
             .into_iter()
             .map(|net| append(Chain::Outbound, [Match::Destination(net)], Target::Return)),
     );
-    rules.extend(port_lists(&options.outbound_exclude_ports).map(|ports| {
-        append(
-            Chain::Outbound,
-            [Match::DestinationPorts(ports)],
-            Target::Return,
-        )
-    }));
+    rules.extend(
+        port_lists(&options.outbound_exclude_ports)
+            .map(|ports| append(Chain::Outbound, [Match::DestinationPorts(ports)], Target::Return)),
+    );
     if options.outbound_include.is_empty() {
-        rules.push(append(
-            Chain::Outbound,
-            [],
-            Target::Jump(Chain::OutRedirect),
-        ));
+        rules.push(append(Chain::Outbound, [], Target::Jump(Chain::OutRedirect)));
     } else {
         // "Only these ranges" holds for both families: a list without IPv6 captures no IPv6.
-        rules.extend(of_family(&options.outbound_include).into_iter().map(|net| {
-            append(
-                Chain::Outbound,
-                [Match::Destination(net)],
-                Target::Jump(Chain::OutRedirect),
-            )
-        }));
+        rules.extend(
+            of_family(&options.outbound_include)
+                .into_iter()
+                .map(|net| append(Chain::Outbound, [Match::Destination(net)], Target::Jump(Chain::OutRedirect))),
+        );
         rules.push(append(Chain::Outbound, [], Target::Return));
     }
     rules
@@ -406,21 +334,11 @@ fn port_lists(ports: &[NonZeroU16]) -> impl Iterator<Item = Vec<NonZeroU16>> {
 }
 
 fn append<const N: usize>(chain: Chain, matches: [Match; N], target: Target) -> Rule {
-    Rule {
-        operation: Operation::Append,
-        chain,
-        matches: matches.into(),
-        target,
-    }
+    Rule { operation: Operation::Append, chain, matches: matches.into(), target }
 }
 
 fn insert<const N: usize>(chain: Chain, matches: [Match; N], target: Target) -> Rule {
-    Rule {
-        operation: Operation::Insert,
-        chain,
-        matches: matches.into(),
-        target,
-    }
+    Rule { operation: Operation::Insert, chain, matches: matches.into(), target }
 }
 
 #[cfg(test)]

@@ -66,17 +66,10 @@ impl NatTable {
             .take_while(|line| *line != "COMMIT" && !line.starts_with('*'));
         for line in section {
             if let Some(declaration) = line.strip_prefix(':') {
-                table
-                    .chains
-                    .extend(declaration.split_whitespace().next().map(str::to_owned));
-            } else if let Some((chain, specification)) = line
-                .strip_prefix("-A ")
-                .and_then(|rest| rest.split_once(' '))
+                table.chains.extend(declaration.split_whitespace().next().map(str::to_owned));
+            } else if let Some((chain, specification)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' '))
             {
-                table.rules.push(SavedRule {
-                    chain: chain.to_owned(),
-                    specification: specification.trim().to_owned(),
-                });
+                table.rules.push(SavedRule { chain: chain.to_owned(), specification: specification.trim().to_owned() });
             }
         }
         table
@@ -91,12 +84,7 @@ impl NatTable {
     pub(crate) fn footprint(&self, family: Family) -> Footprint {
         let own = self.rules.iter().filter(|rule| is_ours(&rule.chain));
         Footprint {
-            chains: self
-                .chains
-                .iter()
-                .filter(|chain| is_ours(chain))
-                .cloned()
-                .collect(),
+            chains: self.chains.iter().filter(|chain| is_ours(chain)).cloned().collect(),
             lines: own
                 .map(|rule| Line::Own(format!("-A {} {}", rule.chain, rule.specification)))
                 .chain(self.hooks(family).into_iter().map(Line::Hook))
@@ -115,11 +103,7 @@ impl NatTable {
         let mut previous = "";
         let mut hooks = Vec::new();
         for rule in &self.rules {
-            position = if rule.chain == previous {
-                position + 1
-            } else {
-                1
-            };
+            position = if rule.chain == previous { position + 1 } else { 1 };
             previous = &rule.chain;
             if is_ours(&rule.chain) {
                 continue;
@@ -146,11 +130,7 @@ impl NatTable {
             .find(|matches| {
                 ["-m owner --uid-owner ", "-m mark --mark "]
                     .iter()
-                    .any(|start| {
-                        matches
-                            .strip_prefix(start)
-                            .is_some_and(|value| !value.contains(' '))
-                    })
+                    .any(|start| matches.strip_prefix(start).is_some_and(|value| !value.contains(' ')))
             })
     }
 }
@@ -203,21 +183,13 @@ impl Footprint {
 /// Our chains are emptied (a declaration does that) and filled again. Hooks that are in place stay
 /// where they are among foreign rules; others are removed, missing ones added. The kernel takes all
 /// of it or nothing.
-pub(crate) fn transaction(
-    current: &NatTable,
-    wanted: &Footprint,
-    family: Family,
-) -> Option<String> {
+pub(crate) fn transaction(current: &NatTable, wanted: &Footprint, family: Family) -> Option<String> {
     let present = current.footprint(family);
     if *wanted == Footprint::default() && present == Footprint::default() {
         return None;
     }
     let (stale, missing) = hook_changes(&present, wanted);
-    let obsolete: Vec<&String> = present
-        .chains
-        .iter()
-        .filter(|chain| !wanted.chains.contains(chain))
-        .collect();
+    let obsolete: Vec<&String> = present.chains.iter().filter(|chain| !wanted.chains.contains(chain)).collect();
 
     let mut text = String::from("*nat\n");
     for chain in &wanted.chains {
@@ -236,11 +208,7 @@ pub(crate) fn transaction(
         let _ = match line {
             Line::Own(command) => writeln!(text, "{command}"),
             Line::Hook(hook) if missing.contains(&hook) => {
-                let Hook {
-                    chain,
-                    specification,
-                    place,
-                } = hook;
+                let Hook { chain, specification, place } = hook;
                 match place {
                     Place::Head => writeln!(text, "-I {chain} {specification}"),
                     Place::At(position) => writeln!(text, "-I {chain} {position} {specification}"),
@@ -255,10 +223,7 @@ pub(crate) fn transaction(
 }
 
 /// Hooks to remove and hooks to add.
-fn hook_changes<'a>(
-    present: &'a Footprint,
-    wanted: &'a Footprint,
-) -> (Vec<&'a Hook>, Vec<&'a Hook>) {
+fn hook_changes<'a>(present: &'a Footprint, wanted: &'a Footprint) -> (Vec<&'a Hook>, Vec<&'a Hook>) {
     let mut chains: Vec<&str> = Vec::new();
     for hook in present.hooks().chain(wanted.hooks()) {
         if !chains.contains(&hook.chain.as_str()) {
@@ -271,17 +236,11 @@ fn hook_changes<'a>(
         let there = wanted.hooks_in(chain);
         // Somebody else's chain that jumps into ours is somebody's wish; it must go only when our
         // chain goes, because a chain that is referred to cannot be deleted.
-        let builtin = [Chain::Prerouting, Chain::Output]
-            .iter()
-            .any(|known| known.name() == chain);
+        let builtin = [Chain::Prerouting, Chain::Output].iter().any(|known| known.name() == chain);
         if !builtin && there.is_empty() && !wanted.chains.is_empty() {
             continue;
         }
-        let kept: Vec<&Hook> = here
-            .iter()
-            .copied()
-            .filter(|hook| there.iter().any(|want| same(hook, want)))
-            .collect();
+        let kept: Vec<&Hook> = here.iter().copied().filter(|hook| there.iter().any(|want| same(hook, want))).collect();
         let kept_in_order = there
             .iter()
             .filter(|want| kept.iter().any(|hook| same(hook, want)))
@@ -289,12 +248,7 @@ fn hook_changes<'a>(
             .eq(kept.iter().map(|hook| normalised(&hook.specification)));
         if kept_in_order {
             stale.extend(here.iter().copied().filter(|hook| !kept.contains(hook)));
-            missing.extend(
-                there
-                    .iter()
-                    .copied()
-                    .filter(|want| !kept.iter().any(|hook| same(hook, want))),
-            );
+            missing.extend(there.iter().copied().filter(|want| !kept.iter().any(|hook| same(hook, want))));
         } else {
             // Doubled (somebody appended without looking) or in the wrong order: start over.
             stale.extend(here);
@@ -319,12 +273,8 @@ fn jumps_to_ours(specification: &str) -> bool {
 
 /// Exactly: TCP over loopback to the loopback address, sent by `proxy`, gets another address.
 fn is_pod_ip_rule(specification: &str, proxy: &str, family: Family) -> bool {
-    let shape = format!(
-        "{} {} {} {proxy} -j DNAT",
-        Match::Destination(family.loopback()),
-        Match::OutputLoopback,
-        Match::Tcp
-    );
+    let shape =
+        format!("{} {} {} {proxy} -j DNAT", Match::Destination(family.loopback()), Match::OutputLoopback, Match::Tcp);
     let mut groups = normalised(specification);
     let all = groups.len();
     groups.retain(|group| !group.starts_with("--to-destination "));

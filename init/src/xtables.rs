@@ -53,12 +53,7 @@ const LOCK_FILE: &str = "/run/xtables.lock";
 impl Survey {
     /// Tools that exist nowhere, with the given listing.
     pub(crate) fn fixture(backend: Backend, family: Family, listing: &str) -> Self {
-        let tools = Tools {
-            backend,
-            family,
-            save: PathBuf::new(),
-            restore: PathBuf::new(),
-        };
+        let tools = Tools { backend, family, save: PathBuf::new(), restore: PathBuf::new() };
         observed(tools, Some(listing))
     }
 }
@@ -78,41 +73,23 @@ impl Tools {
     pub(crate) fn find(backend: Backend, family: Family, timeout: Duration) -> Option<Self> {
         let base = base_name(family);
         let explicit = format!("{base}-{backend}");
-        let pair = |prefix: &str| {
-            Some((
-                program(&format!("{prefix}-save"))?,
-                program(&format!("{prefix}-restore"))?,
-            ))
-        };
+        let pair = |prefix: &str| Some((program(&format!("{prefix}-save"))?, program(&format!("{prefix}-restore"))?));
         let (save, restore) = pair(&explicit).or_else(|| {
             let (save, restore) = pair(base)?;
             (variant_of(&restore, timeout)? == backend).then_some((save, restore))
         })?;
-        Some(Self {
-            backend,
-            family,
-            save,
-            restore,
-        })
+        Some(Self { backend, family, save, restore })
     }
 
     /// The restore program with its arguments, as run.
     pub(crate) fn command_line(&self, timeout: Duration) -> String {
-        let name = self
-            .restore
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
+        let name = self.restore.file_name().unwrap_or_default().to_string_lossy();
         format!("{name} {}", restore_arguments(timeout).join(" "))
     }
 
     /// The restore program's name, for messages.
     pub(crate) fn name(&self) -> String {
-        self.restore
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
+        self.restore.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Lists all tables of this variant and family.
@@ -123,11 +100,7 @@ impl Tools {
     fn save(&self, arguments: &[&str], timeout: Duration) -> Result<String, InitError> {
         let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
         let ended = command::run(&self.save, &arguments, &[], "", timeout + GRACE)?;
-        if ended.success {
-            Ok(ended.output)
-        } else {
-            Err(failure(&self.save, &ended.complaint, timeout))
-        }
+        if ended.success { Ok(ended.output) } else { Err(failure(&self.save, &ended.complaint, timeout)) }
     }
 
     /// Reads the nat table, and nothing but it.
@@ -135,24 +108,14 @@ impl Tools {
     /// Unlike [`Tools::list`] this works for legacy iptables where `/proc/net/ip_tables_names` is
     /// closed to us, as in a user namespace whose user map came after its network namespace.
     pub(crate) fn read(&self, timeout: Duration) -> Result<NatTable, InitError> {
-        self.save(&["-t", "nat"], timeout)
-            .map(|listing| NatTable::parse(&listing))
+        self.save(&["-t", "nat"], timeout).map(|listing| NatTable::parse(&listing))
     }
 
     /// Gives one transaction to the kernel: all of it takes effect, or nothing.
     pub(crate) fn restore(&self, transaction: &str, timeout: Duration) -> Result<(), InitError> {
-        let ended = command::run(
-            &self.restore,
-            &restore_arguments(timeout),
-            lock_environment(),
-            transaction,
-            timeout + GRACE,
-        )?;
-        if ended.success {
-            Ok(())
-        } else {
-            Err(failure(&self.restore, &ended.complaint, timeout))
-        }
+        let ended =
+            command::run(&self.restore, &restore_arguments(timeout), lock_environment(), transaction, timeout + GRACE)?;
+        if ended.success { Ok(()) } else { Err(failure(&self.restore, &ended.complaint, timeout)) }
     }
 }
 
@@ -178,9 +141,9 @@ fn observed(tools: Tools, listing: Option<&str>) -> Survey {
         table: listing.map(NatTable::parse),
         rules: text.lines().filter(|line| line.starts_with("-A ")).count(),
         // Chains that kubelet creates so that others can tell which variant the node uses.
-        kubelet: text.lines().any(|line| {
-            line.starts_with(":KUBE-IPTABLES-HINT ") || line.starts_with(":KUBE-KUBELET-CANARY ")
-        }),
+        kubelet: text
+            .lines()
+            .any(|line| line.starts_with(":KUBE-IPTABLES-HINT ") || line.starts_with(":KUBE-KUBELET-CANARY ")),
     }
 }
 
@@ -189,11 +152,7 @@ fn observed(tools: Tools, listing: Option<&str>) -> Survey {
 /// In this order: the one asked for; the one that holds our rules from an earlier run; the one
 /// kubelet uses; the one with more rules; nft if the kernel answers it; legacy.
 pub(crate) fn candidates(choice: BackendChoice, surveys: &[Survey]) -> Vec<Backend> {
-    let of = |backend: Backend| {
-        surveys
-            .iter()
-            .filter(move |one| one.tools.backend == backend)
-    };
+    let of = |backend: Backend| surveys.iter().filter(move |one| one.tools.backend == backend);
     let installed: Vec<Backend> = [Backend::Nft, Backend::Legacy]
         .into_iter()
         .filter(|backend| of(*backend).any(|one| one.tools.family == Family::V4))
@@ -224,10 +183,7 @@ pub(crate) fn candidates(choice: BackendChoice, surveys: &[Survey]) -> Vec<Backe
 }
 
 fn only(installed: Vec<Backend>, wanted: Backend) -> Vec<Backend> {
-    installed
-        .into_iter()
-        .filter(|backend| *backend == wanted)
-        .collect()
+    installed.into_iter().filter(|backend| *backend == wanted).collect()
 }
 
 fn base_name(family: Family) -> &'static str {
@@ -241,32 +197,18 @@ fn base_name(family: Family) -> &'static str {
 /// `iptables-restore v1.8.9 (nf_tables)`. Versions before 1.8 name no variant: they are legacy.
 fn variant_of(restore: &Path, timeout: Duration) -> Option<Backend> {
     let ended = command::run(restore, &["--version".to_owned()], &[], "", timeout + GRACE).ok()?;
-    Some(if ended.output.contains("nf_tables") {
-        Backend::Nft
-    } else {
-        Backend::Legacy
-    })
+    Some(if ended.output.contains("nf_tables") { Backend::Nft } else { Backend::Legacy })
 }
 
 fn restore_arguments(timeout: Duration) -> Vec<String> {
-    ["--noflush", "-w"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain([timeout.as_secs().to_string()])
-        .collect()
+    ["--noflush", "-w"].map(str::to_owned).into_iter().chain([timeout.as_secs().to_string()]).collect()
 }
 
 /// With a read-only root file system, or as "root" of a user namespace, the usual lock file cannot
 /// be opened and legacy iptables gives up. Nobody outside shares our tables then, so any lock of
 /// this user namespace will do: the namespace's own file is always there and leaves nothing behind.
 fn lock_environment() -> &'static [(&'static str, &'static str)] {
-    let usable = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(LOCK_FILE)
-        .is_ok();
+    let usable = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(LOCK_FILE).is_ok();
     if usable || env::var_os("XTABLES_LOCKFILE").is_some() {
         &[]
     } else {
@@ -284,30 +226,12 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// Tells causes apart by the tools' own words (iptables 1.6 to 1.8).
 fn failure(program: &Path, complaint: &str, timeout: Duration) -> InitError {
-    let tool = program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let lines: Vec<&str> = complaint
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let detail = if lines.is_empty() {
-        "it gave no reason".to_owned()
-    } else {
-        lines.join("; ")
-    };
+    let tool = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let detail = if lines.is_empty() { "it gave no reason".to_owned() } else { lines.join("; ") };
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| detail.contains(phrase));
-    if says(&[
-        "Permission denied",
-        "Operation not permitted",
-        "you must be root",
-    ]) {
-        InitError::Permission {
-            detail: format!("{tool}: {detail}"),
-        }
+    if says(&["Permission denied", "Operation not permitted", "you must be root"]) {
+        InitError::Permission { detail: format!("{tool}: {detail}") }
     } else if says(&["holding the xtables lock"]) {
         InitError::Timeout {
             what: "the firewall lock".to_owned(),

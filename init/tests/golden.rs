@@ -12,21 +12,9 @@ use fsm_init::{Flags, Options};
 fn check(name: &str, arguments: &[&str]) {
     let flags = Flags::try_parse_from(["fsm-init"].iter().chain(arguments)).unwrap();
     let rules = fsm_init::preview(&Options::try_from(flags).unwrap());
-    let command = ["fsm-init"]
-        .iter()
-        .chain(arguments)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let command = ["fsm-init"].iter().chain(arguments).copied().collect::<Vec<_>>().join(" ");
     let text = format!("# {command}\n{rules}");
-    let file: PathBuf = [
-        env!("CARGO_MANIFEST_DIR"),
-        "tests",
-        "golden",
-        &format!("{name}.rules"),
-    ]
-    .iter()
-    .collect();
+    let file: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", &format!("{name}.rules")].iter().collect();
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&file, &text).unwrap();
     }
@@ -56,10 +44,7 @@ fn all_exclusions() {
 fn inclusions() {
     check(
         "inclusions",
-        &[
-            "--outbound-include-cidr=10.0.0.0/8,172.16.0.0/12,fd00::/8",
-            "--outbound-exclude-cidr=10.96.0.1/32",
-        ],
+        &["--outbound-include-cidr=10.0.0.0/8,172.16.0.0/12,fd00::/8", "--outbound-exclude-cidr=10.96.0.1/32"],
     );
 }
 
@@ -72,13 +57,7 @@ fn pod_ip_of_both_families() {
 fn more_ports_than_one_rule_takes() {
     let ports: Vec<String> = (7001..=7031).map(|port| port.to_string()).collect();
     let list = ports.join(",");
-    check(
-        "many-ports",
-        &[
-            &format!("--outbound-exclude-port={list}"),
-            &format!("--inbound-exclude-port={list}"),
-        ],
-    );
+    check("many-ports", &[&format!("--outbound-exclude-port={list}"), &format!("--inbound-exclude-port={list}")]);
 }
 
 #[test]
@@ -88,13 +67,5 @@ fn proxy_known_by_mark() {
 
 #[test]
 fn ipv4_only_with_other_ports() {
-    check(
-        "ipv4-only",
-        &[
-            "--ipv6=off",
-            "--inbound-port=20003",
-            "--outbound-port=20001",
-            "--proxy-uid=1337",
-        ],
-    );
+    check("ipv4-only", &["--ipv6=off", "--inbound-port=20003", "--outbound-port=20001", "--proxy-uid=1337"]);
 }

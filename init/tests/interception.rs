@@ -50,21 +50,14 @@ fn backends() -> Vec<&'static str> {
             ["iptables", "ip6tables"].iter().all(|base| {
                 let base = base.to_string();
                 let backend = backend.to_owned();
-                let listed = namespace.run(move || {
-                    Command::new(format!("{base}-{backend}"))
-                        .args(["-t", "nat", "-S"])
-                        .output()
-                });
+                let listed =
+                    namespace.run(move || Command::new(format!("{base}-{backend}")).args(["-t", "nat", "-S"]).output());
                 listed.is_ok_and(|output| output.status.success())
             })
         };
-        let (working, missing): (Vec<_>, Vec<_>) = ["nft", "legacy"]
-            .into_iter()
-            .partition(|backend| works(backend));
+        let (working, missing): (Vec<_>, Vec<_>) = ["nft", "legacy"].into_iter().partition(|backend| works(backend));
         for backend in missing {
-            announce(&format!(
-                "the {backend} variant of iptables does not work here"
-            ));
+            announce(&format!("the {backend} variant of iptables does not work here"));
         }
         if working.is_empty() {
             return Err("iptables is not installed, or the kernel has no nat table".to_owned());
@@ -85,10 +78,7 @@ fn backends() -> Vec<&'static str> {
 
 /// Straight to standard error: the test harness hides what passing tests print.
 fn announce(why: &str) {
-    let test = std::thread::current()
-        .name()
-        .unwrap_or("interception")
-        .to_owned();
+    let test = std::thread::current().name().unwrap_or("interception").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
 }
 

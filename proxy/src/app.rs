@@ -2,7 +2,7 @@
 
 mod listeners;
 
-use crate::admin::{self, AdminState, ConfigView, Listeners, Readiness, probes::ProbeKind};
+use crate::admin::{self, AdminState, Listeners, Readiness, probes::ProbeKind};
 use crate::config::cache::Cache;
 use crate::config::compile::Environment;
 use crate::config::snapshot::Snapshot;
@@ -10,10 +10,11 @@ use crate::config::source::{self, Source};
 use crate::config::store::Store;
 use crate::limits;
 use crate::listen;
-use crate::options::{self, Options, RuntimeFlavor};
+use crate::options::{Options, RuntimeFlavor};
 use crate::runtime::drain::{Drain, Phase};
 use crate::runtime::workers::{Scheduling, Workers};
-use crate::telemetry::log::{self, LogControl};
+use crate::telemetry::build::VERSION;
+use crate::telemetry::log;
 use crate::telemetry::workload::Workload;
 use crate::telemetry::{Direction, Telemetry};
 use anyhow::Context;
@@ -51,7 +52,7 @@ impl App {
     /// # Errors
     /// When the log, the workers or the cache directory cannot be had.
     pub fn build(options: Options) -> anyhow::Result<Self> {
-        let log = install_log(&options)?;
+        let log = log::install(options.log_level, options.log_format)?;
         let telemetry = Arc::new(Telemetry::new());
         count_panics(Arc::clone(&telemetry));
         raise_descriptor_limit();
@@ -63,13 +64,17 @@ impl App {
         let environment = Environment { mark: options.upstream_mark };
         let mut store = Store::new(Arc::clone(&telemetry)).with_environment(environment);
         if let (Some(directory), Source::Repo(url)) = (&options.cache_dir, &options.source) {
-            store = store.with_cache(Cache::open(directory, url)?);
+            match Cache::open(directory, url) {
+                Ok(cache) => store = store.with_cache(cache),
+                // Without a cache a restart during an outage of the repository has no network; without a proxy nobody has.
+                Err(error) => tracing::warn!("going on without a cache: {error}"),
+            }
         }
         let store = Arc::new(store);
         let proxy =
             Arc::new(Proxy { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), drain: Drain::new() });
         let admin = Arc::new(AdminState {
-            config: store,
+            store,
             telemetry,
             workload: Arc::new(Workload::from_environment()),
             readiness: Arc::new(Readiness::new()),
@@ -99,7 +104,7 @@ impl App {
         }
         tracing::info!(
             "fsm-proxy {} started: {} data worker(s), configuration from {}",
-            admin::VERSION,
+            VERSION,
             self.options.worker_threads(),
             self.options.source,
         );
@@ -208,9 +213,9 @@ impl App {
             let address = SocketAddr::new(*address, kind.port());
             match self.bind("probe", address) {
                 Ok(Some(listener)) => {
-                    let config: Arc<dyn ConfigView> = Arc::clone(&self.admin.config);
+                    let store = Arc::clone(&self.proxy.store);
                     let telemetry = Arc::clone(&self.proxy.telemetry);
-                    tokio::spawn(admin::probes::serve_probes(listener, kind, config, telemetry, self.stop.clone()));
+                    tokio::spawn(admin::probes::serve_probes(listener, kind, store, telemetry, self.stop.clone()));
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!("{error:#}; probes of this kind will fail"),
@@ -269,14 +274,6 @@ impl App {
         let active = |direction| self.proxy.telemetry.direction(direction).connections_active.get();
         Direction::ALL.into_iter().map(active).sum()
     }
-}
-
-fn install_log(options: &Options) -> anyhow::Result<LogControl> {
-    let format = match options.log_format {
-        options::LogFormat::Text => log::LogFormat::Text,
-        options::LogFormat::Json => log::LogFormat::Json,
-    };
-    Ok(log::install(&options.log_level.to_string(), format)?)
 }
 
 /// A panic ends the task it happens in and nothing else; it is a defect, so it is counted and logged loudly.

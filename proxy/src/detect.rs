@@ -226,7 +226,9 @@ fn reassemble(bytes: &[u8]) -> Reassembled {
     let mut rest = bytes;
     let mut first = true;
     loop {
-        let broken = || if first { Reassembled::NotTls } else { Reassembled::Malformed };
+        let broken = || {
+            if first { Reassembled::NotTls } else { Reassembled::Malformed }
+        };
         // Byte by byte, so that a short prefix is refused exactly when the whole would be.
         let plausible = |index: usize, test: fn(u8) -> bool| rest.get(index).is_none_or(|byte| test(*byte));
         if !plausible(0, |kind| kind == TLS_HANDSHAKE)
@@ -245,9 +247,8 @@ fn reassemble(bytes: &[u8]) -> Reassembled {
         let available = payload.len().min(length);
         message.extend_from_slice(&payload[..available]);
         match message.first() {
-            Some(&CLIENT_HELLO) => {}
+            Some(&CLIENT_HELLO) | None => {}
             Some(_) => return Reassembled::NotTls,
-            None => return Reassembled::Partial,
         }
         if let [_, a, b, c, ref body @ ..] = message[..] {
             let length = u32::from_be_bytes([0, a, b, c]) as usize;

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(Invocation::WaitReady(options)) => report(modes::wait::run(&options), "the proxy is ready"),
         Ok(Invocation::Drain(options)) => report(modes::drain::run(&options), "the proxy has drained"),
         Ok(Invocation::Print(text)) => {
-            println!("{text}");
+            print!("{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {

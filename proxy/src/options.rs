@@ -34,7 +34,7 @@ pub enum Invocation {
     WaitReady(WaitOptions),
     /// `drain`, or called as `gkill`: drain the proxy and wait for its end.
     Drain(DrainOptions),
-    /// `--help` or `--version`: print this text on standard output and exit with 0.
+    /// `--help` or `--version`: print this text (without a line end) on standard output and exit with 0.
     Print(String),
 }
 
@@ -127,9 +127,7 @@ impl Options {
         let mut argv = argv.into_iter();
         let program = argv.next().unwrap_or_else(|| OsString::from("fsm-proxy"));
         let mut arguments: Vec<OsString> = argv.collect();
-        let name = Path::new(&program)
-            .file_name()
-            .unwrap_or(OsStr::new("fsm-proxy"));
+        let name = Path::new(&program).file_name().unwrap_or(OsStr::new("fsm-proxy"));
         let first = arguments.first().cloned().unwrap_or_default();
         if name == "wait-pipy" {
             return raw::wait(arguments, &env);
@@ -148,13 +146,8 @@ impl Options {
         if named_pipy {
             arguments.remove(0);
         }
-        let pipy =
-            named_pipy || name == "pipy" || arguments.iter().any(|argument| raw::is_url(argument));
-        let translated = if pipy {
-            pipy::translate(arguments)?
-        } else {
-            pipy::Translated::untouched(arguments)
-        };
+        let pipy = named_pipy || name == "pipy" || arguments.iter().any(|argument| raw::is_url(argument));
+        let translated = if pipy { pipy::translate(arguments)? } else { pipy::Translated::untouched(arguments) };
         match RawOptions::read(translated.arguments, &env)? {
             raw::Read::Print(text) => Ok(Invocation::Print(text)),
             raw::Read::Options(given) => {
@@ -167,9 +160,7 @@ impl Options {
     /// Number of data-plane threads: `workers`, or as many as the CPUs this process may use. The standard library takes
     /// the CPU affinity and the cgroup quota (`cpu.max`, rounded down, at least one) into account.
     pub fn worker_threads(&self) -> NonZeroUsize {
-        self.workers
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
+        self.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
     }
 
     fn validate(
@@ -179,19 +170,10 @@ impl Options {
         mut notes: Vec<String>,
     ) -> Result<Self, UsageError> {
         let source = source(&raw, &mut notes)?;
-        let wildcard = [
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        ];
-        let loopback = [
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ];
+        let wildcard = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let admin_listen = values::listen(&raw.admin_listen, &loopback, ADMIN_PORT)?;
-        if admin_listen
-            .iter()
-            .any(|address| !address.ip().is_loopback())
-        {
+        if admin_listen.iter().any(|address| !address.ip().is_loopback()) {
             notes.push(
                 "an admin listener is not on a loopback address: whoever reaches it can read the configuration and \
                  drain the proxy"

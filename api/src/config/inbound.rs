@@ -93,10 +93,6 @@ impl SourceIpRange {
     /// Leaving a range out instead could let its clients in through a wider one (`10.0.0.0/8` as plaintext beside
     /// `10.1.0.0/16` with principals).
     pub fn refusing() -> Self {
-        Self {
-            mtls: true,
-            skip_client_cert_validation: false,
-            authenticated_principals: Some(Vec::new()),
-        }
+        Self { mtls: true, skip_client_cert_validation: false, authenticated_principals: Some(Vec::new()) }
     }
 }

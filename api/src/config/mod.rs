@@ -22,23 +22,21 @@ mod rule;
 mod spec;
 mod write;
 
-pub use inbound::{
-    Inbound, InboundRouteRules, InboundTcpRouteRules, InboundTrafficMatch, SourceIpRange,
-};
+pub use inbound::{Inbound, InboundRouteRules, InboundTcpRouteRules, InboundTrafficMatch, SourceIpRange};
 pub use outbound::{
-    ClusterConfig, DestinationIpRange, EgressGateway, Endpoint, Forward, Outbound,
-    OutboundRouteRules, OutboundTcpRouteRules, OutboundTrafficMatch,
+    ClusterConfig, DestinationIpRange, EgressGateway, Endpoint, Forward, Outbound, OutboundRouteRules,
+    OutboundTcpRouteRules, OutboundTrafficMatch,
 };
 pub use policy::{
-    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit,
-    NameValue, RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit,
+    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit, NameValue,
+    RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit,
 };
 pub use problem::{Problem, Severity};
 pub use read::{MAX_DOCUMENT_BYTES, ReadError};
 pub use rule::{HostService, PathType, RouteRule};
 pub use spec::{
-    DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Observability, Probe,
-    Probes, RemoteLogging, Spec, Tracing, Traffic,
+    DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Observability, Probe, Probes, RemoteLogging,
+    Spec, Tracing, Traffic,
 };
 
 use serde::Serialize;

@@ -22,10 +22,7 @@ pub struct TcpConnectionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<u32>,
     /// Seconds until a connection attempt is given up.
-    #[serde(
-        serialize_with = "write::optional_number",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "write::optional_number", skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<f64>,
 }
 
@@ -64,28 +61,19 @@ pub struct CircuitBreaking {
     #[serde(serialize_with = "write::optional_number")]
     pub degraded_time_window: Option<f64>,
     /// Seconds from which on a response is slow.
-    #[serde(
-        serialize_with = "write::optional_number",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "write::optional_number", skip_serializing_if = "Option::is_none")]
     pub slow_time_threshold: Option<f64>,
     /// So many slow responses open the breaker; 0 never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_amount_threshold: Option<u32>,
     /// Such a share of slow responses opens the breaker; 0 never.
-    #[serde(
-        serialize_with = "write::optional_number",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "write::optional_number", skip_serializing_if = "Option::is_none")]
     pub slow_ratio_threshold: Option<f64>,
     /// So many failed responses open the breaker; 0 never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_amount_threshold: Option<u32>,
     /// Such a share of failed responses opens the breaker; 0 never.
-    #[serde(
-        serialize_with = "write::optional_number",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "write::optional_number", skip_serializing_if = "Option::is_none")]
     pub error_ratio_threshold: Option<f64>,
     /// Status of the answer while open.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -28,20 +28,12 @@ pub enum Severity {
 impl Problem {
     /// A part of the document has no effect or denies traffic until it is mended.
     pub fn error(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            path: path.into(),
-            message: message.into(),
-        }
+        Self { severity: Severity::Error, path: path.into(), message: message.into() }
     }
 
     /// The document works as written, but something in it deserves attention.
     pub fn note(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Note,
-            path: path.into(),
-            message: message.into(),
-        }
+        Self { severity: Severity::Note, path: path.into(), message: message.into() }
     }
 }
 

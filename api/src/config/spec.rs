@@ -141,10 +141,7 @@ pub struct Tracing {
     /// Path, `/api/v2/spans` by default.
     pub endpoint: String,
     /// Fraction of sampled traces, 0 to 1. A decimal string on the wire.
-    #[serde(
-        serialize_with = "write::fraction_string",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "write::fraction_string", skip_serializing_if = "Option::is_none")]
     pub sampled_fraction: Option<f64>,
 }
 
@@ -161,10 +158,7 @@ pub struct RemoteLogging {
     /// Value of the `authorization` header.
     pub authorization: String,
     /// Fraction of logged requests, 0 to 1. A decimal string on the wire.
-    #[serde(
-        serialize_with = "write::fraction_string",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "write::fraction_string", skip_serializing_if = "Option::is_none")]
     pub sampled_fraction: Option<f64>,
 }
 

@@ -4,20 +4,13 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// FSM writes a map that was never filled as `null`.
-pub(super) fn null_when_empty<S, K, V>(
-    map: &BTreeMap<K, V>,
-    serializer: S,
-) -> Result<S::Ok, S::Error>
+pub(super) fn null_when_empty<S, K, V>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
 where
     S: Serializer,
     K: Serialize,
     V: Serialize,
 {
-    if map.is_empty() {
-        serializer.serialize_none()
-    } else {
-        map.serialize(serializer)
-    }
+    if map.is_empty() { serializer.serialize_none() } else { map.serialize(serializer) }
 }
 
 /// FSM writes seconds and ratios without a fraction part where there is none: `60`, not `60.0`.
@@ -32,10 +25,7 @@ pub(super) fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok,
 }
 
 /// As [`number`]; `null` when unset.
-pub(super) fn optional_number<S: Serializer>(
-    value: &Option<f64>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(super) fn optional_number<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => number(value, serializer),
         None => serializer.serialize_none(),
@@ -43,10 +33,7 @@ pub(super) fn optional_number<S: Serializer>(
 }
 
 /// FSM writes sampling fractions as strings with two decimals. More are written only where two would change the value.
-pub(super) fn fraction_string<S: Serializer>(
-    value: &Option<f64>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(super) fn fraction_string<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(fraction) = value else {
         return serializer.serialize_none();
     };

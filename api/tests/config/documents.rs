@@ -41,10 +41,7 @@ fn documented_differences_between_written_and_read_are_these() {
     let (config, problems) = read(&document);
     assert_eq!(problems, []);
     let written = written(&config);
-    assert_eq!(
-        written["Inbound"],
-        json!({"TrafficMatches": null, "ClustersConfigs": null})
-    );
+    assert_eq!(written["Inbound"], json!({"TrafficMatches": null, "ClustersConfigs": null}));
     assert_eq!(
         written["Outbound"],
         json!({
@@ -75,27 +72,14 @@ fn what_was_written_reads_back_the_same() {
 fn a_document_of_fsm_1_3_0_means_the_same_as_todays() {
     let legacy = read_clean(LEGACY);
     assert_eq!(legacy.spec.service_identity, "web.shop");
-    assert_eq!(
-        written(&legacy)["DNSResolveDB"],
-        json(LEGACY)["DNSResolveDB"]
-    );
-    assert_eq!(
-        written(&legacy)["Spec"]["LocalDNSProxy"],
-        json(LEGACY)["Spec"]["LocalDNSProxy"]
-    );
+    assert_eq!(written(&legacy)["DNSResolveDB"], json(LEGACY)["DNSResolveDB"]);
+    assert_eq!(written(&legacy)["Spec"]["LocalDNSProxy"], json(LEGACY)["Spec"]["LocalDNSProxy"]);
 
     let mut as_today = legacy;
     as_today.version = Some("9107446620351198213".into());
     as_today.dns_resolve_db = None;
     as_today.spec.local_dns_proxy = None;
-    for element in as_today
-        .outbound
-        .as_mut()
-        .unwrap()
-        .traffic_matches
-        .values_mut()
-        .flatten()
-    {
+    for element in as_today.outbound.as_mut().unwrap().traffic_matches.values_mut().flatten() {
         for rules in element.http_service_route_rules.values_mut() {
             assert_eq!(rules.service_identity.take().as_deref(), Some("web.shop"));
         }
@@ -161,19 +145,9 @@ fn unknown_members_are_skipped_silently_everywhere() {
             Value::Object(map) => {
                 map.values_mut().for_each(sprinkle);
                 // In maps from names to objects an extra member would be an entry, so only objects of known types get one.
-                if [
-                    "Path",
-                    "Protocol",
-                    "Endpoints",
-                    "Weight",
-                    "Spec",
-                    "Traffic",
-                    "CertChain",
-                    "RetryOn",
-                    "Local",
-                ]
-                .iter()
-                .any(|member| map.contains_key(*member))
+                if ["Path", "Protocol", "Endpoints", "Weight", "Spec", "Traffic", "CertChain", "RetryOn", "Local"]
+                    .iter()
+                    .any(|member| map.contains_key(*member))
                 {
                     map.insert("FromTheFuture".into(), json!({"deep": [1, {"x": null}]}));
                 }
@@ -231,41 +205,22 @@ fn other_spellings_of_the_same_value_are_accepted() {
     assert_eq!(config.version.as_deref(), Some("9107446620351198213"));
     assert_eq!(config.spec.sidecar_timeout, 3, "rounded up");
     let observability = &config.spec.observability;
-    assert_eq!(
-        observability.tracing.as_ref().unwrap().sampled_fraction,
-        Some(0.125)
-    );
-    assert_eq!(
-        observability
-            .remote_logging
-            .as_ref()
-            .unwrap()
-            .sampled_fraction,
-        Some(0.5)
-    );
+    assert_eq!(observability.tracing.as_ref().unwrap().sampled_fraction, Some(0.125));
+    assert_eq!(observability.remote_logging.as_ref().unwrap().sampled_fraction, Some(0.5));
     // Two decimals would change the value, so there are three.
-    assert_eq!(
-        written(&config)["Spec"]["Observability"]["tracing"]["sampledFraction"],
-        "0.125"
-    );
+    assert_eq!(written(&config)["Spec"]["Observability"]["tracing"]["sampledFraction"], "0.125");
     let probe = &config.spec.probes.liveness_probes[0];
     assert_eq!(probe.http_get.as_ref().unwrap().port, 15901);
     assert_eq!(probe.initial_delay_seconds, Some(3));
 
     let ports = &config.inbound.as_ref().unwrap().traffic_matches;
-    assert_eq!(
-        (ports[&80].port, ports[&80].protocol.as_str()),
-        (8080, "http")
-    );
+    assert_eq!((ports[&80].port, ports[&80].protocol.as_str()), (8080, "http"));
     assert_eq!(ports[&90].protocol, "tcp-server-first");
     let rule = &ports[&80].http_service_route_rules["r"].route_rules[0];
     assert_eq!(rule.path_type, fsm_api::config::PathType::Prefix);
     assert_eq!(rule.methods.as_deref(), Some(["*".to_owned()].as_slice()));
     assert_eq!(rule.headers["x-tenant"], "^red$");
-    assert_eq!(
-        (rule.target_clusters["c"], rule.target_clusters["d"]),
-        (100, 5)
-    );
+    assert_eq!((rule.target_clusters["c"], rule.target_clusters["d"]), (100, 5));
     let limit = rule.rate_limit.as_ref().unwrap().local.as_ref().unwrap();
     assert_eq!((limit.requests, limit.stat_time_window), (3, 60.0));
 }
@@ -274,16 +229,10 @@ fn other_spellings_of_the_same_value_are_accepted() {
 fn a_fraction_of_a_weight_is_cut_off_and_noted() {
     let document = json!({"Inbound": {"ClustersConfigs": {"c": {"127.0.0.1:1": 12.9}}}});
     let (config, problems) = read(&document);
-    assert_eq!(
-        config.inbound.unwrap().clusters_configs["c"]["127.0.0.1:1"],
-        12
-    );
+    assert_eq!(config.inbound.unwrap().clusters_configs["c"]["127.0.0.1:1"], 12);
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].severity, fsm_api::config::Severity::Note);
-    assert_eq!(
-        problems[0].path,
-        r#"Inbound.ClustersConfigs["c"]["127.0.0.1:1"]"#
-    );
+    assert_eq!(problems[0].path, r#"Inbound.ClustersConfigs["c"]["127.0.0.1:1"]"#);
 }
 
 /// In a list that says who may call, "nobody" and "no list" are opposites.
@@ -300,30 +249,12 @@ fn empty_permission_lists_permit_nobody() {
     let inbound = config.inbound.unwrap();
     let port = &inbound.traffic_matches[&80];
     let rules = &port.http_service_route_rules["r"].route_rules;
-    assert_eq!(
-        (&rules[0].allowed_services, &rules[0].methods),
-        (&Some(vec![]), &Some(vec![]))
-    );
-    assert_eq!(
-        (&rules[1].allowed_services, &rules[1].methods),
-        (&None, &None)
-    );
-    assert_eq!(
-        port.tcp_service_route_rules
-            .as_ref()
-            .unwrap()
-            .allowed_services,
-        Some(vec![])
-    );
+    assert_eq!((&rules[0].allowed_services, &rules[0].methods), (&Some(vec![]), &Some(vec![])));
+    assert_eq!((&rules[1].allowed_services, &rules[1].methods), (&None, &None));
+    assert_eq!(port.tcp_service_route_rules.as_ref().unwrap().allowed_services, Some(vec![]));
 
     let ranges = &port.source_ip_ranges;
-    assert_eq!(
-        ranges["10.0.0.0/8"]
-            .as_ref()
-            .unwrap()
-            .authenticated_principals,
-        Some(vec![])
-    );
+    assert_eq!(ranges["10.0.0.0/8"].as_ref().unwrap().authenticated_principals, Some(vec![]));
     let tls = ranges["10.1.0.0/16"].as_ref().unwrap();
     assert!(tls.mtls, "an object without mTLS still asks for TLS");
     assert_eq!(tls.authenticated_principals, None);

@@ -17,10 +17,7 @@ const FIXTURES: [(&str, &str); 6] = [
     ("smi", SMI),
     ("egress", EGRESS),
     ("policies", POLICIES),
-    (
-        "packed",
-        include_str!("../../../tests/fixtures/documents/packed.json"),
-    ),
+    ("packed", include_str!("../../../tests/fixtures/documents/packed.json")),
     ("legacy-1.3.0", LEGACY),
 ];
 

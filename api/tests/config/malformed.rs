@@ -55,35 +55,13 @@ struct Row {
     toll: Toll,
 }
 
-fn row(
-    fixture: &'static str,
-    place: &'static str,
-    wrong: Value,
-    path: &'static str,
-    toll: Toll,
-) -> Row {
-    Row {
-        fixture,
-        place,
-        wrong,
-        path,
-        severity: Severity::Error,
-        toll,
-    }
+fn row(fixture: &'static str, place: &'static str, wrong: Value, path: &'static str, toll: Toll) -> Row {
+    Row { fixture, place, wrong, path, severity: Severity::Error, toll }
 }
 
 /// A row that costs people information and nothing else.
-fn note(
-    fixture: &'static str,
-    place: &'static str,
-    wrong: Value,
-    path: &'static str,
-    toll: Toll,
-) -> Row {
-    Row {
-        severity: Severity::Note,
-        ..row(fixture, place, wrong, path, toll)
-    }
+fn note(fixture: &'static str, place: &'static str, wrong: Value, path: &'static str, toll: Toll) -> Row {
+    Row { severity: Severity::Note, ..row(fixture, place, wrong, path, toll) }
 }
 
 fn no_certificate() -> Value {
@@ -126,16 +104,10 @@ fn check(rows: Vec<Row>) {
         let (config, problems) = read(&document);
         let case = format!("{} = {}", row.place, row.wrong);
 
-        let paths: Vec<_> = problems
-            .iter()
-            .map(|problem| problem.path.as_str())
-            .collect();
+        let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, [row.path], "{case}: {problems:#?}");
         assert_eq!(problems[0].severity, row.severity, "{case}: {problems:#?}");
-        assert!(
-            problems[0].message.contains("; "),
-            "{case} says what was done: {problems:#?}"
-        );
+        assert!(problems[0].message.contains("; "), "{case} says what was done: {problems:#?}");
 
         let mut expected = written(&read_clean(row.fixture));
         match &row.toll {
@@ -149,9 +121,7 @@ fn check(rows: Vec<Row>) {
 /// The value at a JSON pointer, created if its parent exists and it does not.
 fn at<'a>(document: &'a mut Value, pointer: &str) -> &'a mut Value {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
-    let parent = document
-        .pointer_mut(parent)
-        .unwrap_or_else(|| panic!("{pointer}"));
+    let parent = document.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
     let name = name.replace("~1", "/").replace("~0", "~");
     match parent {
         Value::Array(list) => &mut list[name.parse::<usize>().unwrap()],
@@ -175,16 +145,10 @@ fn several_wrong_parts_are_each_reported_in_one_reading() {
     let mut document = json(SMI);
     *at(&mut document, "/Spec/SidecarTimeout") = json!("soon");
     *at(&mut document, "/Inbound/TrafficMatches/9000/Port") = json!(0);
-    *at(
-        &mut document,
-        in80!("/HttpServiceRouteRules/orders.shop/RouteRules/0/Methods"),
-    ) = json!(1);
+    *at(&mut document, in80!("/HttpServiceRouteRules/orders.shop/RouteRules/0/Methods")) = json!(1);
     *at(&mut document, out80!("/HttpHostPort2Service/billing:80")) = json!(1);
     let (_, problems) = read(&document);
-    let paths: Vec<_> = problems
-        .iter()
-        .map(|problem| problem.path.as_str())
-        .collect();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(
         paths,
         [
@@ -199,12 +163,8 @@ fn several_wrong_parts_are_each_reported_in_one_reading() {
 #[test]
 fn messages_say_what_was_found_what_was_done_and_what_is_right() {
     let mut document = json(SMI);
-    *at(
-        &mut document,
-        in80!("/HttpServiceRouteRules/orders.shop/RouteRules/0/Type"),
-    ) = json!("Glob");
-    *at(&mut document, "/Spec/SidecarTimeout") =
-        json!("a minute, or two, or as long as it takes them");
+    *at(&mut document, in80!("/HttpServiceRouteRules/orders.shop/RouteRules/0/Type")) = json!("Glob");
+    *at(&mut document, "/Spec/SidecarTimeout") = json!("a minute, or two, or as long as it takes them");
     *at(&mut document, "/Metrics") = json!(1);
     let (_, problems) = read(&document);
     let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -222,10 +182,7 @@ fn messages_say_what_was_found_what_was_done_and_what_is_right() {
 #[test]
 fn the_list_of_problems_and_their_paths_are_bounded() {
     let long = "k".repeat(100_000);
-    let labels: serde_json::Map<_, _> = (0..5_000)
-        .map(|n| (format!("{long}{n}"), json!(1)))
-        .take(20)
-        .collect();
+    let labels: serde_json::Map<_, _> = (0..5_000).map(|n| (format!("{long}{n}"), json!(1))).take(20).collect();
     let hosts: serde_json::Map<_, _> = (0..5_000).map(|n| (format!("h{n}"), json!(1))).collect();
     let document = json!({
         "AllowedEndpoints": labels,
@@ -233,15 +190,7 @@ fn the_list_of_problems_and_their_paths_are_bounded() {
     });
     let (_, problems) = read(&document);
     assert_eq!(problems.len(), 1_001);
-    assert!(
-        problems
-            .iter()
-            .all(|problem| problem.path.chars().count() < 400)
-    );
+    assert!(problems.iter().all(|problem| problem.path.chars().count() < 400));
     assert_eq!(problems[1_000].path, "(document)");
-    assert!(
-        problems[1_000].message.starts_with("4020 more parts"),
-        "{}",
-        problems[1_000]
-    );
+    assert!(problems[1_000].message.starts_with("4020 more parts"), "{}", problems[1_000]);
 }

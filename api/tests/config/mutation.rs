@@ -46,14 +46,8 @@ fn no_single_replacement_anywhere_adds_permission() {
                 // permit. The others are legal somewhere: a name, an empty list, an object with a member of no meaning.
                 let wrong_everywhere = [json!(-1), json!([5]), json!([null])];
                 if wrong_everywhere.contains(&wrong) {
-                    let added: Vec<_> = permissions(&config)
-                        .difference(&permitted)
-                        .cloned()
-                        .collect();
-                    assert!(
-                        added.is_empty(),
-                        "{name} {pointer} = {wrong} permits {added:?}\n{problems:#?}"
-                    );
+                    let added: Vec<_> = permissions(&config).difference(&permitted).cloned().collect();
+                    assert!(added.is_empty(), "{name} {pointer} = {wrong} permits {added:?}\n{problems:#?}");
                 }
                 readings += 1;
             }
@@ -65,18 +59,11 @@ fn no_single_replacement_anywhere_adds_permission() {
 /// Who may call what, from inside the mesh and from outside.
 fn permissions(config: &Config) -> BTreeSet<String> {
     let mut permitted = BTreeSet::new();
-    for (port, element) in config
-        .inbound
-        .iter()
-        .flat_map(|inbound| &inbound.traffic_matches)
-    {
+    for (port, element) in config.inbound.iter().flat_map(|inbound| &inbound.traffic_matches) {
         for (host, service) in &element.http_host_port2_service {
             let rules = element.http_service_route_rules.get(&service.rule_name);
             for rule in rules.iter().flat_map(|rules| &rules.route_rules) {
-                let callers = rule
-                    .allowed_services
-                    .clone()
-                    .unwrap_or(vec!["anyone".into()]);
+                let callers = rule.allowed_services.clone().unwrap_or(vec!["anyone".into()]);
                 for caller in callers {
                     permitted.insert(format!(
                         "{caller} calls {port} {host} {:?} {} {:?} {:?}",
@@ -86,11 +73,8 @@ fn permissions(config: &Config) -> BTreeSet<String> {
             }
         }
         for (range, how) in &element.source_ip_ranges {
-            let refused = how.as_ref().is_some_and(|how| {
-                how.authenticated_principals
-                    .as_ref()
-                    .is_some_and(Vec::is_empty)
-            });
+            let refused =
+                how.as_ref().is_some_and(|how| how.authenticated_principals.as_ref().is_some_and(Vec::is_empty));
             if !refused {
                 permitted.insert(format!("{range} enters {port} {how:?}"));
             }
@@ -106,12 +90,7 @@ fn permissions(config: &Config) -> BTreeSet<String> {
 fn assert_reads_back(config: &Config) {
     let (again, problems) = read(&written(config));
     assert_eq!(again, *config);
-    assert!(
-        problems
-            .iter()
-            .all(|problem| problem.severity == Severity::Note),
-        "{problems:#?}"
-    );
+    assert!(problems.iter().all(|problem| problem.severity == Severity::Note), "{problems:#?}");
 }
 
 /// JSON pointers of all values but the root.
@@ -123,10 +102,7 @@ fn pointers(document: &Value) -> Vec<String> {
             collect(value, &pointer, found);
         };
         match value {
-            Value::Array(list) => list
-                .iter()
-                .enumerate()
-                .for_each(|(n, v)| child(&n.to_string(), v)),
+            Value::Array(list) => list.iter().enumerate().for_each(|(n, v)| child(&n.to_string(), v)),
             Value::Object(map) => map.iter().for_each(|(name, v)| child(name, v)),
             _ => {}
         }
@@ -216,10 +192,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::from),
         any::<String>().prop_map(Value::from),
         any_name().prop_map(Value::from),
-        prop::sample::select(vec![
-            "http", "tcp", "Regex", "GET", "web.shop", ".*", "100", "1e3", "-0", "0x10"
-        ])
-        .prop_map(Value::from),
+        prop::sample::select(vec!["http", "tcp", "Regex", "GET", "web.shop", ".*", "100", "1e3", "-0", "0x10"])
+            .prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![

@@ -13,18 +13,11 @@ pub(crate) fn assert_permits_no_more_than(config: &Config, document: &Value) {
         assert!(document["Certificate"].is_null(), "mTLS was turned off");
     }
     let traffic = &config.spec.traffic;
-    assert_eq!(
-        traffic.enable_egress,
-        document["Spec"]["Traffic"]["EnableEgress"] == json!(true)
-    );
+    assert_eq!(traffic.enable_egress, document["Spec"]["Traffic"]["EnableEgress"] == json!(true));
     for address in config.allowed_endpoints.keys() {
         assert!(document["AllowedEndpoints"].get(address).is_some());
     }
-    for (port, element) in config
-        .inbound
-        .iter()
-        .flat_map(|inbound| &inbound.traffic_matches)
-    {
+    for (port, element) in config.inbound.iter().flat_map(|inbound| &inbound.traffic_matches) {
         let said = by_port(&document["Inbound"]["TrafficMatches"], *port);
         assert_inbound(element, said);
     }
@@ -47,10 +40,7 @@ fn assert_inbound(element: &InboundTrafficMatch, said: &Value) {
     for (name, rules) in &element.http_service_route_rules {
         let said = &said["HttpServiceRouteRules"][name];
         assert_rules(&rules.route_rules, &said["RouteRules"]);
-        assert_eq!(
-            json!(rules.plugins),
-            or_empty(&said["Plugins"], rules.route_rules.is_empty())
-        );
+        assert_eq!(json!(rules.plugins), or_empty(&said["Plugins"], rules.route_rules.is_empty()));
     }
     if let Some(rules) = &element.tcp_service_route_rules {
         let said = &said["TcpServiceRouteRules"]["AllowedServices"];
@@ -61,16 +51,10 @@ fn assert_inbound(element: &InboundTrafficMatch, said: &Value) {
 fn assert_range(how: &SourceIpRange, said: &Value) {
     let asks_for_tls = said["mTLS"].as_bool().unwrap_or(true);
     assert_eq!(how.mtls, asks_for_tls, "{said}");
-    assert!(
-        said["mTLS"].is_boolean() || said["mTLS"].is_null(),
-        "{said}"
-    );
+    assert!(said["mTLS"].is_boolean() || said["mTLS"].is_null(), "{said}");
     let skips = said["SkipClientCertValidation"] == json!(true);
     assert_eq!(how.skip_client_cert_validation, skips, "{said}");
-    assert_eq!(
-        json!(how.authenticated_principals),
-        said["AuthenticatedPrincipals"]
-    );
+    assert_eq!(json!(how.authenticated_principals), said["AuthenticatedPrincipals"]);
 }
 
 fn assert_outbound(config: &Config, document: &Value) {
@@ -85,11 +69,7 @@ fn assert_outbound(config: &Config, document: &Value) {
             // Unreadable elements are missing, the others are there in order.
             let place = candidates.find(|said| {
                 let ranges = said["DestinationIPRanges"].as_object();
-                let keys = |map: &Map<String, Value>| {
-                    map.keys()
-                        .cloned()
-                        .collect::<std::collections::BTreeSet<_>>()
-                };
+                let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<std::collections::BTreeSet<_>>();
                 let kept = element.destination_ip_ranges.as_ref();
                 let kept = kept.map(|ranges| ranges.keys().cloned().collect());
                 let protocol = said["Protocol"].as_str().map(str::to_ascii_lowercase);
@@ -99,40 +79,24 @@ fn assert_outbound(config: &Config, document: &Value) {
             });
             let said = place.expect("an element with these very ranges and protocol");
             for (range, settings) in element.destination_ip_ranges.iter().flatten() {
-                let plain = settings
-                    .as_ref()
-                    .is_none_or(|settings| settings.source_cert.is_none());
+                let plain = settings.as_ref().is_none_or(|settings| settings.source_cert.is_none());
                 let range = &said["DestinationIPRanges"][range];
-                let said_plain =
-                    range.is_null() || range.is_object() && range["SourceCert"].is_null();
+                let said_plain = range.is_null() || range.is_object() && range["SourceCert"].is_null();
                 assert_eq!(plain, said_plain, "TLS origination was dropped or made up");
             }
             for (name, rules) in &element.http_service_route_rules {
-                assert_rules(
-                    &rules.route_rules,
-                    &said["HttpServiceRouteRules"][name]["RouteRules"],
-                );
+                assert_rules(&rules.route_rules, &said["HttpServiceRouteRules"][name]["RouteRules"]);
             }
             if let Some(rules) = &element.tcp_service_route_rules {
                 let said = &said["TcpServiceRouteRules"];
-                assert_eq!(
-                    rules.allowed_egress_traffic,
-                    said["AllowedEgressTraffic"] == json!(true)
-                );
-                assert_eq!(
-                    json!(rules.egress_forward_gateway),
-                    said["EgressForwardGateway"]
-                );
+                assert_eq!(rules.allowed_egress_traffic, said["AllowedEgressTraffic"] == json!(true));
+                assert_eq!(json!(rules.egress_forward_gateway), said["EgressForwardGateway"]);
             }
         }
     }
     for (name, cluster) in &outbound.clusters_configs {
         let said = &said["ClustersConfigs"][name];
-        assert!(
-            cluster.source_cert.is_some()
-                || said["SourceCert"].is_null()
-                || cluster.endpoints.is_empty()
-        );
+        assert!(cluster.source_cert.is_some() || said["SourceCert"].is_null() || cluster.endpoints.is_empty());
         if !cluster.endpoints.is_empty() {
             let identities = or_empty_list(&said["ServiceIdentities"]);
             assert_eq!(json!(cluster.service_identities), identities);
@@ -149,17 +113,8 @@ fn assert_outbound(config: &Config, document: &Value) {
 fn assert_rules(rules: &[RouteRule], said: &Value) {
     let mut candidates = said.as_array().into_iter().flatten().map(conditions);
     for rule in rules {
-        let rule = json!([
-            rule.path,
-            rule.path_type,
-            rule.headers,
-            rule.methods,
-            rule.allowed_services
-        ]);
-        assert!(
-            candidates.any(|said| said.as_ref() == Some(&rule)),
-            "{rule} is not in {said}"
-        );
+        let rule = json!([rule.path, rule.path_type, rule.headers, rule.methods, rule.allowed_services]);
+        assert!(candidates.any(|said| said.as_ref() == Some(&rule)), "{rule} is not in {said}");
     }
 }
 
@@ -172,9 +127,7 @@ fn conditions(said: &Value) -> Option<Value> {
     };
     let path = said["Path"].as_str()?;
     let kinds = ["Regex", "Exact", "Prefix"];
-    let kind = kinds
-        .into_iter()
-        .find(|kind| kind.eq_ignore_ascii_case(said["Type"].as_str().unwrap_or("")))?;
+    let kind = kinds.into_iter().find(|kind| kind.eq_ignore_ascii_case(said["Type"].as_str().unwrap_or("")))?;
     let mut headers = Map::new();
     match &said["Headers"] {
         Value::Null => {}
@@ -188,15 +141,8 @@ fn conditions(said: &Value) -> Option<Value> {
         }
         _ => return None,
     }
-    (list(&said["Methods"]) && list(&said["AllowedServices"])).then(|| {
-        json!([
-            path,
-            kind,
-            headers,
-            said["Methods"],
-            said["AllowedServices"]
-        ])
-    })
+    (list(&said["Methods"]) && list(&said["AllowedServices"]))
+        .then(|| json!([path, kind, headers, said["Methods"], said["AllowedServices"]]))
 }
 
 /// The entry of a map with ports as keys; the first of several spellings.
@@ -216,9 +162,5 @@ fn or_empty(said: &Value, denied: bool) -> Value {
 }
 
 fn or_empty_list(said: &Value) -> Value {
-    if said.is_null() {
-        json!([])
-    } else {
-        said.clone()
-    }
+    if said.is_null() { json!([]) } else { said.clone() }
 }

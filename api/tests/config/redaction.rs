@@ -13,7 +13,8 @@ fn full_of_keys() -> Value {
     let plugins = json!({"signer": {"keys": [{"pem": KEY}], "issuer": "me"}});
     let mut document = json(EGRESS);
     document["Certificate"] = certificate.clone();
-    document["Spec"]["Observability"] = json!({"remoteLogging": {"level": 1, "address": "a:1", "endpoint": "/", "authorization": "Basic c2VjcmV0"}});
+    document["Spec"]["Observability"] =
+        json!({"remoteLogging": {"level": 1, "address": "a:1", "endpoint": "/", "authorization": "Basic c2VjcmV0"}});
     document["Inbound"]["TrafficMatches"] = json!({"80": {"Port": 80, "Protocol": "http",
         "HttpServiceRouteRules": {"r": {"RouteRules": [], "Plugins": plugins}},
         "TcpServiceRouteRules": {"TargetClusters": {}, "Plugins": plugins}}});
@@ -21,8 +22,7 @@ fn full_of_keys() -> Value {
     outbound["ClustersConfigs"]["ledger.partner.test:8443"]["SourceCert"] = certificate.clone();
     outbound["ClustersConfigs"]["443"]["SourceCert"] = bundle;
     let element = &mut outbound["TrafficMatches"]["80"][0];
-    element["DestinationIPRanges"] =
-        json!({"10.0.0.0/8": {"SourceCert": certificate}, "10.1.0.0/16": null});
+    element["DestinationIPRanges"] = json!({"10.0.0.0/8": {"SourceCert": certificate}, "10.1.0.0/16": null});
     element["HttpServiceRouteRules"]["feeds.example.org"]["Plugins"] = plugins.clone();
     element["TcpServiceRouteRules"] =
         json!({"TargetClusters": null, "AllowedEgressTraffic": false, "Plugins": plugins});
@@ -34,11 +34,7 @@ fn no_private_key_and_no_credential_survives_redaction() {
     let (config, problems) = read(&full_of_keys());
     assert_eq!(problems, []);
     let before = written(&config).to_string();
-    assert_eq!(
-        before.matches("BEGIN EC PRIVATE KEY").count(),
-        10,
-        "the fixture is full of keys"
-    );
+    assert_eq!(before.matches("BEGIN EC PRIVATE KEY").count(), 10, "the fixture is full of keys");
 
     let after = written(&config.redacted());
     let text = after.to_string();
@@ -89,15 +85,8 @@ fn an_authorization_that_is_not_set_is_not_made_up() {
 fn the_debug_form_shows_no_secret() {
     let (config, _) = read(&full_of_keys());
     let certificate = format!("{:?}", config.certificate);
-    assert!(
-        certificate.contains("MIIB") && certificate.contains("<redacted>"),
-        "{certificate}"
-    );
-    let shown = format!(
-        "{:#?} {:?}",
-        config.spec,
-        config.outbound.unwrap().clusters_configs
-    );
+    assert!(certificate.contains("MIIB") && certificate.contains("<redacted>"), "{certificate}");
+    let shown = format!("{:#?} {:?}", config.spec, config.outbound.unwrap().clusters_configs);
     assert!(!shown.contains("MHcCAQEEI"), "{shown}");
     assert!(!shown.contains("c2VjcmV0"), "{shown}");
 }
@@ -114,8 +103,5 @@ fn problems_do_not_repeat_misplaced_secrets() {
     let (_, problems) = read(&document);
     assert_eq!(problems.len(), 5, "{problems:#?}");
     let shown = format!("{problems:?}");
-    assert!(
-        !shown.contains("MHcCAQEEI") && !shown.contains("c2VjcmV0"),
-        "{shown}"
-    );
+    assert!(!shown.contains("MHcCAQEEI") && !shown.contains("c2VjcmV0"), "{shown}");
 }

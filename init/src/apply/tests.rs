@@ -26,10 +26,7 @@ fn ipv4_only() -> Vec<Survey> {
 }
 
 fn plan(choice: Ipv6Choice, presence: Ipv6Presence) -> Result<Plan, InitError> {
-    let options = Options {
-        ipv6: choice,
-        ..Options::default()
-    };
+    let options = Options { ipv6: choice, ..Options::default() };
     plan_apply(&options, Backend::Nft, &ipv4_only(), presence)
 }
 
@@ -39,23 +36,11 @@ fn missing_ip6tables_stops_only_where_ipv6_is_demanded_or_in_use() {
     use Ipv6Presence::{Absent, Global, LocalOnly};
     for (choice, presence) in [(On, Absent), (On, LocalOnly), (On, Global), (Auto, Global)] {
         let error = plan(choice, presence).err().unwrap();
-        assert_eq!(
-            (error.code(), error.exit_code()),
-            ("init.ipv6-unavailable", 5)
-        );
+        assert_eq!((error.code(), error.exit_code()), ("init.ipv6-unavailable", 5));
     }
-    for (choice, presence, notes) in [
-        (Auto, Absent, 0),
-        (Auto, LocalOnly, 1),
-        (Off, Absent, 0),
-        (Off, Global, 0),
-    ] {
+    for (choice, presence, notes) in [(Auto, Absent, 0), (Auto, LocalOnly, 1), (Off, Absent, 0), (Off, Global, 0)] {
         let plan = plan(choice, presence).ok().unwrap();
-        assert_eq!(
-            (plan.steps.len(), plan.notes.len()),
-            (1, notes),
-            "{choice:?} {presence:?}"
-        );
+        assert_eq!((plan.steps.len(), plan.notes.len()), (1, notes), "{choice:?} {presence:?}");
     }
 }
 
@@ -67,13 +52,8 @@ fn rules_left_by_the_other_variant_are_removed_after_ours_are_in() {
         Family::V4,
         "*nat\n:FSM_PROXY_INBOUND - [0:0]\n-A PREROUTING -p tcp -j FSM_PROXY_INBOUND\nCOMMIT\n",
     ));
-    let options = Options {
-        ipv6: Ipv6Choice::Off,
-        ..Options::default()
-    };
-    let plan = plan_apply(&options, Backend::Nft, &surveys, Ipv6Presence::Absent)
-        .ok()
-        .unwrap();
+    let options = Options { ipv6: Ipv6Choice::Off, ..Options::default() };
+    let plan = plan_apply(&options, Backend::Nft, &surveys, Ipv6Presence::Absent).ok().unwrap();
     let backends: Vec<Backend> = plan.steps.iter().map(|step| step.tools.backend).collect();
     assert_eq!(backends, [Backend::Nft, Backend::Legacy]);
     assert!(plan.steps[1].transaction.contains("-X FSM_PROXY_INBOUND"));
@@ -87,17 +67,8 @@ fn switching_ipv6_off_removes_the_ipv6_rules_of_an_earlier_run() {
         Family::V6,
         "*nat\n:FSM_PROXY_OUTBOUND - [0:0]\n-A OUTPUT -p tcp -j FSM_PROXY_OUTBOUND\nCOMMIT\n",
     ));
-    let options = Options {
-        ipv6: Ipv6Choice::Off,
-        ..Options::default()
-    };
-    let plan = plan_apply(&options, Backend::Nft, &surveys, Ipv6Presence::Global)
-        .ok()
-        .unwrap();
+    let options = Options { ipv6: Ipv6Choice::Off, ..Options::default() };
+    let plan = plan_apply(&options, Backend::Nft, &surveys, Ipv6Presence::Global).ok().unwrap();
     assert_eq!(plan.steps.len(), 2);
-    assert!(
-        plan.steps[1]
-            .transaction
-            .contains("-D OUTPUT -p tcp -j FSM_PROXY_OUTBOUND")
-    );
+    assert!(plan.steps[1].transaction.contains("-D OUTPUT -p tcp -j FSM_PROXY_OUTBOUND"));
 }

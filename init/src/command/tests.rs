@@ -4,13 +4,7 @@
 use super::*;
 
 fn shell(script: &str, input: &str, deadline: Duration) -> Result<Ended, InitError> {
-    run(
-        Path::new("/bin/sh"),
-        &["-c".to_owned(), script.to_owned()],
-        &[("NAME", "value")],
-        input,
-        deadline,
-    )
+    run(Path::new("/bin/sh"), &["-c".to_owned(), script.to_owned()], &[("NAME", "value")], input, deadline)
 }
 
 const AMPLE: Duration = Duration::from_secs(30);
@@ -19,10 +13,7 @@ const AMPLE: Duration = Duration::from_secs(30);
 fn input_goes_in_and_both_outputs_come_out() {
     let ended = shell("cat; echo $NAME >&2; exit 3", "rules", AMPLE).unwrap();
     assert!(!ended.success);
-    assert_eq!(
-        (ended.output.as_str(), ended.complaint.as_str()),
-        ("rules", "value\n")
-    );
+    assert_eq!((ended.output.as_str(), ended.complaint.as_str()), ("rules", "value\n"));
     assert!(shell("exit 0", "", AMPLE).unwrap().success);
 }
 
@@ -46,12 +37,7 @@ fn a_program_that_overruns_is_killed_and_named() {
 
 #[test]
 fn a_program_that_does_not_exist_is_named() {
-    let error = run(Path::new("/nonexistent/iptables"), &[], &[], "", AMPLE)
-        .err()
-        .unwrap();
+    let error = run(Path::new("/nonexistent/iptables"), &[], &[], "", AMPLE).err().unwrap();
     assert_eq!(error.code(), "init.tool");
-    assert!(
-        error.to_string().contains("/nonexistent/iptables"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("/nonexistent/iptables"), "{error}");
 }

@@ -17,10 +17,7 @@ fn no_flags_give_the_defaults_of_fsm() {
     assert_eq!(options, Options::default());
     assert_eq!(options.inbound_port.get(), 15003);
     assert_eq!(options.outbound_port.get(), 15001);
-    assert_eq!(
-        options.proxy,
-        ProxySelector::Uid(NonZeroU32::new(1500).unwrap())
-    );
+    assert_eq!(options.proxy, ProxySelector::Uid(NonZeroU32::new(1500).unwrap()));
     assert_eq!(options.timeout, Duration::from_secs(30));
 }
 
@@ -35,36 +32,18 @@ fn lists_repeat_or_use_commas_and_drop_blanks_and_repetitions() {
         "--inbound-exclude-port=",
     ])
     .unwrap();
-    let ranges: Vec<String> = options
-        .outbound_exclude
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let ranges: Vec<String> = options.outbound_exclude.iter().map(ToString::to_string).collect();
     assert_eq!(ranges, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
-    let ports: Vec<u16> = options
-        .outbound_exclude_ports
-        .iter()
-        .map(|port| port.get())
-        .collect();
+    let ports: Vec<u16> = options.outbound_exclude_ports.iter().map(|port| port.get()).collect();
     assert_eq!(ports, [443, 80]);
-    let names: Vec<String> = options
-        .exclude_interfaces
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let names: Vec<String> = options.exclude_interfaces.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["eth1", "cali+"]);
     assert_eq!(options.inbound_exclude_ports, []);
 }
 
 #[test]
 fn an_empty_value_counts_as_absent() {
-    let options = parse(&[
-        "--proxy-uid=",
-        "--proxy-mark=",
-        "--backend=",
-        "--pod-ip=",
-        "--timeout= ",
-    ]);
+    let options = parse(&["--proxy-uid=", "--proxy-mark=", "--backend=", "--pod-ip=", "--timeout= "]);
     assert_eq!(options.unwrap(), Options::default());
 }
 
@@ -72,10 +51,7 @@ fn an_empty_value_counts_as_absent() {
 fn every_flag_with_a_value_has_its_environment_variable() {
     for argument in Flags::command().get_arguments() {
         if argument.get_action().takes_values() {
-            let expected = format!(
-                "FSM_INIT_{}",
-                argument.get_id().as_str().to_ascii_uppercase()
-            );
+            let expected = format!("FSM_INIT_{}", argument.get_id().as_str().to_ascii_uppercase());
             assert_eq!(argument.get_env().unwrap().to_str().unwrap(), expected);
         }
     }
@@ -88,15 +64,9 @@ fn the_command_line_definition_is_sound() {
 
 #[test]
 fn marks_are_decimal_or_hexadecimal_with_an_optional_mask() {
-    for (text, printed) in [
-        ("1337", "0x539"),
-        ("0x539", "0x539"),
-        ("0x500/0xff00", "0x500/0xff00"),
-    ] {
+    for (text, printed) in [("1337", "0x539"), ("0x539", "0x539"), ("0x500/0xff00", "0x500/0xff00")] {
         let options = parse(&["--proxy-mark", text]).unwrap();
-        let ProxySelector::Mark(mark) = options.proxy else {
-            panic!("not a mark: {options:?}")
-        };
+        let ProxySelector::Mark(mark) = options.proxy else { panic!("not a mark: {options:?}") };
         assert_eq!(mark.to_string(), printed);
     }
 }
@@ -111,33 +81,15 @@ fn pod_addresses_are_taken_by_family() {
 #[test]
 fn mistakes_are_told_by_code_flag_and_value() {
     let cases = [
-        (
-            &["--outbound-exclude-cidr=10.0.0.0/33"][..],
-            "init.invalid-cidr",
-        ),
-        (
-            &["--outbound-exclude-cidr=example.org"],
-            "init.invalid-cidr",
-        ),
-        (
-            &["--outbound-include-cidr=::ffff:10.0.0.0/104"],
-            "init.invalid-cidr",
-        ),
-        (
-            &["--outbound-include-cidr=10.0.0.0/8 -j ACCEPT"],
-            "init.invalid-cidr",
-        ),
+        (&["--outbound-exclude-cidr=10.0.0.0/33"][..], "init.invalid-cidr"),
+        (&["--outbound-exclude-cidr=example.org"], "init.invalid-cidr"),
+        (&["--outbound-include-cidr=::ffff:10.0.0.0/104"], "init.invalid-cidr"),
+        (&["--outbound-include-cidr=10.0.0.0/8 -j ACCEPT"], "init.invalid-cidr"),
         (&["--outbound-exclude-port=0"], "init.invalid-port"),
         (&["--inbound-exclude-port=65536"], "init.invalid-port"),
         (&["--inbound-port=http"], "init.invalid-port"),
-        (
-            &["--exclude-interface=averyverylongname"],
-            "init.invalid-interface",
-        ),
-        (
-            &["--exclude-interface=eth0\n-A INPUT -j DROP"],
-            "init.invalid-interface",
-        ),
+        (&["--exclude-interface=averyverylongname"], "init.invalid-interface"),
+        (&["--exclude-interface=eth0\n-A INPUT -j DROP"], "init.invalid-interface"),
         (&["--exclude-interface=a b"], "init.invalid-interface"),
         (&["--exclude-interface=+"], "init.invalid-interface"),
         (&["--exclude-interface=-j"], "init.invalid-interface"),
@@ -162,10 +114,7 @@ fn mistakes_are_told_by_code_flag_and_value() {
         assert_eq!(error.code(), code, "{arguments:?}");
         assert_eq!(error.exit_code(), 2);
         let flag = arguments[0].split('=').next().unwrap();
-        assert!(
-            error.to_string().contains(flag),
-            "{error} does not name {flag}"
-        );
+        assert!(error.to_string().contains(flag), "{error} does not name {flag}");
     }
 }
 
@@ -176,20 +125,13 @@ fn contradictions_are_refused() {
         &["--inbound-port=15001"],
         &["--inbound-port=7", "--outbound-port=7"],
     ] {
-        assert_eq!(
-            parse(arguments).unwrap_err().code(),
-            "init.conflict",
-            "{arguments:?}"
-        );
+        assert_eq!(parse(arguments).unwrap_err().code(), "init.conflict", "{arguments:?}");
     }
 }
 
 #[test]
 fn the_help_lists_every_exit_code() {
     for code in 2..=9 {
-        assert!(
-            EXIT_CODES.contains(&format!("\n  {code}  ")),
-            "exit code {code} is missing"
-        );
+        assert!(EXIT_CODES.contains(&format!("\n  {code}  ")), "exit code {code} is missing");
     }
 }

@@ -14,9 +14,8 @@ struct Model(BTreeMap<String, Vec<String>>);
 
 impl Model {
     fn new(foreign: &[(&str, &[&str])]) -> Self {
-        let mut chains: BTreeMap<String, Vec<String>> = ["PREROUTING", "OUTPUT", "POSTROUTING"]
-            .map(|chain| (chain.to_owned(), Vec::new()))
-            .into();
+        let mut chains: BTreeMap<String, Vec<String>> =
+            ["PREROUTING", "OUTPUT", "POSTROUTING"].map(|chain| (chain.to_owned(), Vec::new())).into();
         for (chain, rules) in foreign {
             let rules = rules.iter().map(|rule| (*rule).to_owned()).collect();
             chains.insert((*chain).to_owned(), rules);
@@ -25,7 +24,8 @@ impl Model {
     }
 
     fn listing(&self) -> String {
-        let mut text = "# made by a test\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j FSM_PROXY_INBOUND\nCOMMIT\n*nat\n".to_owned();
+        let mut text =
+            "# made by a test\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j FSM_PROXY_INBOUND\nCOMMIT\n*nat\n".to_owned();
         for chain in self.0.keys() {
             text += &format!(":{chain} ACCEPT [1:60]\n");
         }
@@ -55,28 +55,15 @@ impl Model {
                 continue;
             }
             let mut words = line.splitn(3, ' ');
-            let (operation, chain, rest) = (
-                words.next().unwrap(),
-                words.next().unwrap(),
-                words.next().unwrap_or(""),
-            );
+            let (operation, chain, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or(""));
             if operation == "-X" {
-                let removed = self
-                    .0
-                    .remove(chain)
-                    .expect("deletes a chain that does not exist");
-                assert!(
-                    removed.is_empty(),
-                    "deletes a chain that is not empty: {line}"
-                );
+                let removed = self.0.remove(chain).expect("deletes a chain that does not exist");
+                assert!(removed.is_empty(), "deletes a chain that is not empty: {line}");
                 let user = self.0.values().flatten().find(|rule| rule.ends_with(chain));
                 assert_eq!(user, None, "{chain} is deleted while in use");
                 continue;
             }
-            let rules = self
-                .0
-                .get_mut(chain)
-                .unwrap_or_else(|| panic!("no such chain: {line}"));
+            let rules = self.0.get_mut(chain).unwrap_or_else(|| panic!("no such chain: {line}"));
             match operation {
                 "-F" => rules.clear(),
                 "-A" => rules.push(rest.to_owned()),
@@ -84,10 +71,7 @@ impl Model {
                     let found = rules.iter().position(|rule| rule == rest);
                     rules.remove(found.unwrap_or_else(|| panic!("no such rule: {line}")));
                 }
-                "-I" => match rest
-                    .split_once(' ')
-                    .and_then(|(at, rest)| Some((at.parse::<usize>().ok()?, rest)))
-                {
+                "-I" => match rest.split_once(' ').and_then(|(at, rest)| Some((at.parse::<usize>().ok()?, rest))) {
                     Some((at, rest)) => rules.insert(at - 1, rest.to_owned()),
                     None => rules.insert(0, rest.to_owned()),
                 },
@@ -123,14 +107,8 @@ const DOCKER: [(&str, &[&str]); 4] = [
             "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER",
         ],
     ),
-    (
-        "POSTROUTING",
-        &["-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"],
-    ),
-    (
-        "DOCKER",
-        &["-i docker0 -m comment --comment \"our -j FSM_PROXY rule\" -j RETURN"],
-    ),
+    ("POSTROUTING", &["-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"]),
+    ("DOCKER", &["-i docker0 -m comment --comment \"our -j FSM_PROXY rule\" -j RETURN"]),
 ];
 
 #[test]
@@ -149,11 +127,7 @@ fn applying_again_changes_nothing() {
 
 #[test]
 fn cleaning_leaves_the_tables_as_before() {
-    for arguments in [
-        &[][..],
-        &["--pod-ip=10.1.2.3"],
-        &["--pod-ip=10.1.2.3", "--proxy-mark=7"],
-    ] {
+    for arguments in [&[][..], &["--pod-ip=10.1.2.3"], &["--pod-ip=10.1.2.3", "--proxy-mark=7"]] {
         let before = Model::new(&DOCKER);
         let mut model = before.clone();
         model.apply(&options(arguments));
@@ -167,10 +141,7 @@ fn cleaning_leaves_the_tables_as_before() {
 fn cleaning_without_anything_of_ours_is_no_transaction() {
     let table = Model::new(&DOCKER).table();
     assert_eq!(transaction(&table, &Footprint::default(), Family::V4), None);
-    assert_eq!(
-        transaction(&NatTable::default(), &Footprint::default(), Family::V4),
-        None
-    );
+    assert_eq!(transaction(&NatTable::default(), &Footprint::default(), Family::V4), None);
 }
 
 #[test]
@@ -197,16 +168,8 @@ fn the_result_depends_on_the_last_options_only() {
 fn hooks_keep_their_place_among_rules_added_since() {
     let mut model = Model::new(&[]);
     model.apply(&options(&[]));
-    model
-        .0
-        .get_mut("OUTPUT")
-        .unwrap()
-        .push("-j LATER".to_owned());
-    model
-        .0
-        .get_mut("OUTPUT")
-        .unwrap()
-        .insert(0, "-j EARLIER".to_owned());
+    model.0.get_mut("OUTPUT").unwrap().push("-j LATER".to_owned());
+    model.0.get_mut("OUTPUT").unwrap().insert(0, "-j EARLIER".to_owned());
     let before = model.clone();
     model.apply(&options(&[]));
     assert_eq!(model, before);
@@ -241,22 +204,13 @@ fn the_pod_ip_rule_comes_before_the_jump() {
 
 #[test]
 fn going_back_restores_what_was_there_before() {
-    let variants: [&[&str]; 4] = [
-        &[],
-        &["--pod-ip=10.1.2.3"],
-        &["--pod-ip=10.7.7.7"],
-        &["--proxy-uid=1337"],
-    ];
+    let variants: [&[&str]; 4] = [&[], &["--pod-ip=10.1.2.3"], &["--pod-ip=10.7.7.7"], &["--proxy-uid=1337"]];
     for earlier in variants {
         for later in variants {
             for foreign in [&[][..], &DOCKER[..]] {
                 let mut model = Model::new(foreign);
                 model.apply(&options(earlier));
-                model
-                    .0
-                    .get_mut("OUTPUT")
-                    .unwrap()
-                    .push("-j LATER".to_owned());
+                model.0.get_mut("OUTPUT").unwrap().push("-j LATER".to_owned());
                 let before = model.clone();
                 let footprint = model.table().footprint(Family::V4);
                 model.apply(&options(later));
@@ -275,9 +229,7 @@ fn going_back_restores_what_was_there_before() {
 #[test]
 fn chains_of_others_that_jump_into_ours_lose_only_that_rule_and_only_on_clean() {
     let mut model = Model::new(&[("CUSTOM", &["-p tcp -j FSM_PROXY_OUT_REDIRECT", "-j RETURN"])]);
-    model
-        .0
-        .insert("FSM_PROXY_OUT_REDIRECT".to_owned(), Vec::new());
+    model.0.insert("FSM_PROXY_OUT_REDIRECT".to_owned(), Vec::new());
     model.apply(&options(&[]));
     assert_eq!(model.0["CUSTOM"].len(), 2);
     model.reach(&Footprint::default());
@@ -286,34 +238,17 @@ fn chains_of_others_that_jump_into_ours_lose_only_that_rule_and_only_on_clean() 
 
 #[test]
 fn order_of_words_in_a_saved_rule_does_not_matter() {
-    let saved =
-        "-p tcp -o lo -d 127.0.0.1/32 -m owner --uid-owner 1500 -j DNAT --to-destination 10.0.0.1";
-    assert!(is_pod_ip_rule(
-        saved,
-        "-m owner --uid-owner 1500",
-        Family::V4
-    ));
+    let saved = "-p tcp -o lo -d 127.0.0.1/32 -m owner --uid-owner 1500 -j DNAT --to-destination 10.0.0.1";
+    assert!(is_pod_ip_rule(saved, "-m owner --uid-owner 1500", Family::V4));
     for (foreign, why) in [
         (saved.replace("1500", "1000"), "another user"),
         (saved.replace("-o lo ", ""), "another interface"),
-        (
-            saved.replace("127.0.0.1/32", "127.0.0.2/32"),
-            "another address",
-        ),
-        (
-            format!("-m comment --comment x {saved}"),
-            "one more condition",
-        ),
-        (
-            saved.replace("-j DNAT --to-destination 10.0.0.1", "-j RETURN"),
-            "another target",
-        ),
+        (saved.replace("127.0.0.1/32", "127.0.0.2/32"), "another address"),
+        (format!("-m comment --comment x {saved}"), "one more condition"),
+        (saved.replace("-j DNAT --to-destination 10.0.0.1", "-j RETURN"), "another target"),
         (saved.replace("-o lo", "! -o lo"), "negated"),
     ] {
-        assert!(
-            !is_pod_ip_rule(&foreign, "-m owner --uid-owner 1500", Family::V4),
-            "{why}"
-        );
+        assert!(!is_pod_ip_rule(&foreign, "-m owner --uid-owner 1500", Family::V4), "{why}");
     }
 }
 
@@ -329,10 +264,6 @@ fn strange_listings_are_read_without_panic() {
     ] {
         let table = NatTable::parse(listing);
         assert!(!table.holds_ours(), "{listing:?}");
-        assert_eq!(
-            transaction(&table, &Footprint::default(), Family::V4),
-            None,
-            "{listing:?}"
-        );
+        assert_eq!(transaction(&table, &Footprint::default(), Family::V4), None, "{listing:?}");
     }
 }

@@ -4,12 +4,7 @@
 use super::*;
 
 fn found(backend: Backend, family: Family, listing: Option<&str>) -> Survey {
-    let tools = Tools {
-        backend,
-        family,
-        save: PathBuf::new(),
-        restore: PathBuf::new(),
-    };
+    let tools = Tools { backend, family, save: PathBuf::new(), restore: PathBuf::new() };
     observed(tools, listing)
 }
 
@@ -32,33 +27,18 @@ fn choose(choice: BackendChoice, nft: Option<&str>, legacy: Option<&str>) -> Vec
 fn the_variant_in_use_wins() {
     use Backend::{Legacy, Nft};
     let auto = |nft, legacy| choose(BackendChoice::Auto, nft, legacy);
-    assert_eq!(
-        auto(EMPTY, EMPTY),
-        [Nft, Legacy],
-        "nothing known: both may be tried"
-    );
+    assert_eq!(auto(EMPTY, EMPTY), [Nft, Legacy], "nothing known: both may be tried");
     assert_eq!(auto(SOME, EMPTY), [Nft]);
     assert_eq!(auto(EMPTY, SOME), [Legacy]);
-    assert_eq!(
-        auto(KUBELET, SOME),
-        [Nft],
-        "kubelet's word counts more than a number of rules"
-    );
+    assert_eq!(auto(KUBELET, SOME), [Nft], "kubelet's word counts more than a number of rules");
     assert_eq!(auto(SOME, KUBELET), [Legacy]);
-    assert_eq!(
-        auto(KUBELET, OURS),
-        [Legacy],
-        "our own earlier choice is kept"
-    );
+    assert_eq!(auto(KUBELET, OURS), [Legacy], "our own earlier choice is kept");
     assert_eq!(auto(OURS, KUBELET), [Nft]);
 }
 
 #[test]
 fn an_explicit_choice_is_obeyed() {
-    assert_eq!(
-        choose(BackendChoice::Legacy, OURS, EMPTY),
-        [Backend::Legacy]
-    );
+    assert_eq!(choose(BackendChoice::Legacy, OURS, EMPTY), [Backend::Legacy]);
     assert_eq!(choose(BackendChoice::Nft, EMPTY, OURS), [Backend::Nft]);
     let only_nft = [found(Backend::Nft, Family::V4, EMPTY)];
     assert_eq!(candidates(BackendChoice::Legacy, &only_nft), []);
@@ -84,11 +64,7 @@ fn complaints_of_the_tools_become_reason_codes() {
             "init.permission",
             4,
         ),
-        (
-            "Fatal: can't open lock file /run/xtables.lock: Permission denied",
-            "init.permission",
-            4,
-        ),
+        ("Fatal: can't open lock file /run/xtables.lock: Permission denied", "init.permission", 4),
         (
             "Another app is currently holding the xtables lock; still 9s 0us time ahead to have a chance to grab the lock...",
             "init.timeout",
@@ -104,43 +80,24 @@ fn complaints_of_the_tools_become_reason_codes() {
             "init.kernel-support",
             5,
         ),
-        (
-            "iptables: Failed to initialize nft: Protocol not supported",
-            "init.kernel-support",
-            5,
-        ),
+        ("iptables: Failed to initialize nft: Protocol not supported", "init.kernel-support", 5),
         (
             "iptables-restore v1.8.9 (nf_tables): \nline 9: RULE_APPEND failed (No such file or directory): rule in chain OUTPUT",
             "init.kernel-support",
             5,
         ),
-        (
-            "Warning: Extension owner revision 0 not supported, missing kernel module?\n",
-            "init.kernel-support",
-            5,
-        ),
+        ("Warning: Extension owner revision 0 not supported, missing kernel module?\n", "init.kernel-support", 5),
         ("iptables-restore: line 7 failed", "init.refused", 7),
         ("", "init.refused", 7),
     ];
     for (complaint, code, exit) in cases {
-        let error = failure(
-            Path::new("/sbin/iptables-restore"),
-            complaint,
-            Duration::from_secs(9),
-        );
-        assert_eq!(
-            (error.code(), error.exit_code()),
-            (code, exit),
-            "{complaint}"
-        );
+        let error = failure(Path::new("/sbin/iptables-restore"), complaint, Duration::from_secs(9));
+        assert_eq!((error.code(), error.exit_code()), (code, exit), "{complaint}");
         assert!(!error.to_string().contains('\n'), "{error}");
     }
 }
 
 #[test]
 fn restore_is_told_not_to_flush_and_how_long_to_wait() {
-    assert_eq!(
-        restore_arguments(Duration::from_secs(7)),
-        ["--noflush", "-w", "7"]
-    );
+    assert_eq!(restore_arguments(Duration::from_secs(7)), ["--noflush", "-w", "7"]);
 }

@@ -12,18 +12,15 @@ use crate::{APPLICATION, Scratch, announce, backends, scratch};
 fn a_failure_for_ipv6_takes_ipv4_back() {
     for backend in backends() {
         let tool = format!("ip6tables-{backend}-restore");
-        let broken = scratch(
-            &format!("broken-{backend}"),
-            &[(&tool, "cat >/dev/null; echo 'line 3 failed' >&2; exit 2")],
-        );
+        let broken =
+            scratch(&format!("broken-{backend}"), &[(&tool, "cat >/dev/null; echo 'line 3 failed' >&2; exit 2")]);
         for earlier in [None, Some(["--proxy-uid=1337", "--pod-ip=10.99.0.2"])] {
             let pod = Pod::new();
             if let Some(earlier) = earlier {
                 pod.init(&[&["--backend", backend], &earlier[..]].concat());
             }
             let before = pod.rules(backend);
-            let output =
-                with_programs(&pod, &broken, &["--backend", backend, "--pod-ip=10.99.0.3"]);
+            let output = with_programs(&pod, &broken, &["--backend", backend, "--pod-ip=10.99.0.3"]);
             let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(7), "{complaint}");
             assert!(complaint.contains("init.refused") && complaint.contains("line 3 failed"));
@@ -41,10 +38,7 @@ fn a_restore_that_hangs_is_ended_and_ipv4_taken_back() {
         let output = with_programs(&pod, &hanging, &["--backend", backend, "--timeout=1"]);
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(6), "{complaint}");
-        assert!(
-            complaint.contains("init.timeout") && complaint.contains(&tool),
-            "{complaint}"
-        );
+        assert!(complaint.contains("init.timeout") && complaint.contains(&tool), "{complaint}");
         assert_eq!(pod.rules(backend), [""; 0]);
     }
 }
@@ -59,10 +53,7 @@ fn what_cannot_be_taken_back_is_called_half_applied() {
         if !real.exists() {
             continue;
         }
-        let broken = scratch(
-            &format!("half-{backend}"),
-            &[(&v4, &once.replace("TOOL", &v4)), (&v6, "exit 2")],
-        );
+        let broken = scratch(&format!("half-{backend}"), &[(&v4, &once.replace("TOOL", &v4)), (&v6, "exit 2")]);
         let pod = Pod::new();
         let output = with_programs(&pod, &broken, &["--backend", backend]);
         let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -87,14 +78,8 @@ fn without_kernel_support_for_nft_rules_legacy_is_tried() {
     let output = with_programs(&pod, &broken, &[]);
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{complaint}");
-    assert!(
-        complaint.contains("nft backend was tried first"),
-        "{complaint}"
-    );
-    assert_eq!(
-        pod.pod_dials(APPLICATION, PEER_V4, 80),
-        "outbound 10.99.0.1:80"
-    );
+    assert!(complaint.contains("nft backend was tried first"), "{complaint}");
+    assert_eq!(pod.pod_dials(APPLICATION, PEER_V4, 80), "outbound 10.99.0.1:80");
     assert_eq!(pod.rules("nft"), [""; 0]);
 
     let pod = Pod::new();
@@ -106,8 +91,7 @@ fn without_kernel_support_for_nft_rules_legacy_is_tried() {
 fn missing_ipv6_support_is_an_error_where_ipv6_is_in_use() {
     for backend in backends() {
         let tool = format!("ip6tables-{backend}-restore");
-        let complaint =
-            "echo \"can't initialize ip6tables table \\`nat': Table does not exist\" >&2; exit 3";
+        let complaint = "echo \"can't initialize ip6tables table \\`nat': Table does not exist\" >&2; exit 3";
         let broken = scratch(&format!("no-ipv6-{backend}"), &[(&tool, complaint)]);
 
         let in_use = Pod::new();
@@ -122,11 +106,7 @@ fn missing_ipv6_support_is_an_error_where_ipv6_is_in_use() {
         assert!(output.status.success(), "{output:?}");
         let note = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(note.contains("IPv6 is not captured"), "{note}");
-        assert!(
-            unused
-                .tool(&format!("iptables-{backend}-save"))
-                .contains("FSM_PROXY_OUTBOUND")
-        );
+        assert!(unused.tool(&format!("iptables-{backend}-save")).contains("FSM_PROXY_OUTBOUND"));
     }
 }
 
@@ -140,23 +120,11 @@ fn without_privileges_nothing_happens_and_the_message_says_so() {
         let namespace = Namespace::new();
         for (arguments, code) in [(&[][..], 4), (&["--clean"], 4), (&["--dry-run"], 0)] {
             let mut command = Command::new(&program);
-            command
-                .args(["--backend", backend])
-                .args(arguments)
-                .uid(65534)
-                .gid(65534);
+            command.args(["--backend", backend]).args(arguments).uid(65534).gid(65534);
             let output = namespace.command(command);
             let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(
-                output.status.code(),
-                Some(code),
-                "{arguments:?}: {complaint}"
-            );
-            assert_eq!(
-                complaint.contains("init.permission"),
-                code == 4,
-                "{complaint}"
-            );
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {complaint}");
+            assert_eq!(complaint.contains("init.permission"), code == 4, "{complaint}");
         }
     }
 }
@@ -170,15 +138,7 @@ fn a_user_namespace_of_an_ordinary_user_is_enough() {
         let rootless = |script: &str| {
             Command::new("setpriv")
                 .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-                .args([
-                    "unshare",
-                    "--user",
-                    "--map-root-user",
-                    "--net",
-                    "/bin/sh",
-                    "-ec",
-                    script,
-                ])
+                .args(["unshare", "--user", "--map-root-user", "--net", "/bin/sh", "-ec", script])
                 .output()
                 .unwrap()
         };
@@ -191,18 +151,8 @@ fn a_user_namespace_of_an_ordinary_user_is_enough() {
             program.display()
         ));
         let rules = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert_eq!(
-            rules
-                .matches("-A OUTPUT -p tcp -j FSM_PROXY_OUTBOUND")
-                .count(),
-            1,
-            "{rules}"
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(rules.matches("-A OUTPUT -p tcp -j FSM_PROXY_OUTBOUND").count(), 1, "{rules}");
     }
 }
 

@@ -69,14 +69,8 @@ impl Namespace {
                 job();
             }
         });
-        let thread_id = entered
-            .recv_timeout(DEADLINE)
-            .expect("the namespace's thread");
-        let namespace = Self {
-            jobs: Some(jobs),
-            thread: Some(thread),
-            thread_id,
-        };
+        let thread_id = entered.recv_timeout(DEADLINE).expect("the namespace's thread");
+        let namespace = Self { jobs: Some(jobs), thread: Some(thread), thread_id };
         namespace.ip("link set lo up");
         namespace
     }
@@ -96,11 +90,7 @@ impl Namespace {
     }
 
     pub(crate) fn command(&self, mut command: Command) -> Output {
-        self.run(move || {
-            command
-                .output()
-                .unwrap_or_else(|error| panic!("{command:?}: {error}"))
-        })
+        self.run(move || command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
     /// Runs `ip` with these words.
@@ -108,11 +98,7 @@ impl Namespace {
         let mut command = Command::new("ip");
         command.args(words.split_whitespace());
         let output = self.command(command);
-        assert!(
-            output.status.success(),
-            "ip {words}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Runs a firewall command; gives its output.
@@ -121,11 +107,7 @@ impl Namespace {
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
         let output = self.command(command);
-        assert!(
-            output.status.success(),
-            "{line}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -144,15 +126,11 @@ impl Pod {
         let (pod, peer) = (Namespace::new(), Namespace::new());
         for (index, interface) in ["eth0", "eth1"].into_iter().enumerate() {
             let other = peer.thread_id;
-            pod.ip(&format!(
-                "link add {interface} type veth peer name {interface} netns {other}"
-            ));
+            pod.ip(&format!("link add {interface} type veth peer name {interface} netns {other}"));
             for (namespace, host) in [(&pod, 2), (&peer, 1)] {
                 let net = 99 - index;
                 namespace.ip(&format!("address add 10.{net}.0.{host}/24 dev {interface}"));
-                namespace.ip(&format!(
-                    "address add fd{net}::{host}/64 dev {interface} nodad"
-                ));
+                namespace.ip(&format!("address add fd{net}::{host}/64 dev {interface} nodad"));
                 namespace.ip(&format!("link set {interface} up"));
             }
         }
@@ -161,11 +139,7 @@ impl Pod {
         pod.ip(&format!("route add default via {PEER_V4}"));
         pod.ip(&format!("-6 route add default via {PEER_V6}"));
 
-        let mut both = Self {
-            pod,
-            peer,
-            listeners: Vec::new(),
-        };
+        let mut both = Self { pod, peer, listeners: Vec::new() };
         for any in ["0.0.0.0", "::"] {
             for (port, label) in [
                 (15001, "outbound"),
@@ -212,10 +186,7 @@ impl Pod {
     pub(crate) fn init(&self, arguments: &[&str]) -> String {
         let output = self.try_init(arguments);
         let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "fsm-init {arguments:?}: {complaint}"
-        );
+        assert!(output.status.success(), "fsm-init {arguments:?}: {complaint}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -257,9 +228,7 @@ impl Listener {
                 socket.set_only_v6(true).unwrap();
             }
             socket.set_reuse_address(true).unwrap();
-            socket
-                .bind(&address.into())
-                .unwrap_or_else(|error| panic!("{address}: {error}"));
+            socket.bind(&address.into()).unwrap_or_else(|error| panic!("{address}: {error}"));
             socket.listen(16).unwrap();
             socket
         });
@@ -269,10 +238,7 @@ impl Listener {
                 let _ = answer(stream, label);
             }
         });
-        Self {
-            socket,
-            thread: Some(thread),
-        }
+        Self { socket, thread: Some(thread) }
     }
 }
 
@@ -323,18 +289,10 @@ fn ask(namespace: &Namespace, client: Client, target: SocketAddr) -> String {
             // This program once more, as another user: /proc/self/exe needs no readable path.
             let mut command = Command::new("/proc/self/exe");
             command.args(["--exact", "client_process", "--ignored", "--nocapture"]);
-            command
-                .env(CLIENT_TARGET, target.to_string())
-                .uid(uid)
-                .gid(uid);
+            command.env(CLIENT_TARGET, target.to_string()).uid(uid).gid(uid);
             let output = String::from_utf8(namespace.command(command).stdout).unwrap();
-            let answer = output
-                .split('«')
-                .nth(1)
-                .and_then(|rest| rest.split('»').next());
-            answer
-                .unwrap_or_else(|| panic!("the client of user {uid} said: {output}"))
-                .to_owned()
+            let answer = output.split('«').nth(1).and_then(|rest| rest.split('»').next());
+            answer.unwrap_or_else(|| panic!("the client of user {uid} said: {output}")).to_owned()
         }
     }
 }

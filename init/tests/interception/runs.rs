@@ -72,33 +72,19 @@ fn foreign_rules_survive_and_cleaning_leaves_the_tables_as_before() {
         let before = pod.rules(backend);
         pod.init(&["--pod-ip=10.99.0.2,fd99::2"]);
         let applied = pod.rules(backend);
-        assert!(
-            before.iter().all(|line| applied.contains(line)),
-            "{applied:#?}"
-        );
-        assert!(
-            applied.len() > before.len(),
-            "auto did not choose {backend}, which is in use"
-        );
+        assert!(before.iter().all(|line| applied.contains(line)), "{applied:#?}");
+        assert!(applied.len() > before.len(), "auto did not choose {backend}, which is in use");
 
         // Rules that come later, before and after ours, keep their places as well.
-        pod.pod.tool(&format!(
-            "iptables-{backend} -t nat -I OUTPUT -p tcp --dport 1 -j ACCEPT"
-        ));
-        pod.pod.tool(&format!(
-            "iptables-{backend} -t nat -A OUTPUT -p tcp --dport 2 -j ACCEPT"
-        ));
+        pod.pod.tool(&format!("iptables-{backend} -t nat -I OUTPUT -p tcp --dport 1 -j ACCEPT"));
+        pod.pod.tool(&format!("iptables-{backend} -t nat -A OUTPUT -p tcp --dport 2 -j ACCEPT"));
         let extended = pod.rules(backend);
         pod.init(&["--pod-ip=10.99.0.2,fd99::2"]);
         assert_eq!(pod.rules(backend), extended);
 
         pod.init(&["--clean"]);
-        pod.pod.tool(&format!(
-            "iptables-{backend} -t nat -D OUTPUT -p tcp --dport 1 -j ACCEPT"
-        ));
-        pod.pod.tool(&format!(
-            "iptables-{backend} -t nat -D OUTPUT -p tcp --dport 2 -j ACCEPT"
-        ));
+        pod.pod.tool(&format!("iptables-{backend} -t nat -D OUTPUT -p tcp --dport 1 -j ACCEPT"));
+        pod.pod.tool(&format!("iptables-{backend} -t nat -D OUTPUT -p tcp --dport 2 -j ACCEPT"));
         assert_eq!(pod.rules(backend), before);
         pod.init(&["--clean"]);
         assert_eq!(pod.rules(backend), before);
@@ -152,10 +138,7 @@ fn changing_the_variant_moves_the_rules() {
         pod.init(&["--backend", to, "--pod-ip", POD_V4]);
         assert_eq!(pod.rules(from), [""; 0]);
         assert_eq!(pod.rules(to), rules);
-        assert_eq!(
-            pod.pod_dials(APPLICATION, PEER_V4, 80),
-            "outbound 10.99.0.1:80"
-        );
+        assert_eq!(pod.pod_dials(APPLICATION, PEER_V4, 80), "outbound 10.99.0.1:80");
     }
 }
 
@@ -163,13 +146,7 @@ fn changing_the_variant_moves_the_rules() {
 fn a_dry_run_prints_what_is_fed_to_restore_and_changes_nothing() {
     for backend in backends() {
         let pod = Pod::new();
-        let arguments = [
-            "--backend",
-            backend,
-            "--pod-ip",
-            POD_V4,
-            "--inbound-exclude-port=22",
-        ];
+        let arguments = ["--backend", backend, "--pod-ip", POD_V4, "--inbound-exclude-port=22"];
         let printed = pod.init(&[&arguments[..], &["--dry-run"]].concat());
         assert_eq!(pod.rules(backend), [""; 0]);
 
@@ -186,11 +163,7 @@ fn a_dry_run_prints_what_is_fed_to_restore_and_changes_nothing() {
         assert_eq!(pod.rules(backend), by_hand.rules(backend));
 
         let printed = pod.init(&["--dry-run", "--clean"]);
-        assert_eq!(
-            printed.matches("-X FSM_PROXY_OUTBOUND").count(),
-            2,
-            "{printed}"
-        );
+        assert_eq!(printed.matches("-X FSM_PROXY_OUTBOUND").count(), 2, "{printed}");
         assert_eq!(pod.rules(backend), by_hand.rules(backend));
     }
 }
@@ -199,19 +172,13 @@ fn a_dry_run_prints_what_is_fed_to_restore_and_changes_nothing() {
 fn as_a_library_it_works_on_the_namespace_of_the_calling_thread() {
     for backend in backends() {
         let pod = Pod::new();
-        let flags = Flags {
-            backend: Some(backend.to_owned()),
-            ..Flags::default()
-        };
+        let flags = Flags { backend: Some(backend.to_owned()), ..Flags::default() };
         let options = Options::try_from(flags).unwrap();
         let applied = options.clone();
         let outcome = pod.pod.run(move || fsm_init::apply(&applied)).unwrap();
         assert!(outcome.ipv6);
         assert_eq!(outcome.notes, [""; 0]);
-        assert_eq!(
-            pod.pod_dials(APPLICATION, PEER_V4, 80),
-            "outbound 10.99.0.1:80"
-        );
+        assert_eq!(pod.pod_dials(APPLICATION, PEER_V4, 80), "outbound 10.99.0.1:80");
         pod.pod.run(move || fsm_init::clean(&options)).unwrap();
         assert_eq!(pod.rules(backend), [""; 0]);
     }

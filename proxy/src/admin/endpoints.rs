@@ -1,7 +1,9 @@
 //! The operator's port: which path does what, and who may ask.
 
-use super::reply::{Ask, Reply, check_method, json, query, text};
-use super::{AdminState, certs, pages, prometheus};
+use super::reply::{Ask, Reply, json, query, text, wrong_method};
+use super::{AdminState, pages, prometheus};
+use crate::telemetry::build::VERSION;
+use crate::telemetry::certificates;
 use crate::telemetry::stats_text::stats_text;
 use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
@@ -61,7 +63,7 @@ const ENDPOINTS: &[Endpoint] = &[
         path: "/certs",
         methods: GET,
         help: "certificates and when they expire, without keys (JSON)",
-        answer: certificates,
+        answer: certificate_list,
     },
     Endpoint {
         path: "/config_dump",
@@ -93,75 +95,46 @@ const ENDPOINTS: &[Endpoint] = &[
         help: "GET shows the log level; POST or PUT with ?level=LEVEL changes it",
         answer: logging,
     },
-    Endpoint {
-        path: "/drain",
-        methods: POST,
-        help: "shut down gently, as on SIGTERM",
-        answer: drain,
-    },
-    Endpoint {
-        path: "/quitquitquit",
-        methods: POST,
-        help: "end the proxy at once",
-        answer: quit,
-    },
-    Endpoint {
-        path: "/",
-        methods: GET,
-        help: "this list",
-        answer: |_, _| text(StatusCode::OK, list()),
-    },
-    Endpoint {
-        path: "/help",
-        methods: GET,
-        help: "this list",
-        answer: |_, _| text(StatusCode::OK, list()),
-    },
+    Endpoint { path: "/drain", methods: POST, help: "shut down gently, as on SIGTERM", answer: drain },
+    Endpoint { path: "/quitquitquit", methods: POST, help: "end the proxy at once", answer: quit },
+    Endpoint { path: "/", methods: GET, help: "this list", answer: |_, _| text(StatusCode::OK, list()) },
+    Endpoint { path: "/help", methods: GET, help: "this list", answer: |_, _| text(StatusCode::OK, list()) },
 ];
 
 /// Answers one request to the operator's port.
 pub(super) fn answer(ask: &Ask, state: &AdminState) -> Reply {
-    if let Err(refusal) = check_origin(ask) {
+    if let Some(refusal) = wrong_origin(ask) {
         return refusal;
     }
     let path = ask.uri().path();
     let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
         return text(StatusCode::NOT_FOUND, format!("Not Found\n\n{}", list()));
     };
-    check_method(ask.method(), endpoint.methods)
-        .err()
-        .unwrap_or_else(|| (endpoint.answer)(ask, state))
+    wrong_method(ask.method(), endpoint.methods).unwrap_or_else(|| (endpoint.answer)(ask, state))
 }
 
 /// Refuses requests that a web page made: through a name that leads to loopback (DNS rebinding: the host is not
 /// loopback), or as a cross-site form (state changes with an `Origin`).
-fn check_origin(ask: &Ask) -> Result<(), Reply> {
+fn wrong_origin(ask: &Ask) -> Option<Reply> {
     let hosts: Vec<_> = ask.headers().get_all(HOST).iter().collect();
-    let in_target = ask
-        .uri()
-        .authority()
-        .is_none_or(|authority| is_loopback(authority.host()));
+    let in_target = ask.uri().authority().is_none_or(|authority| is_loopback(authority.host()));
     let named = match hosts.as_slice() {
         [] => ask.version() == Version::HTTP_10,
-        [host] => Authority::try_from(host.as_bytes())
-            .is_ok_and(|authority| is_loopback(authority.host())),
+        [host] => Authority::try_from(host.as_bytes()).is_ok_and(|authority| is_loopback(authority.host())),
         _ => false,
     };
     if !(in_target && named) {
         warn!("a request to the admin port was refused: its host is not loopback");
-        return Err(text(
+        return Some(text(
             StatusCode::FORBIDDEN,
             "this port answers to the hosts localhost, 127.0.0.1 and [::1] only\n",
         ));
     }
     if !ask.method().is_safe() && ask.headers().contains_key(ORIGIN) {
         warn!("a request to the admin port was refused: a web page made it");
-        return Err(text(
-            StatusCode::FORBIDDEN,
-            "web pages may not change anything here\n",
-        ));
+        return Some(text(StatusCode::FORBIDDEN, "web pages may not change anything here\n"));
     }
-    Ok(())
+    None
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -169,20 +142,10 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn list() -> String {
-    let width = ENDPOINTS
-        .iter()
-        .map(|endpoint| endpoint.path.len())
-        .max()
-        .unwrap_or_default();
-    let mut list = format!("fsm-proxy {}\n\n", super::VERSION);
+    let width = ENDPOINTS.iter().map(|endpoint| endpoint.path.len()).max().unwrap_or_default();
+    let mut list = format!("fsm-proxy {}\n\n", VERSION);
     for endpoint in ENDPOINTS {
-        let _ = writeln!(
-            list,
-            "{:width$}  {:13}  {}",
-            endpoint.path,
-            endpoint.methods.join(" "),
-            endpoint.help
-        );
+        let _ = writeln!(list, "{:width$}  {:13}  {}", endpoint.path, endpoint.methods.join(" "), endpoint.help);
     }
     list
 }
@@ -192,21 +155,15 @@ fn ready(_: &Ask, state: &AdminState) -> Reply {
     if missing.is_empty() {
         return text(StatusCode::OK, "LIVE\n");
     }
-    text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("NOT READY\n{}\n", missing.join("\n")),
-    )
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("NOT READY\n{}\n", missing.join("\n")))
 }
 
 fn stats(ask: &Ask, state: &AdminState) -> Reply {
-    text(
-        StatusCode::OK,
-        stats_text(&state.view(), &query(ask, "filter").unwrap_or_default()),
-    )
+    text(StatusCode::OK, stats_text(&state.view(), &query(ask, "filter").unwrap_or_default()))
 }
 
 fn clusters(ask: &Ask, state: &AdminState) -> Reply {
-    let snapshot = state.config.snapshot();
+    let snapshot = state.store.snapshot();
     match query(ask, "format").as_deref() {
         None | Some("text") => text(StatusCode::OK, pages::clusters_text(snapshot.as_deref())),
         Some("json") => json(&pages::clusters_json(snapshot.as_deref())),
@@ -214,35 +171,19 @@ fn clusters(ask: &Ask, state: &AdminState) -> Reply {
     }
 }
 
-fn certificates(_: &Ask, state: &AdminState) -> Reply {
-    json(
-        &state
-            .config
-            .snapshot()
-            .map(|snapshot| certs::summaries(&snapshot.document))
-            .unwrap_or_default(),
-    )
+fn certificate_list(_: &Ask, state: &AdminState) -> Reply {
+    json(&state.store.snapshot().map(|snapshot| certificates::summaries(&snapshot.document)).unwrap_or_default())
 }
 
 fn logging(ask: &Ask, state: &AdminState) -> Reply {
     let level = query(ask, "level");
     match level {
-        None => text(
-            StatusCode::OK,
-            format!(
-                "level: {}\nlost lines: {}\n",
-                state.log.get(),
-                state.log.dropped()
-            ),
-        ),
-        Some(_) if ask.method().is_safe() => text(
-            StatusCode::BAD_REQUEST,
-            "use POST or PUT to change the level\n",
-        ),
+        None => text(StatusCode::OK, format!("level: {}\nlost lines: {}\n", state.log.get(), state.log.dropped())),
+        Some(_) if ask.method().is_safe() => text(StatusCode::BAD_REQUEST, "use POST or PUT to change the level\n"),
         Some(level) => match state.log.set(&level) {
             Ok(()) => {
                 info!(
-                    level = state.log.get(),
+                    level = %state.log.get(),
                     "the log level was changed through the admin port"
                 );
                 text(StatusCode::OK, format!("level: {}\n", state.log.get()))
@@ -254,6 +195,8 @@ fn logging(ask: &Ask, state: &AdminState) -> Reply {
 
 fn drain(_: &Ask, state: &AdminState) -> Reply {
     info!("the admin port was asked to drain");
+    // At once, so that whoever asked sees it in the next answer of /ready.
+    state.readiness.begin_draining();
     state.drain.cancel();
     text(StatusCode::OK, "DRAINING\n")
 }

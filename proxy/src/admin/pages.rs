@@ -3,96 +3,61 @@
 use super::AdminState;
 use super::reply::{Reply, json, text};
 use crate::config::snapshot::Snapshot;
+use crate::config::store::Status;
 use crate::reason::Reason;
+use crate::telemetry::build::{GIT_COMMIT, RUSTC, VERSION};
 use crate::upstream::cluster::{Cluster, EndpointStatus};
+use fsm_api::config::Problem;
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json as object};
 use std::fmt::Write;
 
-/// Keys of the document whose values are secrets.
-const SECRETS: [&str; 2] = ["PrivateKey", "authorization"];
-
-const REDACTED: &str = "[redacted]";
-
-/// The document in force, in FSM's shape.
+/// The document in force, in FSM's shape and without secrets.
 pub(super) fn config_dump(state: &AdminState) -> Reply {
-    let Some(snapshot) = state.config.snapshot() else {
-        return text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no configuration is in force yet; see /config_status\n",
-        );
-    };
-    match serde_json::to_value(&*snapshot.document) {
-        Ok(mut document) => {
-            redact(&mut document);
-            json(&document)
-        }
-        Err(error) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the configuration cannot be shown: {error}\n"),
-        ),
+    match state.store.snapshot() {
+        Some(snapshot) => json(&snapshot.document.redacted()),
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is in force yet; see /config_status\n"),
     }
 }
 
-/// Blanks secrets wherever they stand, plugin settings included.
-fn redact(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            for (key, member) in members.iter_mut() {
-                match member {
-                    Value::String(secret)
-                        if SECRETS.contains(&key.as_str()) && !secret.is_empty() =>
-                    {
-                        REDACTED.clone_into(secret);
-                    }
-                    member => redact(member),
-                }
-            }
-        }
-        Value::Array(elements) => elements.iter_mut().for_each(redact),
-        _ => {}
-    }
+/// Where the configuration comes from, how old it is and what is wrong with it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConfigStatus {
+    #[serde(flatten)]
+    status: Status,
+    /// When the controller published the document, by its own account.
+    published: Option<String>,
+    age_seconds: Option<u64>,
+    not_ready: Vec<&'static str>,
+    /// What is wrong with the document; [`Status`] has their number under `problems`.
+    details: Vec<Problem>,
 }
 
-/// Where the configuration stands.
-pub(super) fn config_status(state: &AdminState) -> Value {
-    let snapshot = state.config.snapshot();
-    object!({
-        "source": state.config.source(),
-        "inForce": snapshot.is_some(),
-        "version": snapshot.as_ref().map(|snapshot| &snapshot.version),
-        "published": snapshot.as_ref().and_then(|snapshot| snapshot.document.ts.as_ref()),
-        "ageSeconds": state.config.age().map(|age| age.as_secs()),
-        "failure": state.config.failure(),
-        "applied": state.telemetry.config_applied.get(),
-        "rejected": state.telemetry.config_rejected.get(),
-        "sourceErrors": state.telemetry.config_source_errors.get(),
-        "notReady": state.readiness.missing(),
-        "problems": state.problems(),
-    })
+pub(super) fn config_status(state: &AdminState) -> ConfigStatus {
+    let snapshot = state.store.snapshot();
+    ConfigStatus {
+        status: state.store.status(),
+        published: snapshot.as_ref().and_then(|snapshot| snapshot.document.ts.clone()),
+        age_seconds: state.store.age().map(|age| age.as_secs()),
+        not_ready: state.readiness.missing(),
+        details: snapshot.map(|snapshot| snapshot.problems.clone()).unwrap_or_default(),
+    }
 }
 
 /// Version of the proxy.
 pub(super) fn version() -> Value {
-    object!({ "name": "fsm-proxy", "version": super::VERSION, "gitCommit": super::GIT_COMMIT, "rustc": super::RUSTC })
+    object!({ "name": "fsm-proxy", "version": VERSION, "gitCommit": GIT_COMMIT, "rustc": RUSTC })
 }
 
 /// Every reason code and what it means.
 pub(super) fn reasons() -> String {
-    let width = Reason::ALL
-        .iter()
-        .map(|reason| reason.code().len())
-        .max()
-        .unwrap_or_default();
+    let width = Reason::ALL.iter().map(|reason| reason.code().len()).max().unwrap_or_default();
     let mut table = format!("{:width$}  http  grpc  meaning\n", "reason");
     for reason in Reason::ALL {
         let (status, grpc) = (reason.status().as_u16(), reason.grpc_status());
-        let _ = writeln!(
-            table,
-            "{:width$}  {status:<4}  {grpc:<4}  {}",
-            reason.code(),
-            reason.meaning()
-        );
+        let _ = writeln!(table, "{:width$}  {status:<4}  {grpc:<4}  {}", reason.code(), reason.meaning());
     }
     table
 }
@@ -108,14 +73,8 @@ pub(super) fn clusters_text(snapshot: Option<&Snapshot>) -> String {
 
 fn write_cluster(page: &mut String, cluster: &Cluster) {
     let counters = &*cluster.counters;
-    let classes = counters
-        .responses
-        .iter()
-        .enumerate()
-        .filter(|(_, count)| count.get() > 0);
-    let classes: String = classes
-        .map(|(index, count)| format!(" {}xx={}", index + 1, count.get()))
-        .collect();
+    let classes = counters.responses.iter().enumerate().filter(|(_, count)| count.get() > 0);
+    let classes: String = classes.map(|(index, count)| format!(" {}xx={}", index + 1, count.get())).collect();
     let _ = writeln!(
         page,
         "{} {} requests={}{classes} active={} connections={} opened={} connect-failures={} connect-timeouts={} \
@@ -139,33 +98,16 @@ fn write_cluster(page: &mut String, cluster: &Cluster) {
         page.push_str("  no endpoints\n");
     }
     for endpoint in endpoints {
-        let EndpointStatus {
-            address,
-            weight,
-            healthy,
-            connections,
-            requests,
-        } = endpoint;
+        let EndpointStatus { address, weight, healthy, connections, requests } = endpoint;
         let state = if healthy { "healthy" } else { "ejected" };
         let address = one_line(&address);
-        let _ = writeln!(
-            page,
-            "  {address} {state} weight={weight} connections={connections} requests={requests}"
-        );
+        let _ = writeln!(page, "  {address} {state} weight={weight} connections={connections} requests={requests}");
     }
 }
 
 /// Names come from the configuration; a line must stay a line.
 fn one_line(name: &str) -> String {
-    name.chars()
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
-        .collect()
+    name.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
 /// Clusters for programs.

@@ -8,10 +8,12 @@
 //! The application is asked on loopback without a bound source address: redirection leaves the proxy's own traffic on
 //! loopback alone, and the application sees what it would see from a local client.
 
-use super::reply::{Ask, Reply, check_method, reply, text};
-use super::{ConfigView, server};
+use super::reply::{Ask, Reply, reply, text, wrong_method};
+use super::server;
+use crate::config::store::Store;
 use crate::reason::Reason;
 use crate::telemetry::Telemetry;
+use crate::telemetry::counters::Counter;
 use bytes::Bytes;
 use fsm_api::config::{Config, InboundTrafficMatch, Probe};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
@@ -56,12 +58,7 @@ pub enum ProbeKind {
 
 impl ProbeKind {
     /// Every kind.
-    pub const ALL: [ProbeKind; 4] = [
-        ProbeKind::Liveness,
-        ProbeKind::Readiness,
-        ProbeKind::Startup,
-        ProbeKind::Tcp,
-    ];
+    pub const ALL: [ProbeKind; 4] = [ProbeKind::Liveness, ProbeKind::Readiness, ProbeKind::Startup, ProbeKind::Tcp];
 
     /// The port that the injector points the kubelet to.
     pub const fn port(self) -> u16 {
@@ -75,9 +72,17 @@ impl ProbeKind {
 
     /// Whether the configuration points a probe to this port, so that it must be open.
     pub fn is_wanted(self, document: &Config) -> bool {
-        every_probe(document)
-            .filter_map(|probe| probe.http_get.as_ref())
-            .any(|get| get.port == self.port())
+        every_probe(document).filter_map(|probe| probe.http_get.as_ref()).any(|get| get.port == self.port())
+    }
+
+    fn failures(self, telemetry: &Telemetry) -> &Counter {
+        let failures = &telemetry.probe_failures;
+        match self {
+            ProbeKind::Liveness => &failures.liveness,
+            ProbeKind::Readiness => &failures.readiness,
+            ProbeKind::Startup => &failures.startup,
+            ProbeKind::Tcp => &failures.tcp,
+        }
     }
 
     fn probes(self, document: &Config) -> &[Probe] {
@@ -95,32 +100,32 @@ impl ProbeKind {
 pub async fn serve_probes(
     listener: TcpListener,
     kind: ProbeKind,
-    config: Arc<dyn ConfigView>,
+    store: Arc<Store>,
     telemetry: Arc<Telemetry>,
     stop: CancellationToken,
 ) {
     let handler = move |ask: Ask| {
-        let config = Arc::clone(&config);
-        async move { answer(&ask, kind, &*config).await }
+        let (store, telemetry) = (Arc::clone(&store), Arc::clone(&telemetry));
+        async move {
+            let reply = answer(&ask, kind, &store).await;
+            if reply.status().as_u16() >= 400 {
+                kind.failures(&telemetry).increment();
+            }
+            reply
+        }
     };
-    server::serve_connections(listener, handler, MAX_TIMEOUT, &telemetry, stop).await;
+    server::serve_connections(listener, handler, MAX_TIMEOUT, stop).await;
 }
 
-async fn answer(ask: &Ask, kind: ProbeKind, config: &dyn ConfigView) -> Reply {
+async fn answer(ask: &Ask, kind: ProbeKind, store: &Store) -> Reply {
     if ask.uri().path() != PATH {
-        return text(
-            StatusCode::NOT_FOUND,
-            format!("only {PATH} is served here\n"),
-        );
+        return text(StatusCode::NOT_FOUND, format!("only {PATH} is served here\n"));
     }
-    if let Err(refusal) = check_method(ask.method(), &["GET"]) {
+    if let Some(refusal) = wrong_method(ask.method(), &["GET"]) {
         return refusal;
     }
-    let Some(snapshot) = config.snapshot() else {
-        return text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the proxy has no configuration yet\n",
-        );
+    let Some(snapshot) = store.snapshot() else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the proxy has no configuration yet\n");
     };
     let (target, patience) = match find_target(kind, ask.headers(), &snapshot.document) {
         Ok(found) => found,
@@ -128,13 +133,11 @@ async fn answer(ask: &Ask, kind: ProbeKind, config: &dyn ConfigView) -> Reply {
     };
     match target {
         Target::Tcp(port) => check_port(port, patience).await,
-        Target::Http { port, path } => {
-            match tokio::time::timeout(patience, ask_application(ask, port, &path)).await {
-                Ok(Ok(reply)) => reply,
-                Ok(Err(failure)) => failed(failure, port),
-                Err(_) => failed(Failure::Late, port),
-            }
-        }
+        Target::Http { port, path } => match tokio::time::timeout(patience, ask_application(ask, port, &path)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(failure)) => failed(failure, port),
+            Err(_) => failed(Failure::Late, port),
+        },
     }
 }
 
@@ -148,31 +151,17 @@ enum Target {
 type Refusal = (StatusCode, &'static str);
 
 /// The target that the request means, and how long the kubelet waits for it.
-fn find_target(
-    kind: ProbeKind,
-    headers: &HeaderMap,
-    document: &Config,
-) -> Result<(Target, Duration), Refusal> {
-    const UNKNOWN: Refusal = (
-        StatusCode::FORBIDDEN,
-        "the configuration names no such probe",
-    );
+fn find_target(kind: ProbeKind, headers: &HeaderMap, document: &Config) -> Result<(Target, Duration), Refusal> {
+    const UNKNOWN: Refusal = (StatusCode::FORBIDDEN, "the configuration names no such probe");
     let Some(asked) = named_target(|name| single(headers, name))? else {
         return match kind.probes(document).first() {
             Some(first) => first_target(first, document).map(|target| (target, patience(first))),
-            None if kind == ProbeKind::Tcp => Err((
-                StatusCode::BAD_REQUEST,
-                "the header Original-Tcp-Port is missing",
-            )),
-            None => Err((
-                StatusCode::NOT_FOUND,
-                "the configuration names no probe of this kind",
-            )),
+            None if kind == ProbeKind::Tcp => Err((StatusCode::BAD_REQUEST, "the header Original-Tcp-Port is missing")),
+            None => Err((StatusCode::NOT_FOUND, "the configuration names no probe of this kind")),
         };
     };
     if let Target::Tcp(port) = asked {
-        let probe =
-            every_probe(document).find(|probe| probe_target(probe).as_ref() == Some(&asked));
+        let probe = every_probe(document).find(|probe| probe_target(probe).as_ref() == Some(&asked));
         let is_inbound = inbound_matches(document).any(|inbound| inbound.port == port);
         return match probe {
             Some(probe) => Ok((asked, patience(probe))),
@@ -180,73 +169,40 @@ fn find_target(
             None => Err(UNKNOWN),
         };
     }
-    let probe = kind
-        .probes(document)
-        .iter()
-        .find(|probe| probe_target(probe).as_ref() == Some(&asked));
+    let probe = kind.probes(document).iter().find(|probe| probe_target(probe).as_ref() == Some(&asked));
     probe.map(|probe| (asked, patience(probe))).ok_or(UNKNOWN)
 }
 
 /// The target of the first probe, which may lack the headers when the document is older than its injector.
 fn first_target(probe: &Probe, document: &Config) -> Result<Target, Refusal> {
-    const NOWHERE: Refusal = (
-        StatusCode::NOT_FOUND,
-        "the probe names no target and no inbound port speaks HTTP",
-    );
+    const NOWHERE: Refusal = (StatusCode::NOT_FOUND, "the probe names no target and no inbound port speaks HTTP");
     if let Some(target) = probe_target(probe) {
         return Ok(target);
     }
     let get = probe.http_get.as_ref().ok_or(NOWHERE)?;
-    let speaks_http =
-        |inbound: &&InboundTrafficMatch| matches!(inbound.protocol.as_str(), "http" | "grpc");
+    let speaks_http = |inbound: &&InboundTrafficMatch| matches!(inbound.protocol.as_str(), "http" | "grpc");
     let is_open = |inbound: &&InboundTrafficMatch| inbound.source_ip_ranges.is_empty();
     let mut candidates = inbound_matches(document).filter(speaks_http);
-    let inbound = candidates
-        .clone()
-        .find(is_open)
-        .or_else(|| candidates.next())
-        .ok_or(NOWHERE)?;
-    Ok(Target::Http {
-        port: inbound.port,
-        path: get.path.clone(),
-    })
+    let inbound = candidates.clone().find(is_open).or_else(|| candidates.next()).ok_or(NOWHERE)?;
+    Ok(Target::Http { port: inbound.port, path: get.path.clone() })
 }
 
 /// Reads the three headers. `Ok(None)`: none of them is there.
-fn named_target<'a>(
-    header: impl Fn(&str) -> Result<Option<&'a str>, Refusal>,
-) -> Result<Option<Target>, Refusal> {
-    const BAD_PORT: Refusal = (
-        StatusCode::BAD_REQUEST,
-        "the port in the headers is not a number from 1 to 65535",
-    );
-    let port = |text: &str| {
-        text.parse()
-            .ok()
-            .filter(|port: &u16| *port != 0)
-            .ok_or(BAD_PORT)
-    };
+fn named_target<'a>(header: impl Fn(&str) -> Result<Option<&'a str>, Refusal>) -> Result<Option<Target>, Refusal> {
+    const BAD_PORT: Refusal = (StatusCode::BAD_REQUEST, "the port in the headers is not a number from 1 to 65535");
+    let port = |text: &str| text.parse().ok().filter(|port: &u16| *port != 0).ok_or(BAD_PORT);
     if let Some(text) = header(HTTP_PORT)? {
-        let path = header(HTTP_PATH)?
-            .filter(|path| !path.is_empty())
-            .unwrap_or("/");
-        return Ok(Some(Target::Http {
-            port: port(text)?,
-            path: path.to_owned(),
-        }));
+        let path = header(HTTP_PATH)?.filter(|path| !path.is_empty()).unwrap_or("/");
+        return Ok(Some(Target::Http { port: port(text)?, path: path.to_owned() }));
     }
-    header(TCP_PORT)?
-        .map(|text| port(text).map(Target::Tcp))
-        .transpose()
+    header(TCP_PORT)?.map(|text| port(text).map(Target::Tcp)).transpose()
 }
 
 /// The target that the injector wrote into a probe.
 fn probe_target(probe: &Probe) -> Option<Target> {
     let headers = &probe.http_get.as_ref()?.http_headers;
     let header = |name: &str| {
-        let found = headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name));
+        let found = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
         Ok(found.map(|header| header.value.as_str()))
     };
     named_target(header).ok().flatten()
@@ -258,34 +214,21 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ref
     let value = first.map(HeaderValue::to_str).transpose();
     match (value, more) {
         (Ok(value), None) => Ok(value),
-        _ => Err((
-            StatusCode::BAD_REQUEST,
-            "a header that names the target is repeated or unreadable",
-        )),
+        _ => Err((StatusCode::BAD_REQUEST, "a header that names the target is repeated or unreadable")),
     }
 }
 
 fn every_probe(document: &Config) -> impl Iterator<Item = &Probe> {
     let probes = &document.spec.probes;
-    probes
-        .liveness_probes
-        .iter()
-        .chain(&probes.readiness_probes)
-        .chain(&probes.startup_probes)
+    probes.liveness_probes.iter().chain(&probes.readiness_probes).chain(&probes.startup_probes)
 }
 
 fn inbound_matches(document: &Config) -> impl Iterator<Item = &InboundTrafficMatch> + Clone {
-    document
-        .inbound
-        .iter()
-        .flat_map(|inbound| inbound.traffic_matches.values())
+    document.inbound.iter().flat_map(|inbound| inbound.traffic_matches.values())
 }
 
 fn patience(probe: &Probe) -> Duration {
-    probe
-        .timeout_seconds
-        .map_or(DEFAULT_TIMEOUT, Duration::from_secs)
-        .clamp(DEFAULT_TIMEOUT, MAX_TIMEOUT)
+    probe.timeout_seconds.map_or(DEFAULT_TIMEOUT, Duration::from_secs).clamp(DEFAULT_TIMEOUT, MAX_TIMEOUT)
 }
 
 #[derive(Debug)]
@@ -298,15 +241,10 @@ enum Failure {
 
 /// Opens a connection to the application, on IPv4 and else on IPv6, as `localhost` would.
 async fn connect(port: u16) -> std::io::Result<TcpStream> {
-    const ADDRESSES: [IpAddr; 2] = [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
+    const ADDRESSES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     match TcpStream::connect(SocketAddr::new(ADDRESSES[0], port)).await {
         Ok(stream) => Ok(stream),
-        Err(error) => TcpStream::connect(SocketAddr::new(ADDRESSES[1], port))
-            .await
-            .map_err(|_| error),
+        Err(error) => TcpStream::connect(SocketAddr::new(ADDRESSES[1], port)).await.map_err(|_| error),
     }
 }
 
@@ -314,26 +252,18 @@ async fn connect(port: u16) -> std::io::Result<TcpStream> {
 async fn check_port(port: u16, patience: Duration) -> Reply {
     match tokio::time::timeout(patience, connect(port)).await {
         Ok(Ok(_)) => text(StatusCode::OK, "OK\n"),
-        Ok(Err(error)) => text(
-            StatusCode::NOT_FOUND,
-            format!("cannot connect to local port {port}: {error}\n"),
-        ),
-        Err(_) => text(
-            StatusCode::NOT_FOUND,
-            format!("local port {port} did not accept a connection in time\n"),
-        ),
+        Ok(Err(error)) => text(StatusCode::NOT_FOUND, format!("cannot connect to local port {port}: {error}\n")),
+        Err(_) => text(StatusCode::NOT_FOUND, format!("local port {port} did not accept a connection in time\n")),
     }
 }
 
 async fn ask_application(ask: &Ask, port: u16, path: &str) -> Result<Reply, Failure> {
     let request = application_request(ask, port, path).map_err(Failure::BadTarget)?;
     let stream = connect(port).await.map_err(Failure::Connect)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(Failure::Http)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Failure::Http)?;
     let mut connection = std::pin::pin!(connection);
-    let exchange =
-        async { passed_back(sender.send_request(request).await.map_err(Failure::Http)?).await };
+    let exchange = async { passed_back(sender.send_request(request).await.map_err(Failure::Http)?).await };
     let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
         reply = exchange.as_mut() => reply,
@@ -346,37 +276,22 @@ async fn ask_application(ask: &Ask, port: u16, path: &str) -> Result<Reply, Fail
 }
 
 /// The kubelet's request as the application would have got it without a mesh.
-fn application_request(
-    ask: &Ask,
-    port: u16,
-    path: &str,
-) -> Result<Request<Empty<Bytes>>, http::Error> {
-    let rooted = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
+fn application_request(ask: &Ask, port: u16, path: &str) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let rooted = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut request = Request::get(Uri::try_from(rooted)?).body(Empty::new())?;
     for (name, value) in ask.headers() {
         if !is_of_this_hop(name) {
             request.headers_mut().append(name, value.clone());
         }
     }
-    request
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     // The kubelet wrote the pod's address and our port; a `Host` of the probe's own is left alone.
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host = match host.and_then(|host| host.rsplit_once(':')) {
         Some((host, "15901" | "15902" | "15903")) => format!("{host}:{port}"),
         _ => host.map_or_else(|| format!("localhost:{port}"), str::to_owned),
     };
-    request
-        .headers_mut()
-        .insert(HOST, HeaderValue::try_from(host)?);
+    request.headers_mut().insert(HOST, HeaderValue::try_from(host)?);
     Ok(request)
 }
 
@@ -413,9 +328,7 @@ async fn passed_back(response: Response<Incoming>) -> Result<Reply, Failure> {
     }
     let mut reply = reply(head.status, "text/plain", bytes);
     if let Some(content_type) = head.headers.get(CONTENT_TYPE) {
-        reply
-            .headers_mut()
-            .insert(CONTENT_TYPE, content_type.clone());
+        reply.headers_mut().insert(CONTENT_TYPE, content_type.clone());
     }
     Ok(reply)
 }
@@ -424,19 +337,11 @@ fn failed(failure: Failure, port: u16) -> Reply {
     let (reason, why) = match failure {
         Failure::Connect(error) => (Reason::UpstreamRefused, format!("cannot connect: {error}")),
         Failure::Http(error) => (Reason::UpstreamProtocol, format!("no HTTP answer: {error}")),
-        Failure::BadTarget(error) => (
-            Reason::BadPath,
-            format!("the probe's path is unusable: {error}"),
-        ),
-        Failure::Late => (
-            Reason::UpstreamTimeout,
-            "no answer within the probe's timeout".to_owned(),
-        ),
+        Failure::BadTarget(error) => (Reason::BadPath, format!("the probe's path is unusable: {error}")),
+        Failure::Late => (Reason::UpstreamTimeout, "no answer within the probe's timeout".to_owned()),
     };
     let mut reply = text(reason.status(), format!("local port {port}: {why}\n"));
-    reply
-        .headers_mut()
-        .insert("x-fsm-reason", HeaderValue::from_static(reason.code()));
+    reply.headers_mut().insert("x-fsm-reason", HeaderValue::from_static(reason.code()));
     reply
 }
 

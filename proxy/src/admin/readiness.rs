@@ -65,25 +65,15 @@ impl Readiness {
     /// What keeps the pod from being ready, in sentences for people; each begins with the condition's name.
     pub fn missing(&self) -> Vec<&'static str> {
         let conditions = [
-            (
-                self.config.load(Relaxed),
-                "config: no usable configuration has arrived yet; see /config_status",
-            ),
+            (self.config.load(Relaxed), "config: no usable configuration has arrived yet; see /config_status"),
             (
                 self.listeners.load(Relaxed),
                 "listeners: not every port of the configuration is open yet; see /listeners",
             ),
-            (
-                self.identity.load(Relaxed),
-                "identity: the pod has no usable certificate; see /certs and /config_status",
-            ),
+            (self.identity.load(Relaxed), "identity: the pod has no usable certificate; see /certs and /config_status"),
             (!self.is_draining(), "draining: the proxy is shutting down"),
         ];
-        conditions
-            .into_iter()
-            .filter(|(met, _)| !met)
-            .map(|(_, sentence)| sentence)
-            .collect()
+        conditions.into_iter().filter(|(met, _)| !met).map(|(_, sentence)| sentence).collect()
     }
 }
 
@@ -110,11 +100,9 @@ impl Listeners {
     /// FSM's lines: `name::address`.
     pub fn text(&self) -> String {
         let listeners = self.0.read();
-        let lines = listeners.iter().flat_map(|(name, addresses)| {
-            addresses
-                .iter()
-                .map(move |address| format!("{name}::{address}\n"))
-        });
+        let lines = listeners
+            .iter()
+            .flat_map(|(name, addresses)| addresses.iter().map(move |address| format!("{name}::{address}\n")));
         lines.collect()
     }
 }

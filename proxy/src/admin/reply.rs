@@ -19,18 +19,11 @@ pub(super) fn json(value: &impl serde::Serialize) -> Reply {
             body.push(b'\n');
             reply(StatusCode::OK, "application/json", body)
         }
-        Err(error) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("this cannot be shown as JSON: {error}\n"),
-        ),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("this cannot be shown as JSON: {error}\n")),
     }
 }
 
-pub(super) fn reply(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Reply {
+pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
@@ -41,35 +34,23 @@ pub(super) fn reply(
 }
 
 /// 405 unless the method is one of `allowed`; HEAD goes where GET goes (hyper leaves the body out).
-pub(super) fn check_method(method: &Method, allowed: &'static [&'static str]) -> Result<(), Reply> {
-    let asked = if method == Method::HEAD {
-        "GET"
-    } else {
-        method.as_str()
-    };
+pub(super) fn wrong_method(method: &Method, allowed: &'static [&'static str]) -> Option<Reply> {
+    let asked = if method == Method::HEAD { "GET" } else { method.as_str() };
     if allowed.contains(&asked) {
-        return Ok(());
+        return None;
     }
     let list = allowed.join(", ");
     let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, format!("use {list}\n"));
     if let Ok(list) = HeaderValue::from_str(&list) {
         reply.headers_mut().insert(ALLOW, list);
     }
-    Err(reply)
+    Some(reply)
 }
 
 /// The value of a query parameter, percent-decoded.
 pub(super) fn query(ask: &Ask, name: &str) -> Option<String> {
-    let pairs = ask
-        .uri()
-        .query()?
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let pairs = ask.uri().query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
     let value = value.replace('+', " ");
-    Some(
-        percent_encoding::percent_decode_str(&value)
-            .decode_utf8_lossy()
-            .into_owned(),
-    )
+    Some(percent_encoding::percent_decode_str(&value).decode_utf8_lossy().into_owned())
 }

@@ -6,7 +6,6 @@
 
 use super::reply::{Ask, Reply, text};
 use crate::limits::{ACCEPT_BACKOFF, ADMIN_TIMEOUT};
-use crate::telemetry::Telemetry;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -43,7 +42,6 @@ pub(super) async fn serve_connections<H, F>(
     listener: TcpListener,
     handler: H,
     deadline: Duration,
-    telemetry: &Telemetry,
     stop: CancellationToken,
 ) where
     H: Fn(Ask) -> F + Clone + Send + 'static,
@@ -54,10 +52,8 @@ pub(super) async fn serve_connections<H, F>(
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                count_panic(&ended, telemetry);
-                continue;
-            }
+            // A panic has ended one connection; the process's hook has counted and logged it.
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
@@ -79,17 +75,11 @@ pub(super) async fn serve_connections<H, F>(
         oldest_first.push_back(connections.spawn(connection));
     }
     drop(listener);
-    while let Some(ended) = connections.join_next().await {
-        count_panic(&ended, telemetry);
-    }
+    while connections.join_next().await.is_some() {}
 }
 
-async fn serve_connection<H, F>(
-    stream: TcpStream,
-    handler: H,
-    deadline: Duration,
-    stop: CancellationToken,
-) where
+async fn serve_connection<H, F>(stream: TcpStream, handler: H, deadline: Duration, stop: CancellationToken)
+where
     H: Fn(Ask) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
@@ -123,23 +113,15 @@ where
     match tokio::time::timeout(ADMIN_TIMEOUT, swallow(body)).await {
         Ok(true) => {}
         Ok(false) => {
-            return closing(text(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "no request here needs a body\n",
-            ));
+            return closing(text(StatusCode::PAYLOAD_TOO_LARGE, "no request here needs a body\n"));
         }
         Err(_) => {
-            return closing(text(
-                StatusCode::REQUEST_TIMEOUT,
-                "the request body took too long\n",
-            ));
+            return closing(text(StatusCode::REQUEST_TIMEOUT, "the request body took too long\n"));
         }
     }
     let asked = handler(Request::from_parts(head, ()));
     let late = || text(StatusCode::GATEWAY_TIMEOUT, "the answer took too long\n");
-    tokio::time::timeout(deadline, asked)
-        .await
-        .unwrap_or_else(|_| late())
+    tokio::time::timeout(deadline, asked).await.unwrap_or_else(|_| late())
 }
 
 /// Whether the body was small enough.
@@ -158,22 +140,11 @@ async fn swallow(body: Incoming) -> bool {
 }
 
 fn closing(mut reply: Reply) -> Reply {
-    reply
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
-    )
-}
-
-fn count_panic(ended: &Result<(), tokio::task::JoinError>, telemetry: &Telemetry) {
-    if ended.as_ref().is_err_and(tokio::task::JoinError::is_panic) {
-        telemetry.panics.increment();
-    }
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }

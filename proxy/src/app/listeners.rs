@@ -2,8 +2,8 @@
 
 use super::Proxy;
 use crate::admin::Listeners;
-use crate::listen::{self, ConnInfo, accept_loop};
 use crate::limits;
+use crate::listen::{self, ConnInfo, accept_loop};
 use crate::options::Options;
 use crate::runtime::workers::Workers;
 use crate::telemetry::Direction;
@@ -36,10 +36,8 @@ impl DataListeners {
             open: Mutex::default(),
             admission: Arc::new(Semaphore::new(limits::MAX_DOWNSTREAM_CONNECTIONS)),
         };
-        let ports = [
-            port(Direction::Inbound, &options.inbound_listen),
-            port(Direction::Outbound, &options.outbound_listen),
-        ];
+        let ports =
+            [port(Direction::Inbound, &options.inbound_listen), port(Direction::Outbound, &options.outbound_listen)];
         Self { proxy, ports }
     }
 
@@ -72,12 +70,7 @@ impl DataListeners {
         }
     }
 
-    fn open(
-        &self,
-        port: &Port,
-        workers: &Workers,
-        shown: &Listeners,
-    ) -> Result<CancellationToken, listen::BindError> {
+    fn open(&self, port: &Port, workers: &Workers, shown: &Listeners) -> Result<CancellationToken, listen::BindError> {
         let share = workers.runtimes() > 1;
         let mut sockets = Vec::new();
         for address in &port.addresses {

@@ -58,31 +58,17 @@ impl Cache {
     /// # Errors
     /// [`CacheError`] when the directory cannot be used or is not private.
     pub fn open(directory: &Path, url: &RepoUrl) -> Result<Self, CacheError> {
-        let failed = |source| CacheError::Directory {
-            path: directory.to_owned(),
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(failed)?;
+        let failed = |source| CacheError::Directory { path: directory.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
         let metadata = fs::metadata(directory).map_err(failed)?;
         let mode = metadata.mode() & 0o777;
         let owner = metadata.uid();
         // What we make belongs to our effective user; /proc/self tells it without a system call of our own.
         let ours = fs::metadata("/proc/self").map_or(owner, |own| own.uid());
         if mode & 0o077 != 0 || owner != ours {
-            return Err(CacheError::Public {
-                path: directory.to_owned(),
-                mode,
-                owner,
-            });
+            return Err(CacheError::Public { path: directory.to_owned(), mode, owner });
         }
-        Ok(Self {
-            directory: directory.to_owned(),
-            url: url.to_string(),
-        })
+        Ok(Self { directory: directory.to_owned(), url: url.to_string() })
     }
 
     /// The document of an earlier run, with the path it was read from; `None` when there is none for this codebase.
@@ -92,10 +78,7 @@ impl Cache {
             Ok(source) => source,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!(
-                    "cache {} cannot be read and is not used: {error}",
-                    self.directory.display()
-                );
+                warn!("cache {} cannot be read and is not used: {error}", self.directory.display());
                 return None;
             }
         };
@@ -109,18 +92,12 @@ impl Cache {
             return None;
         }
         let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| {
-            file.take(MAX_DOCUMENT_BYTES as u64 + 1)
-                .read_to_end(&mut bytes)
-        });
+        let read = File::open(&path).and_then(|file| file.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes));
         match read {
             Ok(_) => Some((bytes, path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                warn!(
-                    "cached configuration {} cannot be read and is not used: {error}",
-                    path.display()
-                );
+                warn!("cached configuration {} cannot be read and is not used: {error}", path.display());
                 None
             }
         }
@@ -158,11 +135,7 @@ fn replace(directory: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;

@@ -203,6 +203,8 @@ pub(super) struct Carried {
 pub(super) struct TransportKey {
     pub(super) tls: TlsKey,
     pub(super) connect_timeout: Duration,
+    /// The forward rule with everything it says, in words.
+    pub(super) via: Option<String>,
 }
 
 /// What makes two TLS settings the same.

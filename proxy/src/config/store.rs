@@ -256,38 +256,18 @@ impl Store {
     }
 
     /// Reads a document without any effect, so that a caller may try again before it reports a failure.
-    pub(crate) fn read<'a>(
-        &self,
-        bytes: &'a [u8],
-        origin: &Origin,
-    ) -> Result<Document<'a>, Rejected> {
-        let read =
-            catch_unwind(|| Config::read(bytes)).map_err(|panic| self.panicked(origin, &*panic))?;
-        let (config, problems) = read.map_err(|source| Rejected::Read {
-            origin: origin.clone(),
-            source,
-        })?;
+    pub(crate) fn read<'a>(&self, bytes: &'a [u8], origin: &Origin) -> Result<Document<'a>, Rejected> {
+        let read = catch_unwind(|| Config::read(bytes)).map_err(|panic| self.panicked(origin, &*panic))?;
+        let (config, problems) = read.map_err(|source| Rejected::Read { origin: origin.clone(), source })?;
         if matches!(origin, Origin::Repo(_)) && config.is_empty_placeholder() {
-            return Err(Rejected::Placeholder {
-                origin: origin.clone(),
-            });
+            return Err(Rejected::Placeholder { origin: origin.clone() });
         }
-        Ok(Document {
-            bytes,
-            origin: origin.clone(),
-            config,
-            problems,
-        })
+        Ok(Document { bytes, origin: origin.clone(), config, problems })
     }
 
     /// Puts a document in force.
     pub(crate) fn put_in_force(&self, document: Document<'_>) -> Result<Applied, Rejected> {
-        let Document {
-            bytes,
-            origin,
-            config,
-            problems,
-        } = document;
+        let Document { bytes, origin, config, problems } = document;
         let mut in_force = self.applying.lock();
         if in_force.says(&config, &problems) {
             self.status.lock().confirm(&origin);
@@ -302,10 +282,7 @@ impl Store {
             Ok(snapshot) => Arc::new(snapshot),
             Err(panic) => return Err(self.reject(self.panicked(&origin, &*panic))),
         };
-        *in_force = InForce {
-            config: Some(config),
-            problems,
-        };
+        *in_force = InForce { config: Some(config), problems };
         let generation = *self.generation.borrow() + 1;
         self.current.store(Some(snapshot.clone()));
         self.status.lock().enter(&origin, generation, &snapshot);
@@ -313,11 +290,7 @@ impl Store {
         log_problems(&snapshot.problems, previous.as_deref());
         info!(
             "configuration {generation} is in force: {origin}, version {}, {} clusters, {} problems",
-            if snapshot.version.is_empty() {
-                "unknown"
-            } else {
-                &snapshot.version
-            },
+            if snapshot.version.is_empty() { "unknown" } else { &snapshot.version },
             snapshot.clusters.len(),
             snapshot.problems.len(),
         );
@@ -325,10 +298,7 @@ impl Store {
         if let (Origin::Repo(_), Some(cache)) = (&origin, &self.cache) {
             cache.save(bytes);
         }
-        Ok(Applied::Changed {
-            generation,
-            problems: snapshot.problems.len(),
-        })
+        Ok(Applied::Changed { generation, problems: snapshot.problems.len() })
     }
 
     /// Records a rejected document; logs it once for each new cause.
@@ -344,16 +314,11 @@ impl Store {
         rejected
     }
 
+    /// The process's panic hook has logged and counted it.
     fn panicked(&self, origin: &Origin, panic: &(dyn Any + Send)) -> Rejected {
-        self.telemetry.panics.increment();
         let text = panic.downcast_ref::<&str>().copied();
-        let message = text
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
-        Rejected::Panicked {
-            origin: origin.clone(),
-            message: message.to_owned(),
-        }
+        let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        Rejected::Panicked { origin: origin.clone(), message: message.to_owned() }
     }
 }
 
@@ -373,12 +338,8 @@ impl InForce {
         let Some(current) = &self.config else {
             return false;
         };
-        let stampless = |config: &Config| Config {
-            ts: None,
-            ..config.clone()
-        };
-        self.problems == problems
-            && (**current == *config || stampless(current) == stampless(config))
+        let stampless = |config: &Config| Config { ts: None, ..config.clone() };
+        self.problems == problems && (**current == *config || stampless(current) == stampless(config))
     }
 }
 
@@ -391,11 +352,7 @@ impl Status {
             applied: Some(Instant::now()),
             version: snapshot.version.clone(),
             problems: snapshot.problems.len(),
-            errors: snapshot
-                .problems
-                .iter()
-                .filter(|problem| problem.severity == Severity::Error)
-                .count(),
+            errors: snapshot.problems.iter().filter(|problem| problem.severity == Severity::Error).count(),
             rejected: None,
             source_failure: self.source_failure.take(),
         };
@@ -417,11 +374,7 @@ impl Failure {
                 false
             }
             _ => {
-                *slot = Some(Failure {
-                    message: message.to_owned(),
-                    since: now(),
-                    count: 1,
-                });
+                *slot = Some(Failure { message: message.to_owned(), since: now(), count: 1 });
                 true
             }
         }
@@ -431,13 +384,8 @@ impl Failure {
 /// Logs the problems that the previous document did not have.
 fn log_problems(problems: &[Problem], previous: Option<&Snapshot>) {
     let known = previous.map_or(&[][..], |snapshot| &snapshot.problems);
-    let known: std::collections::HashSet<_> = known
-        .iter()
-        .map(|problem| (&problem.path, &problem.message))
-        .collect();
-    let new = problems
-        .iter()
-        .filter(|problem| !known.contains(&(&problem.path, &problem.message)));
+    let known: std::collections::HashSet<_> = known.iter().map(|problem| (&problem.path, &problem.message)).collect();
+    let new = problems.iter().filter(|problem| !known.contains(&(&problem.path, &problem.message)));
     let mut count = 0_usize;
     for problem in new {
         count += 1;
@@ -453,9 +401,7 @@ fn log_problems(problems: &[Problem], previous: Option<&Snapshot>) {
 }
 
 fn now() -> String {
-    jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]

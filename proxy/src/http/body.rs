@@ -65,7 +65,9 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+        let Some(incoming) = self.incoming.as_mut() else {
+            return Poll::Ready(None);
+        };
         let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
         let ended = frame.is_none() || incoming.is_end_stream();
         if let Some(progress) = &self.progress {

@@ -13,7 +13,9 @@ static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// not: it is ordinary HTTP to everybody in between.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     const PREFIX: &[u8] = b"application/grpc";
-    let Some(content_type) = headers.get(CONTENT_TYPE) else { return false };
+    let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
     let content_type = content_type.as_bytes();
     content_type.len() >= PREFIX.len()
         && content_type[..PREFIX.len()].eq_ignore_ascii_case(PREFIX)

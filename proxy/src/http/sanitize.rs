@@ -16,7 +16,12 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 fn is_protected(name: &HeaderName) -> bool {
     matches!(
         *name,
-        header::HOST | header::AUTHORIZATION | header::COOKIE | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::TE
+        header::HOST
+            | header::AUTHORIZATION
+            | header::COOKIE
+            | header::CONTENT_LENGTH
+            | header::CONTENT_TYPE
+            | header::TE
     ) || *name == SERVICE_IDENTITY
         || name.as_str().starts_with("x-b3-")
         || name.as_str().starts_with("x-forwarded-")

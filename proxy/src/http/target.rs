@@ -95,7 +95,9 @@ fn host_of(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Reason> {
 }
 
 fn is_host(host: &[u8]) -> bool {
-    let valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%');
+    let valid = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+    };
     !host.is_empty() && host.len() <= 300 && host.iter().all(valid)
 }
 
@@ -120,7 +122,9 @@ pub fn canonical_host(host: &str) -> Cow<'_, str> {
 /// A host without its port.
 pub fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => {
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
             name
         }
         _ => host,

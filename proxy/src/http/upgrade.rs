@@ -40,7 +40,9 @@ pub fn tunnel(
                 let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
                 relay(&mut downstream, &mut upstream, options).await;
             }
-            Ok(Err(error)) => tracing::debug!(%error, "a connection ended before it could switch protocols"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a connection ended before it could switch protocols")
+            }
             Err(_) => tracing::debug!("a connection did not switch protocols in time"),
         }
     });

@@ -65,7 +65,8 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     request.headers_mut().remove(SERVICE_IDENTITY);
     let caller = client.peer.as_ref().and_then(|peer| peer.service.as_deref());
     let service = service(port, client, &host)?;
-    let question = Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller };
+    let question =
+        Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller };
     let route = service.route(question)?;
     let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
 

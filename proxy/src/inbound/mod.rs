@@ -75,7 +75,7 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     // The connection may live for days; the snapshot must not.
     drop(snapshot);
     let (stream, peer, version) = established;
-    let client = Client { info: info.clone(), peer };
+    let client = Client { info: *info, peer };
     match (carries, stream) {
         (Carries::Http | Carries::Grpc, Stream::Plain(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,

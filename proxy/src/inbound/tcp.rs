@@ -4,11 +4,7 @@ use super::Client;
 use crate::config::snapshot::{InboundPort, Source};
 use crate::detect::Prefixed;
 use crate::http::reply::Refusal;
-use crate::limits;
 use crate::reason::Reason;
-use crate::tcp::{RelayOptions, relay};
-use crate::upstream::connect::{Connection, ConnectionGuard};
-use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Relays one connection to the application, which may be the first to speak.
@@ -23,17 +19,8 @@ where
     authorize(port, client)?;
     let cluster = tcp.split.pick().ok_or(Reason::NoCluster)?;
     let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
-    let connection = Box::pin(endpoint.open_tcp()).await?;
-    let _guard = ConnectionGuard::new(Arc::clone(&cluster.counters));
-    let options = RelayOptions {
-        idle: limits::TCP_IDLE_TIMEOUT,
-        sent: &cluster.counters.sent_bytes,
-        received: &cluster.counters.received_bytes,
-    };
-    match connection {
-        Connection::Plain(mut upstream) => relay(&mut io, &mut upstream, options).await,
-        Connection::Tls(mut upstream) => relay(&mut io, &mut *upstream, options).await,
-    };
+    let upstream = Box::pin(endpoint.open_tcp()).await?;
+    upstream.relay(&mut io, &cluster.counters).await;
     Ok(())
 }
 
@@ -47,7 +34,9 @@ fn authorize(port: &InboundPort, client: &Client) -> Result<(), Reason> {
         Some(Source::Tls { principals: None } | Source::Plaintext) => return Ok(()),
         None => {}
     }
-    let Some(callers) = port.tcp.as_ref().and_then(|tcp| tcp.callers.as_ref()) else { return Ok(()) };
+    let Some(callers) = port.tcp.as_ref().and_then(|tcp| tcp.callers.as_ref()) else {
+        return Ok(());
+    };
     let caller = client.peer.as_ref().and_then(|peer| peer.service.as_deref());
     let admitted = caller.is_some_and(|caller| callers.binary_search_by(|known| (**known).cmp(caller)).is_ok());
     if admitted { Ok(()) } else { Err(Reason::IdentityNotAllowed) }

@@ -3,7 +3,10 @@
 //! As a pre-stop hook it runs before the kubelet sends SIGTERM: the proxy turns not ready, finishes what it has begun
 //! and ends. A proxy that is gone already is a success. Never kills: the kubelet does, after the grace period.
 
-use super::{INTERVAL, exchange::exchange};
+use super::{
+    INTERVAL,
+    exchange::{exchange, one_line},
+};
 use crate::options::DrainOptions;
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +17,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum NotDrained {
     /// It did not take the order.
-    #[error(
-        "the proxy at {admin} did not start to drain: {why}; it is ended by the signal that follows"
-    )]
+    #[error("the proxy at {admin} did not start to drain: {why}; it is ended by the signal that follows")]
     Refused {
         /// Its admin listener.
         admin: SocketAddr,
@@ -44,7 +45,9 @@ pub fn run(options: &DrainOptions) -> Result<Duration, NotDrained> {
     let refused = |why| NotDrained::Refused { admin, why };
     match exchange(admin, "POST", "/drain", left()) {
         Ok((200..=299, _)) => {}
-        Ok((status, body)) => return Err(refused(format!("it answered {status} {}", body.trim()))),
+        Ok((status, body)) => {
+            return Err(refused(format!("it answered {status} {}", one_line(&body))));
+        }
         Err(error) if is_gone(&error) => return Ok(started.elapsed()),
         Err(error) => return Err(refused(error.to_string())),
     }
@@ -54,10 +57,7 @@ pub fn run(options: &DrainOptions) -> Result<Duration, NotDrained> {
             _ => std::thread::sleep(INTERVAL.min(left())),
         }
     }
-    Err(NotDrained::Late {
-        admin,
-        timeout: options.timeout,
-    })
+    Err(NotDrained::Late { admin, timeout: options.timeout })
 }
 
 /// Nobody listens there: the process has ended.

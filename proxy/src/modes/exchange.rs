@@ -12,17 +12,11 @@ const RESPONSE_BYTES: u64 = 64 << 10;
 /// # Errors
 /// Whatever the connection suffers; `ConnectionRefused` when nobody listens, `TimedOut` or `WouldBlock` when
 /// `timeout` has passed.
-pub(super) fn exchange(
-    admin: SocketAddr,
-    method: &str,
-    path: &str,
-    timeout: Duration,
-) -> io::Result<(u16, String)> {
+pub(super) fn exchange(admin: SocketAddr, method: &str, path: &str, timeout: Duration) -> io::Result<(u16, String)> {
     let deadline = Instant::now() + timeout;
     let mut stream = TcpStream::connect_timeout(&admin, left(deadline)?)?;
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    );
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     stream.set_write_timeout(Some(left(deadline)?))?;
     stream.write_all(request.as_bytes())?;
     let mut response = Vec::new();
@@ -36,17 +30,17 @@ pub(super) fn exchange(
     }
     let response = String::from_utf8_lossy(&response);
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
-    let status = head
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.get(2..5))
-        .and_then(|status| status.parse().ok());
+    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|status| status.parse().ok());
     match status {
         Some(status) => Ok((status, body.to_owned())),
-        None => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the answer is not HTTP",
-        )),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP")),
     }
+}
+
+/// A body as part of a message.
+pub(super) fn one_line(body: &str) -> String {
+    let lines: Vec<&str> = body.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(", ")
 }
 
 fn left(deadline: Instant) -> io::Result<Duration> {

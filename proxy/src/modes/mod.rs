@@ -6,6 +6,8 @@
 
 pub mod drain;
 mod exchange;
+#[cfg(test)]
+mod scripted;
 pub mod wait;
 
 use std::time::Duration;

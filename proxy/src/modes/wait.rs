@@ -3,8 +3,12 @@
 //! As a post-start hook of a sidecar that is the pod's first container it keeps the kubelet from starting the
 //! application before the application has a network. Fails when the proxy is not ready in time, saying why not.
 
-use super::{INTERVAL, exchange::exchange};
+use super::{
+    INTERVAL,
+    exchange::{exchange, one_line},
+};
 use crate::options::WaitOptions;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -26,22 +30,28 @@ pub struct NotReady {
 pub fn run(options: &WaitOptions) -> Result<Duration, NotReady> {
     let started = Instant::now();
     let mut last = "it was not asked".to_owned();
+    let mut answered = false;
     loop {
         let left = options.timeout.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(NotReady {
-                admin: options.admin,
-                timeout: options.timeout,
-                last,
-            });
+            return Err(NotReady { admin: options.admin, timeout: options.timeout, last });
         }
         match exchange(options.admin, "GET", "/ready", left) {
             Ok((200, _)) => return Ok(started.elapsed()),
-            Ok((status, body)) => last = format!("it answered {status} {}", body.trim()),
+            Ok((status, body)) => {
+                last = format!("it answered {status} {}", one_line(&body));
+                answered = true;
+            }
+            // That our own time is up tells less than the answer before.
+            Err(error) if is_timeout(&error) && answered => {}
             Err(error) => last = error.to_string(),
         }
         std::thread::sleep(INTERVAL.min(left));
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]

@@ -18,11 +18,7 @@ pub(super) struct Translated {
 
 impl Translated {
     pub(super) fn untouched(arguments: Vec<OsString>) -> Self {
-        Self {
-            arguments,
-            threads: None,
-            notes: Vec::new(),
-        }
+        Self { arguments, threads: None, notes: Vec::new() }
     }
 }
 
@@ -30,93 +26,36 @@ impl Translated {
 const IGNORED: &[(&str, &str)] = &[
     ("--admin-gui", "there is no graphical interface"),
     ("--admin-log-file", "admin requests are not logged"),
-    (
-        "--instance-name",
-        "the pod's name is reported to the repository",
-    ),
-    (
-        "--instance-uuid",
-        "a fresh identifier is reported to the repository",
-    ),
+    ("--instance-name", "the pod's name is reported to the repository"),
+    ("--instance-uuid", "a fresh identifier is reported to the repository"),
     ("--log-file", "the log goes to standard error"),
     ("--log-history-limit", "no log is kept in memory"),
     ("--log-local", "the log goes to standard error"),
     ("--log-local-only", "the log goes to standard error"),
     ("--no-graph", "there is no graph to switch off"),
-    (
-        "--no-metrics",
-        "metrics cost nothing until somebody asks for them",
-    ),
-    (
-        "--no-status",
-        "the status report is small and may be ignored by the repository",
-    ),
-    (
-        "--reuse-port",
-        "the proxy shares ports between its own threads as it needs to",
-    ),
+    ("--no-metrics", "metrics cost nothing until somebody asks for them"),
+    ("--no-status", "the status report is small and may be ignored by the repository"),
+    ("--reuse-port", "the proxy shares ports between its own threads as it needs to"),
     ("--skip-redundant", "there are no scripts"),
     ("--skip-unfinished", "there are no scripts"),
 ];
 
 /// Flags that cannot be ignored, each with reason and remedy.
 const REFUSED: &[(&str, &str)] = &[
-    (
-        "--admin-tls-cert",
-        "the admin port speaks plain HTTP on loopback; leave the flag out",
-    ),
-    (
-        "--admin-tls-key",
-        "the admin port speaks plain HTTP on loopback; leave the flag out",
-    ),
-    (
-        "--admin-tls-trusted",
-        "the admin port speaks plain HTTP on loopback; leave the flag out",
-    ),
-    (
-        "--eval",
-        "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE",
-    ),
-    (
-        "-e",
-        "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE",
-    ),
-    (
-        "--file",
-        "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE",
-    ),
-    (
-        "-f",
-        "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE",
-    ),
-    (
-        "--init-code",
-        "fsm-proxy is not a repository; run FSM's controller for that",
-    ),
-    (
-        "--init-repo",
-        "fsm-proxy is not a repository; run FSM's controller for that",
-    ),
-    (
-        "--openssl-engine",
-        "fsm-proxy does not use OpenSSL; leave the flag out",
-    ),
-    (
-        "--tls-cert",
-        "TLS towards the repository is not supported yet; use an http:// URL",
-    ),
-    (
-        "--tls-key",
-        "TLS towards the repository is not supported yet; use an http:// URL",
-    ),
-    (
-        "--tls-trusted",
-        "TLS towards the repository is not supported yet; use an http:// URL",
-    ),
-    (
-        "--verify",
-        "fsm-proxy does not run Pipy scripts; leave the flag out",
-    ),
+    ("--admin-tls-cert", "the admin port speaks plain HTTP on loopback; leave the flag out"),
+    ("--admin-tls-key", "the admin port speaks plain HTTP on loopback; leave the flag out"),
+    ("--admin-tls-trusted", "the admin port speaks plain HTTP on loopback; leave the flag out"),
+    ("--eval", "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE"),
+    ("-e", "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE"),
+    ("--file", "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE"),
+    ("-f", "fsm-proxy does not run Pipy scripts; give a repository URL or --config FILE"),
+    ("--init-code", "fsm-proxy is not a repository; run FSM's controller for that"),
+    ("--init-repo", "fsm-proxy is not a repository; run FSM's controller for that"),
+    ("--openssl-engine", "fsm-proxy does not use OpenSSL; leave the flag out"),
+    ("--tls-cert", "TLS towards the repository is not supported yet; use an http:// URL"),
+    ("--tls-key", "TLS towards the repository is not supported yet; use an http:// URL"),
+    ("--tls-trusted", "TLS towards the repository is not supported yet; use an http:// URL"),
+    ("--verify", "fsm-proxy does not run Pipy scripts; leave the flag out"),
 ];
 
 /// Takes Pipy's own flags out of a command line.
@@ -130,9 +69,7 @@ pub(super) fn translate(arguments: Vec<OsString>) -> Result<Translated, UsageErr
             return Err(UsageError::new(format!("{text}: {why}")));
         }
         if let Some((_, why)) = IGNORED.iter().find(|(name, _)| *name == flag) {
-            translated
-                .notes
-                .push(format!("Pipy's {flag} has no effect: {why}"));
+            translated.notes.push(format!("Pipy's {flag} has no effect: {why}"));
         } else if flag == "--threads" {
             if value != "max" {
                 translated.threads = Some(Given::flag("--threads", value));

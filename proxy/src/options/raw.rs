@@ -22,18 +22,12 @@ pub(super) struct Given {
 
 impl Given {
     pub(super) fn flag(name: &str, value: impl Into<OsString>) -> Self {
-        Self {
-            value: value.into(),
-            typed: true,
-            name: name.into(),
-        }
+        Self { value: value.into(), typed: true, name: name.into() }
     }
 
     /// The value as text.
     pub(super) fn text(&self) -> Result<&str, UsageError> {
-        self.value
-            .to_str()
-            .ok_or_else(|| self.refuse(format_args!("the value is not UTF-8 text")))
+        self.value.to_str().ok_or_else(|| self.refuse(format_args!("the value is not UTF-8 text")))
     }
 
     /// An error that names flag and value; `why` says the reason and the remedy.
@@ -81,10 +75,7 @@ pub(super) enum Read {
 }
 
 impl RawOptions {
-    pub(super) fn read(
-        arguments: Vec<OsString>,
-        env: &impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Read, UsageError> {
+    pub(super) fn read(arguments: Vec<OsString>, env: &impl Fn(&str) -> Option<OsString>) -> Result<Read, UsageError> {
         let flags: ServeFlags = match typed("fsm-proxy", arguments)? {
             Typed::Flags(flags) => flags,
             Typed::Print(text) => return Ok(Read::Print(text)),
@@ -152,10 +143,7 @@ pub(super) fn drain(
     }))
 }
 
-fn admin(
-    flag: Option<OsString>,
-    env: &impl Fn(&str) -> Option<OsString>,
-) -> Result<std::net::SocketAddr, UsageError> {
+fn admin(flag: Option<OsString>, env: &impl Fn(&str) -> Option<OsString>) -> Result<std::net::SocketAddr, UsageError> {
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let given: Vec<Given> = one("--admin", flag, env).into_iter().collect();
     match values::listen(&given, &loopback, ADMIN_PORT)?.first() {
@@ -170,9 +158,7 @@ fn timeout(
     default: Duration,
     env: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<Duration, UsageError> {
-    let given = flag
-        .map(|value| Given::flag("--timeout", value))
-        .or_else(|| from_env(variable, env));
+    let given = flag.map(|value| Given::flag("--timeout", value)).or_else(|| from_env(variable, env));
     values::duration(given.as_ref(), default)
 }
 
@@ -184,67 +170,40 @@ enum Typed<T> {
 /// Lets clap read the arguments; its texts become ours.
 fn typed<T: Parser>(name: &'static str, arguments: Vec<OsString>) -> Result<Typed<T>, UsageError> {
     let command = T::command().name(name).bin_name(name).no_binary_name(true);
-    let outcome = command
-        .try_get_matches_from(arguments)
-        .and_then(|matches| T::from_arg_matches(&matches));
+    let outcome = command.try_get_matches_from(arguments).and_then(|matches| T::from_arg_matches(&matches));
     match outcome {
         Ok(flags) => Ok(Typed::Flags(flags)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            Ok(Typed::Print(error.render().to_string()))
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Typed::Print(error.render().to_string().trim_end().to_owned()))
         }
         Err(error) => {
             let text = error.render().to_string();
-            Err(UsageError::new(
-                text.trim_start_matches("error: ").trim_end(),
-            ))
+            Err(UsageError::new(text.trim_start_matches("error: ").trim_end()))
         }
     }
 }
 
-fn one(
-    flag: &str,
-    value: Option<OsString>,
-    env: &impl Fn(&str) -> Option<OsString>,
-) -> Option<Given> {
-    value
-        .map(|value| Given::flag(flag, value))
-        .or_else(|| from_env(&variable(flag), env))
+fn one(flag: &str, value: Option<OsString>, env: &impl Fn(&str) -> Option<OsString>) -> Option<Given> {
+    value.map(|value| Given::flag(flag, value)).or_else(|| from_env(&variable(flag), env))
 }
 
 fn many(flag: &str, values: Vec<OsString>, env: &impl Fn(&str) -> Option<OsString>) -> Vec<Given> {
     if values.is_empty() {
         return from_env(&variable(flag), env).into_iter().collect();
     }
-    values
-        .into_iter()
-        .map(|value| Given::flag(flag, value))
-        .collect()
+    values.into_iter().map(|value| Given::flag(flag, value)).collect()
 }
 
 /// An empty variable counts as unset: manifests often set one to switch a default back on.
 fn from_env(variable: &str, env: &impl Fn(&str) -> Option<OsString>) -> Option<Given> {
     let value = env(variable).filter(|value| !value.is_empty())?;
-    Some(Given {
-        value,
-        typed: false,
-        name: variable.into(),
-    })
+    Some(Given { value, typed: false, name: variable.into() })
 }
 
 fn variable(flag: &str) -> String {
     match flag {
         "" => "FSM_PROXY_REPO".into(),
-        _ => format!(
-            "FSM_PROXY_{}",
-            flag.trim_start_matches('-')
-                .replace('-', "_")
-                .to_ascii_uppercase()
-        ),
+        _ => format!("FSM_PROXY_{}", flag.trim_start_matches('-').replace('-', "_").to_ascii_uppercase()),
     }
 }
 

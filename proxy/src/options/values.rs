@@ -123,10 +123,7 @@ where
     let Some(given) = given else {
         return Ok(T::default());
     };
-    given
-        .text()?
-        .parse()
-        .map_err(|words| given.refuse(format_args!("this word is not known; give {words}")))
+    given.text()?.parse().map_err(|words| given.refuse(format_args!("this word is not known; give {words}")))
 }
 
 /// A time: seconds, or a number with the unit `ms`, `s` or `m`.
@@ -166,9 +163,10 @@ pub(super) fn mark(given: Option<&Given>) -> Result<Option<u32>, UsageError> {
     };
     match parsed {
         Ok(mark) if mark > 0 => Ok(Some(mark)),
-        _ => Err(given.refuse(format_args!(
-            "this is not a packet mark; give a number from 1 to 4294967295, decimal or 0x…"
-        ))),
+        _ => {
+            Err(given
+                .refuse(format_args!("this is not a packet mark; give a number from 1 to 4294967295, decimal or 0x…")))
+        }
     }
 }
 
@@ -184,11 +182,7 @@ pub(super) fn workers(given: Option<&Given>) -> Result<Option<NonZeroUsize>, Usa
 }
 
 /// Addresses to listen on: `IP:PORT`, or `PORT` for that port of the default addresses, or `off`.
-pub(super) fn listen(
-    given: &[Given],
-    ips: &[IpAddr],
-    port: u16,
-) -> Result<Vec<SocketAddr>, UsageError> {
+pub(super) fn listen(given: &[Given], ips: &[IpAddr], port: u16) -> Result<Vec<SocketAddr>, UsageError> {
     let all = |port| ips.iter().map(move |ip| SocketAddr::new(*ip, port));
     let mut addresses = Vec::new();
     for (text, given) in pieces(given)? {
@@ -217,26 +211,19 @@ pub(super) fn addresses(given: &[Given], default: &[IpAddr]) -> Result<Vec<IpAdd
         .into_iter()
         .map(|(text, given)| {
             text.parse().map_err(|_| {
-                given.refuse(format_args!(
-                    "`{text}` is not an IP address; give one as in 0.0.0.0 or ::, or off"
-                ))
+                given.refuse(format_args!("`{text}` is not an IP address; give one as in 0.0.0.0 or ::, or off"))
             })
         })
         .collect()
 }
 
 /// Pipy's `--admin-port`: `PORT`, `IP:PORT` or `:PORT`.
-pub(super) fn admin_port(
-    given: Option<&Given>,
-    notes: &mut Vec<String>,
-) -> Result<Option<u16>, UsageError> {
+pub(super) fn admin_port(given: Option<&Given>, notes: &mut Vec<String>) -> Result<Option<u16>, UsageError> {
     let Some(given) = given else { return Ok(None) };
     let text = given.text()?;
     let (address, port) = text.rsplit_once(':').unwrap_or(("", text));
     let Some(port) = port.parse::<u16>().ok().filter(|port| *port > 0) else {
-        return Err(given.refuse(format_args!(
-            "this is not a port; give a number from 1 to 65535, as in 6060"
-        )));
+        return Err(given.refuse(format_args!("this is not a port; give a number from 1 to 65535, as in 6060")));
     };
     if !address.is_empty() {
         notes.push(format!(

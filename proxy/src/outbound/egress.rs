@@ -1,6 +1,5 @@
 //! To the outside: destinations that no cluster serves, passed through as they are.
 
-use super::tcp;
 use crate::config::snapshot::Snapshot;
 use crate::http::reply::Refusal;
 use crate::listen::ConnInfo;
@@ -13,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// # Errors
 /// [`Refusal`] when the destination cannot be reached.
-pub async fn passthrough<IO>(snapshot: &Snapshot, io: IO, info: &ConnInfo) -> Result<(), Refusal>
+pub async fn passthrough<IO>(snapshot: &Snapshot, mut io: IO, info: &ConnInfo) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -25,6 +24,6 @@ where
     let names = ResolvedNames::default();
     let connecting = connect::connect(&target, transport, Protocol::Tcp, &names, &cluster.counters);
     let upstream = Box::pin(connecting).await?;
-    tcp::carry(cluster, io, upstream).await;
+    upstream.relay(&mut io, &cluster.counters).await;
     Ok(())
 }

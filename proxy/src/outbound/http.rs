@@ -36,19 +36,14 @@ struct Connection {
 }
 
 /// Serves the requests of one connection.
-pub async fn serve<IO>(
-    proxy: &Arc<Proxy>,
-    io: Prefixed<IO>,
-    version: Version,
-    info: &ConnInfo,
-) -> Result<(), Refusal>
+pub async fn serve<IO>(proxy: &Arc<Proxy>, io: Prefixed<IO>, version: Version, info: &ConnInfo) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let drain = proxy.drain.watch();
     let connection = Arc::new(Connection {
         proxy: Arc::clone(proxy),
-        info: info.clone(),
+        info: *info,
         drain: drain.clone(),
         version,
         chosen: Mutex::default(),

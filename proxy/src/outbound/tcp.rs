@@ -7,9 +7,7 @@ use crate::http::reply::Refusal;
 use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
-use crate::tcp::{RelayOptions, relay};
 use crate::upstream::cluster::Cluster;
-use crate::upstream::connect::{Connection, ConnectionGuard};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -19,12 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// # Errors
 /// [`Refusal`] when there is no way to go or the endpoint cannot be reached.
-pub async fn serve<IO>(
-    snapshot: &Snapshot,
-    entry: &OutboundEntry,
-    io: IO,
-    info: &ConnInfo,
-) -> Result<(), Refusal>
+pub async fn serve<IO>(snapshot: &Snapshot, entry: &OutboundEntry, mut io: IO, info: &ConnInfo) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -42,7 +35,7 @@ where
     }
     let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
     let upstream = Box::pin(endpoint.open_tcp()).await?;
-    carry(cluster, io, upstream).await;
+    upstream.relay(&mut io, &cluster.counters).await;
     Ok(())
 }
 
@@ -52,11 +45,13 @@ async fn serve_by_server_name<IO>(cluster: &Arc<Cluster>, io: IO) -> Result<(), 
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let detected = detect::detect(io, limits::DETECT_TIMEOUT).await;
+    let mut detected = detect::detect(io, limits::DETECT_TIMEOUT).await;
     let name = match &detected.protocol {
         Protocol::Tls(hello) => hello.server_name.clone(),
         Protocol::Timeout | Protocol::Closed => return Err(Reason::DownstreamTimeout.into()),
-        Protocol::Http1 | Protocol::Http2 | Protocol::Other => return Err(Reason::UnknownProtocol.into()),
+        Protocol::Http1 | Protocol::Http2 | Protocol::Other => {
+            return Err(Reason::UnknownProtocol.into());
+        }
     };
     let endpoint = name.as_deref().and_then(|name| cluster.named(name));
     let endpoint = endpoint.ok_or_else(|| Refusal {
@@ -64,23 +59,6 @@ where
         detail: format!("server name {:?} is none of cluster `{}`", name.as_deref().unwrap_or(""), cluster.name),
     })?;
     let upstream = Box::pin(endpoint.open_tcp()).await?;
-    carry(cluster, detected.io, upstream).await;
+    upstream.relay(&mut detected.io, &cluster.counters).await;
     Ok(())
-}
-
-/// Relays until both sides are done, counting on the cluster.
-pub(super) async fn carry<IO>(cluster: &Cluster, mut io: IO, upstream: Connection)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let _guard = ConnectionGuard::new(Arc::clone(&cluster.counters));
-    let options = RelayOptions {
-        idle: limits::TCP_IDLE_TIMEOUT,
-        sent: &cluster.counters.sent_bytes,
-        received: &cluster.counters.received_bytes,
-    };
-    match upstream {
-        Connection::Plain(mut upstream) => relay(&mut io, &mut upstream, options).await,
-        Connection::Tls(mut upstream) => relay(&mut io, &mut *upstream, options).await,
-    };
 }

@@ -109,7 +109,9 @@ impl MethodMatcher {
     /// # Errors
     /// A sentence that names the method that is none.
     pub fn new(methods: Option<&[String]>) -> Result<Self, String> {
-        let Some(methods) = methods else { return Ok(Self::Any) };
+        let Some(methods) = methods else {
+            return Ok(Self::Any);
+        };
         if methods.iter().any(|method| method == "*") {
             return Ok(Self::Any);
         }

@@ -64,7 +64,9 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins() {
         let mut ranges = Ranges::default();
-        for (text, value) in [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.3", 3), ("fd00::/64", 4), ("0.0.0.0/0", 5)] {
+        for (text, value) in
+            [("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.3", 3), ("fd00::/64", 4), ("0.0.0.0/0", 5)]
+        {
             ranges.insert(parse_range(text).unwrap(), value);
         }
         let find = |address: &str| ranges.find(address.parse().unwrap()).copied();

@@ -72,6 +72,9 @@ pub enum Side {
     Upstream,
 }
 
+/// Full buffers that one direction moves before the other one, and other connections, get their turn.
+const ROUNDS: u32 = 4;
+
 /// Copies bytes between `downstream` and `upstream`, both ways. Both are left for the caller to drop (or reset).
 pub async fn relay<A, B>(downstream: &mut A, upstream: &mut B, options: RelayOptions<'_>) -> Relayed
 where
@@ -232,6 +235,7 @@ impl<'a> Direction<'a> {
         // While it is held up again and again, a busy direction reads straight into its own buffer.
         let own = std::mem::take(&mut self.held).buffer;
         let (mut buffer, is_own) = if own.len() == COPY_BUFFER_LARGE { (own, true) } else { (thread_buffer(), false) };
+        let mut rounds = 0;
         let result = loop {
             let (filled, stop) = self.read(cx, reader, &mut buffer);
             let (written, result) = self.write(cx, writer, &buffer[..filled]);
@@ -251,7 +255,13 @@ impl<'a> Direction<'a> {
                 }
             }
             match stop {
-                Stop::Full => {}
+                Stop::Full => {
+                    rounds += 1;
+                    if rounds == ROUNDS {
+                        cx.waker().wake_by_ref();
+                        break Poll::Pending;
+                    }
+                }
                 Stop::Empty => break self.poll_flush(cx, writer),
                 Stop::End(error) => {
                     self.phase = Phase::Ending(error);

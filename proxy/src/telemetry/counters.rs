@@ -53,9 +53,8 @@ impl Gauge {
 }
 
 /// Upper bounds of [`Latency`]'s buckets in milliseconds: FSM's `fsm_request_duration_ms`.
-pub const LATENCY_BOUNDS_MS: [u64; 17] = [
-    5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000, 3_600_000,
-];
+pub const LATENCY_BOUNDS_MS: [u64; 17] =
+    [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000, 3_600_000];
 
 /// A histogram of durations with fixed buckets.
 #[derive(Debug, Default)]

@@ -5,11 +5,14 @@
 //! Text from outside (header values, server names, names in certificates) is escaped, so that nobody can forge a line
 //! or drive the reader's terminal. Secrets are the caller's duty: what is not logged needs no redaction.
 //!
-//! Levels are FSM's names (`Spec.SidecarLogLevel`). They apply to this program; libraries are heard from `warn` on.
+//! Text lines read `2026-03-02 09:14:07.512 [INF] message key=value` (UTC, Pipy's form); JSON is one object a line with
+//! `time`, `level`, `target`, `message` and the event's own fields. The level applies to this program; libraries are
+//! heard from `warn` on, since they log every frame at `debug`.
 
 mod line;
 
 use super::counters::Counter;
+use crate::options::{LogFormat, LogLevel};
 use line::LineLayer;
 use parking_lot::Mutex;
 use std::io::Write;
@@ -25,21 +28,11 @@ use tracing_subscriber::{Registry, reload};
 /// Lines that may wait for the writer. With [`line::MAX_LINE_BYTES`] this bounds the queue to 16 MiB.
 const QUEUE_LINES: usize = 2048;
 
-/// How a line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `2026-03-02 09:14:07.512 [INF] message key=value`, UTC.
-    #[default]
-    Text,
-    /// One JSON object for each line: `time`, `level`, `target`, `message` and the event's own fields.
-    Json,
-}
-
 /// Logging could not be set up or changed.
 #[derive(Debug, Error)]
 pub enum LogError {
     /// The name is none of the levels.
-    #[error("log level {0:?} is unknown: use trace, debug, info, warn, error, fatal or disabled")]
+    #[error("log level {0:?} is unknown: use trace, debug, info, warn, error or disabled")]
     UnknownLevel(String),
     /// Logging was installed before.
     #[error("the log is already set up")]
@@ -52,7 +45,7 @@ pub enum LogError {
 /// Changes the level while the proxy runs.
 #[derive(Clone, Debug)]
 pub struct LogControl {
-    level: Arc<Mutex<&'static str>>,
+    level: Arc<Mutex<LogLevel>>,
     filter: reload::Handle<Targets, Registry>,
     queue: Queue,
 }
@@ -60,8 +53,8 @@ pub struct LogControl {
 /// Sends every event of this process to standard error from now on.
 ///
 /// # Errors
-/// [`LogError`]: the level is unknown, a log exists already, or no thread can be started.
-pub fn install(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
+/// [`LogError`]: a log exists already, or no thread can be started.
+pub fn install(level: LogLevel, format: LogFormat) -> Result<LogControl, LogError> {
     let (subscriber, control) = build(level, format, Box::new(std::io::stderr()))?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
     Ok(control)
@@ -70,50 +63,45 @@ pub fn install(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
 /// A log that writes to `sink`, for those who do not want it to be the process's only one.
 ///
 /// # Errors
-/// [`LogError`]: the level is unknown or no thread can be started.
+/// [`LogError`]: no thread can be started.
 pub fn build(
-    level: &str,
+    level: LogLevel,
     format: LogFormat,
     sink: Box<dyn Write + Send>,
 ) -> Result<(impl Subscriber + Send + Sync + use<>, LogControl), LogError> {
-    let (name, filter) = parse_level(level)?;
     let (sender, receiver) = mpsc::sync_channel(QUEUE_LINES);
-    let queue = Queue {
-        sender,
-        dropped: Arc::default(),
-    };
+    let queue = Queue { sender, dropped: Arc::default() };
     let dropped = Arc::clone(&queue.dropped);
-    std::thread::Builder::new()
-        .name("fsm-log".into())
-        .spawn(move || write_lines(&receiver, sink, format, &dropped))?;
-    let (filter, handle) = reload::Layer::new(targets(filter));
-    let subscriber = Registry::default()
-        .with(filter)
-        .with(LineLayer::new(format, queue.clone()));
-    let control = LogControl {
-        level: Arc::new(Mutex::new(name)),
-        filter: handle,
-        queue,
-    };
+    std::thread::Builder::new().name("fsm-log".into()).spawn(move || write_lines(&receiver, sink, format, &dropped))?;
+    let (filter, handle) = reload::Layer::new(targets(level));
+    let subscriber = Registry::default().with(filter).with(LineLayer::new(format, queue.clone()));
+    let control = LogControl { level: Arc::new(Mutex::new(level)), filter: handle, queue };
     Ok((subscriber, control))
 }
 
 impl LogControl {
-    /// Changes the level: `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `disabled`.
+    /// Changes the level by its name: `trace`, `debug`, `info`, `warn`, `error` or `disabled`, and FSM's and Pipy's
+    /// other spellings.
     ///
     /// # Errors
     /// [`LogError::UnknownLevel`]; the level then stays as it was.
     pub fn set(&self, level: &str) -> Result<(), LogError> {
-        let (name, filter) = parse_level(level)?;
-        let mut current = self.level.lock();
-        // Fails only if the subscriber is gone, and then there is nothing to filter.
-        let _ = self.filter.reload(targets(filter));
-        *current = name;
+        let parsed = level.trim().parse();
+        let known = parsed.map_err(|_| LogError::UnknownLevel(level.chars().take(32).collect()))?;
+        self.set_level(known);
         Ok(())
     }
 
+    /// Changes the level.
+    pub fn set_level(&self, level: LogLevel) {
+        let mut current = self.level.lock();
+        // Fails only if the subscriber is gone, and then there is nothing to filter.
+        let _ = self.filter.reload(targets(level));
+        *current = level;
+    }
+
     /// The level in force.
-    pub fn get(&self) -> &'static str {
+    pub fn get(&self) -> LogLevel {
         *self.level.lock()
     }
 
@@ -131,9 +119,7 @@ impl LogControl {
         loop {
             match self.queue.sender.try_send(entry) {
                 Ok(()) => {
-                    return written
-                        .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-                        .is_ok();
+                    return written.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
                 }
                 Err(TrySendError::Full(back)) if Instant::now() < deadline => entry = back,
                 Err(_) => return false,
@@ -143,32 +129,9 @@ impl LogControl {
     }
 }
 
-/// The name as we show it, and what it lets through.
-fn parse_level(level: &str) -> Result<(&'static str, LevelFilter), LogError> {
-    const LEVELS: [(&str, &str, LevelFilter); 9] = [
-        ("trace", "trace", LevelFilter::TRACE),
-        ("debug", "debug", LevelFilter::DEBUG),
-        ("info", "info", LevelFilter::INFO),
-        ("warn", "warn", LevelFilter::WARN),
-        ("warning", "warn", LevelFilter::WARN),
-        ("error", "error", LevelFilter::ERROR),
-        ("fatal", "fatal", LevelFilter::ERROR),
-        ("disabled", "disabled", LevelFilter::OFF),
-        ("off", "disabled", LevelFilter::OFF),
-    ];
-    let known = LEVELS
-        .iter()
-        .find(|(name, ..)| name.eq_ignore_ascii_case(level.trim()));
-    let (_, name, filter) =
-        known.ok_or_else(|| LogError::UnknownLevel(level.chars().take(32).collect()))?;
-    Ok((name, *filter))
-}
-
-fn targets(level: LevelFilter) -> Targets {
-    // Libraries log every frame at debug, which would drown what the proxy itself has to say.
-    Targets::new()
-        .with_target("fsm", level)
-        .with_default(level.min(LevelFilter::WARN))
+fn targets(level: LogLevel) -> Targets {
+    let level = level.filter();
+    Targets::new().with_target("fsm", level).with_default(level.min(LevelFilter::WARN))
 }
 
 #[derive(Clone, Debug)]
@@ -192,12 +155,7 @@ enum Entry {
 }
 
 /// Runs until every sender is gone.
-fn write_lines(
-    queue: &Receiver<Entry>,
-    mut sink: Box<dyn Write + Send>,
-    format: LogFormat,
-    dropped: &Counter,
-) {
+fn write_lines(queue: &Receiver<Entry>, mut sink: Box<dyn Write + Send>, format: LogFormat, dropped: &Counter) {
     let mut reported = 0;
     while let Ok(entry) = queue.recv() {
         match entry {
@@ -210,11 +168,7 @@ fn write_lines(
             }
         }
         let lost = dropped.get();
-        if lost > reported
-            && sink
-                .write_all(line::lost_lines(format, lost - reported).as_bytes())
-                .is_ok()
-        {
+        if lost > reported && sink.write_all(line::lost_lines(format, lost - reported).as_bytes()).is_ok() {
             reported = lost;
         }
     }

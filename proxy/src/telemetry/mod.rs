@@ -1,7 +1,11 @@
 //! What happened: counters of the hot path, their names for Prometheus, and the log.
 
+pub mod build;
+pub mod certificates;
 pub mod counters;
 pub mod families;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod log;
 pub mod process;
 pub mod stats_text;
@@ -50,7 +54,29 @@ pub struct Telemetry {
     pub config_source_errors: Counter,
     /// Panics of supervised tasks.
     pub panics: Counter,
+    /// Failed probes of the application.
+    pub probe_failures: ProbeFailures,
     connection_limits: Mutex<BTreeMap<ConnectionLimit, Arc<Counter>>>,
+}
+
+/// Failed probes of the application, by the port that the kubelet asked on.
+#[derive(Debug, Default)]
+pub struct ProbeFailures {
+    /// Port 15901.
+    pub liveness: Counter,
+    /// Port 15902.
+    pub readiness: Counter,
+    /// Port 15903.
+    pub startup: Counter,
+    /// Port 15904: TCP probes of every kind.
+    pub tcp: Counter,
+}
+
+impl ProbeFailures {
+    /// Name and counter of each kind.
+    pub fn each(&self) -> [(&'static str, &Counter); 4] {
+        [("liveness", &self.liveness), ("readiness", &self.readiness), ("startup", &self.startup), ("tcp", &self.tcp)]
+    }
 }
 
 /// A port whose new connections are limited (`RateLimit` of an inbound traffic match).
@@ -93,6 +119,7 @@ impl Telemetry {
             config_rejected: Counter::default(),
             config_source_errors: Counter::default(),
             panics: Counter::default(),
+            probe_failures: ProbeFailures::default(),
             connection_limits: Mutex::default(),
         }
     }
@@ -112,10 +139,7 @@ impl Telemetry {
     /// Every connection limit so far and how many connections it refused.
     pub fn connection_limits(&self) -> Vec<(ConnectionLimit, u64)> {
         let limits = self.connection_limits.lock();
-        limits
-            .iter()
-            .map(|(limit, refused)| (limit.clone(), refused.get()))
-            .collect()
+        limits.iter().map(|(limit, refused)| (limit.clone(), refused.get())).collect()
     }
 }
 

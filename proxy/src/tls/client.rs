@@ -172,7 +172,7 @@ impl ClientTls {
         }
     }
 
-    fn config(
+    pub(super) fn config(
         identity: Option<&Identity>,
         roots: Arc<RootCertStore>,
         expect: Expect,

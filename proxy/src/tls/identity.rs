@@ -178,7 +178,9 @@ impl Identity {
     /// Our certificate chain, leaf first, and then the roots, as shown to people. Never the key.
     pub fn summary(&self) -> Vec<CertificateSummary> {
         let now = SystemTime::now();
-        let position_use = |position| if position == 0 { CertificateUse::Leaf } else { CertificateUse::Intermediate };
+        let position_use = |position| {
+            if position == 0 { CertificateUse::Leaf } else { CertificateUse::Intermediate }
+        };
         let chain = self.certified_key.cert.iter().enumerate();
         let chain = chain.map(|(position, certificate)| (position_use(position), certificate));
         let roots = self.root_certificates.iter().map(|certificate| (CertificateUse::Root, certificate));

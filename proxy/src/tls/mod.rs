@@ -1,7 +1,7 @@
 //! All TLS of the data plane: who we are, who the peer is, and the two handshakes.
 //!
 //! [`identity`] holds our own certificate and the roots we trust, [`verify`] reads a peer's identity from its
-//! *verified* certificate and nothing else, [`server`] accepts, [`client`] connects, [`provider`] fixes the
+//! *verified* certificate and nothing else, [`server`] accepts, [`client`] connects, [`mod@provider`] fixes the
 //! cryptography. TLS 1.3, and 1.2 for Pipy sidecars.
 //!
 //! Every handshake has a deadline and every failure a [`Reason`](crate::reason::Reason). Nothing here resumes sessions,
@@ -56,5 +56,7 @@ impl Alpn {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;

@@ -150,7 +150,11 @@ impl ServerTls {
         Ok(Accepted { stream, peer, alpn })
     }
 
-    fn config(identity: &Identity, client: ClientCertificate, alpn: &[&[u8]]) -> Result<ServerConfig, IdentityError> {
+    pub(super) fn config(
+        identity: &Identity,
+        client: ClientCertificate,
+        alpn: &[&[u8]],
+    ) -> Result<ServerConfig, IdentityError> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)
             .map_err(|error| unusable("Certificate", &error))?;
@@ -158,7 +162,7 @@ impl ServerTls {
         let mut config =
             builder.with_client_cert_verifier(verifier(identity, client)?).with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        // Ours is the cheaper order (see `provider`), and every suite in it is safe.
+        // Ours is the cheaper order (see `provider.rs`), and every suite in it is safe.
         config.ignore_client_order = true;
         // A resumed session would skip the certificate checks.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -4,7 +4,7 @@
 //! that the same text is also a DNS name of the certificate: a common name alone is free text and identifies nobody.
 //! A certificate with several SPIFFE URIs, or with a malformed one, has no identity at all.
 //!
-//! [`MeshServerVerifier`] is the client's check of a server: chain, validity and purpose always, then what is expected
+//! `MeshServerVerifier` is the client's check of a server: chain, validity and purpose always, then what is expected
 //! of its identity. Nothing here looks at headers, addresses or the server name indication of the peer.
 
 use arcstr::ArcStr;

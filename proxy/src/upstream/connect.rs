@@ -1,8 +1,10 @@
 //! Opening connections to endpoints: resolve, bind, connect, secure.
 
 use super::error::UpstreamError;
+use super::gateway::{self, Gateways, Tunnel};
 use crate::limits;
 use crate::reason::Reason;
+use crate::tcp::{RelayOptions, Relayed, relay};
 use crate::telemetry::counters::{ClusterCounters, Counter};
 use crate::tls::client::{ClientTls, ConnectError};
 use arcstr::ArcStr;
@@ -77,6 +79,9 @@ pub struct Transport {
     pub tls: Option<UpstreamTls>,
     /// Deadline of the TCP connect, and again of the TLS handshake.
     pub connect_timeout: Duration,
+    /// Egress gateways to go through, for plaintext only: TLS that we originate goes straight to its endpoint (FSM's
+    /// rule), TLS of the application is plaintext to us.
+    pub via: Option<Arc<Gateways>>,
     /// Packet mark of the proxy's own sockets, where redirection tells them apart by mark.
     pub mark: Option<u32>,
 }
@@ -112,6 +117,31 @@ pub enum Connection {
     Plain(TcpStream),
     /// Secured.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Opened for us by an egress gateway.
+    Tunnel(Box<Tunnel>),
+}
+
+impl Connection {
+    /// Relays bytes between a client and this connection until both are done, counting them on the cluster.
+    pub async fn relay<IO>(self, io: &mut IO, counters: &Arc<ClusterCounters>) -> Relayed
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let _guard = ConnectionGuard::new(Arc::clone(counters));
+        let options = RelayOptions {
+            idle: limits::TCP_IDLE_TIMEOUT,
+            sent: &counters.sent_bytes,
+            received: &counters.received_bytes,
+        };
+        match self {
+            Self::Plain(mut stream) => relay(io, &mut stream, options).await,
+            Self::Tls(mut stream) => relay(io, &mut *stream, options).await,
+            Self::Tunnel(mut tunnel) => match &mut *tunnel {
+                Tunnel::Http2(stream) => relay(io, stream, options).await,
+                Tunnel::Socks5(stream) => relay(io, stream, options).await,
+            },
+        }
+    }
 }
 
 /// Opens a connection to `target`.
@@ -125,8 +155,15 @@ pub async fn connect(
     names: &ResolvedNames,
     counters: &ClusterCounters,
 ) -> Result<Connection, UpstreamError> {
+    if let Some(gateways) = &transport.via {
+        let (gateway, mode) = gateways.pick(target)?;
+        let stream = connect_tcp(gateway, transport, &ResolvedNames::default(), counters).await?;
+        return gateway::open(stream, mode, gateway, target).await.map(|tunnel| Connection::Tunnel(Box::new(tunnel)));
+    }
     let stream = connect_tcp(target, transport, names, counters).await?;
-    let Some(tls) = &transport.tls else { return Ok(Connection::Plain(stream)) };
+    let Some(tls) = &transport.tls else {
+        return Ok(Connection::Plain(stream));
+    };
     let client = match protocol {
         Protocol::Http1 => &tls.http1,
         Protocol::Http2 => &tls.http2,
@@ -177,7 +214,8 @@ async fn connect_tcp(
             Err(_) => {
                 counters.connect_failures.increment();
                 counters.connect_timeouts.increment();
-                let detail = format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
+                let detail =
+                    format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
                 last = Some(UpstreamError::unsent(Reason::UpstreamConnectTimeout, detail));
             }
         }
@@ -210,7 +248,9 @@ pub struct ResolvedNames(Mutex<Option<(Instant, Arc<[SocketAddr]>)>>);
 impl ResolvedNames {
     async fn resolve(&self, target: &Target) -> Result<Arc<[SocketAddr]>, UpstreamError> {
         let name = match &target.host {
-            Host::Address(address) => return Ok(Arc::new([SocketAddr::new(*address, target.port)])),
+            Host::Address(address) => {
+                return Ok(Arc::new([SocketAddr::new(*address, target.port)]));
+            }
             Host::Name(name) => name,
         };
         let fresh = |(since, _): &&(Instant, Arc<[SocketAddr]>)| since.elapsed() < limits::RESOLVE_TTL;

@@ -5,4 +5,5 @@ pub mod cluster;
 pub mod connect;
 pub mod endpoint;
 pub mod error;
+pub mod gateway;
 pub mod pool;

@@ -9,6 +9,7 @@
 
 use super::connect::{Connection, Counted, Protocol, ResolvedNames, Target, Transport, connect};
 use super::error::UpstreamError;
+use super::gateway::Tunnel;
 use crate::http::body::{BodyProgress, RequestBody};
 use crate::limits;
 use crate::reason::Reason;
@@ -102,6 +103,10 @@ impl Pool {
         let sender = match open(dial, Protocol::Http1).await? {
             Connection::Plain(stream) => handshake_http1(stream, dial).await?,
             Connection::Tls(stream) => handshake_http1(stream, dial).await?,
+            Connection::Tunnel(tunnel) => match *tunnel {
+                Tunnel::Http2(stream) => handshake_http1(stream, dial).await?,
+                Tunnel::Socks5(stream) => handshake_http1(stream, dial).await?,
+            },
         };
         Ok(Http1Connection { sender, served: 0 })
     }
@@ -128,6 +133,10 @@ impl Pool {
         let sender = match open(dial, Protocol::Http2).await? {
             Connection::Plain(stream) => handshake_http2(stream, dial).await?,
             Connection::Tls(stream) => handshake_http2(stream, dial).await?,
+            Connection::Tunnel(tunnel) => match *tunnel {
+                Tunnel::Http2(stream) => handshake_http2(stream, dial).await?,
+                Tunnel::Socks5(stream) => handshake_http2(stream, dial).await?,
+            },
         };
         let connection =
             Arc::new(Http2Connection { sender, streams: AtomicUsize::new(1), served: AtomicUsize::new(1) });

@@ -61,20 +61,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, ReadError> {
     let document: Value = serde_json::from_slice(&text).map_err(|error| not_json(&error))?;
     match document {
         Value::Object(_) => Ok(document),
-        other => Err(ReadError::NotAnObject {
-            found: super::cursor::kind(&other),
-        }),
+        other => Err(ReadError::NotAnObject { found: super::cursor::kind(&other) }),
     }
 }
 
 /// The plain text, of `limit` bytes at the most; no more than that is ever held in memory.
 fn decompressed(bytes: &[u8], limit: usize) -> Result<Cow<'_, [u8]>, ReadError> {
     if !bytes.starts_with(&GZIP_MAGIC) {
-        return if bytes.len() > limit {
-            Err(ReadError::TooLarge { limit })
-        } else {
-            Ok(Cow::Borrowed(bytes))
-        };
+        return if bytes.len() > limit { Err(ReadError::TooLarge { limit }) } else { Ok(Cow::Borrowed(bytes)) };
     }
     let mut text = Vec::new();
     MultiGzDecoder::new(bytes)
@@ -96,11 +90,7 @@ fn not_json(error: &serde_json::Error) -> ReadError {
         Category::Eof => format!("the document ends too early ({said})"),
         Category::Io | Category::Syntax | Category::Data => said.to_owned(),
     };
-    ReadError::NotJson {
-        line: error.line(),
-        column: error.column(),
-        reason,
-    }
+    ReadError::NotJson { line: error.line(), column: error.column(), reason }
 }
 
 #[cfg(test)]

@@ -63,18 +63,12 @@ pub(super) struct Loss {
 impl Loss {
     /// Traffic is denied or a setting has no effect.
     pub(super) const fn error(effect: &'static str) -> Self {
-        Self {
-            severity: Severity::Error,
-            effect,
-        }
+        Self { severity: Severity::Error, effect }
     }
 
     /// Nothing but information for people is lost.
     pub(super) const fn note(effect: &'static str) -> Self {
-        Self {
-            severity: Severity::Note,
-            effect,
-        }
+        Self { severity: Severity::Note, effect }
     }
 }
 
@@ -92,9 +86,7 @@ impl Problems {
         if unlisted > 0 {
             list.push(Problem::error(
                 "(document)",
-                format!(
-                    "{unlisted} more parts cannot be read and are not listed; mend the ones above first"
-                ),
+                format!("{unlisted} more parts cannot be read and are not listed; mend the ones above first"),
             ));
         }
         list
@@ -119,22 +111,12 @@ pub(super) struct Node<'a> {
 
 impl<'a> Node<'a> {
     pub(super) fn root(document: &'a Value, problems: &'a Problems) -> Self {
-        Self {
-            value: document,
-            path: Path {
-                parent: None,
-                step: Step::Root,
-            },
-            problems,
-        }
+        Self { value: document, path: Path { parent: None, step: Step::Root }, problems }
     }
 
     /// The member of an object type, e.g. `Spec`; absent when this is no object or has no such member.
     pub(super) fn member<'b>(&'b self, name: &'b str) -> Node<'b> {
-        self.child(
-            self.value.get(name).unwrap_or(&Value::Null),
-            Step::Member(name),
-        )
+        self.child(self.value.get(name).unwrap_or(&Value::Null), Step::Member(name))
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -206,16 +188,10 @@ impl<'a> Node<'a> {
     }
 
     /// A list; elements for which `element` gives nothing are left out.
-    pub(super) fn list<T>(
-        &self,
-        loss: Loss,
-        element: impl FnMut(Node<'_>) -> Option<T>,
-    ) -> Reading<Vec<T>> {
+    pub(super) fn list<T>(&self, loss: Loss, element: impl FnMut(Node<'_>) -> Option<T>) -> Reading<Vec<T>> {
         match self.value {
             Value::Null => Ok(None),
-            Value::Array(elements) => {
-                Ok(Some(self.elements(elements).filter_map(element).collect()))
-            }
+            Value::Array(elements) => Ok(Some(self.elements(elements).filter_map(element).collect())),
             _ => Err(self.expected("an array", loss)),
         }
     }
@@ -269,10 +245,7 @@ impl<'a> Node<'a> {
         }
         let whole = number.trunc();
         if whole != number {
-            self.report(
-                &format!("{number} is no whole number"),
-                Loss::note("the fraction is cut off"),
-            );
+            self.report(&format!("{number} is no whole number"), Loss::note("the fraction is cut off"));
         }
         Ok(Some(whole as u32))
     }
@@ -374,9 +347,7 @@ impl<'a> Node<'a> {
             Value::Null => return Ok(None),
             Value::Number(number) => number.as_f64(),
             // `f64::from_str` would accept "inf" and "NaN" as well.
-            Value::String(digits) if digits.bytes().all(|b| b"0123456789.+-eE".contains(&b)) => {
-                digits.parse().ok()
-            }
+            Value::String(digits) if digits.bytes().all(|b| b"0123456789.+-eE".contains(&b)) => digits.parse().ok(),
             _ => None,
         };
         match number.filter(|number| number.is_finite()) {
@@ -386,21 +357,11 @@ impl<'a> Node<'a> {
     }
 
     fn elements<'b>(&'b self, elements: &'b [Value]) -> impl Iterator<Item = Node<'b>> {
-        elements
-            .iter()
-            .enumerate()
-            .map(|(index, element)| self.child(element, Step::Index(index)))
+        elements.iter().enumerate().map(|(index, element)| self.child(element, Step::Index(index)))
     }
 
     fn child<'b>(&'b self, value: &'b Value, step: Step<'b>) -> Node<'b> {
-        Node {
-            value,
-            path: Path {
-                parent: Some(&self.path),
-                step,
-            },
-            problems: self.problems,
-        }
+        Node { value, path: Path { parent: Some(&self.path), step }, problems: self.problems }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Reading `Inbound`. Everything here decides who may enter, so nothing unreadable is ever skipped over.
 
-use super::super::{
-    Inbound, InboundRouteRules, InboundTcpRouteRules, InboundTrafficMatch, SourceIpRange,
-};
+use super::super::{Inbound, InboundRouteRules, InboundTcpRouteRules, InboundTrafficMatch, SourceIpRange};
 use super::INFORMATION;
 use super::cursor::{Bearable, Loss, Node, Unreadable};
 use super::policy::{read_http_rate_limit, read_tcp_rate_limit};
@@ -39,8 +37,7 @@ fn read_match(node: &Node<'_>) -> Result<InboundTrafficMatch, Unreadable> {
         source_ip_ranges: read_source_ranges(&element.member("SourceIPRanges")),
         http_host_port2_service: read_hosts(&element.member("HttpHostPort2Service")),
         http_service_route_rules: read_rule_sets(&element.member("HttpServiceRouteRules")),
-        tcp_service_route_rules: read_tcp_rules(&element.member("TcpServiceRouteRules"))
-            .unwrap_or_default(),
+        tcp_service_route_rules: read_tcp_rules(&element.member("TcpServiceRouteRules")).unwrap_or_default(),
         rate_limit: read_tcp_rate_limit(&element.member("RateLimit")),
     })
 }
@@ -62,10 +59,7 @@ fn read_source_range(node: &Node<'_>) -> Result<Option<SourceIpRange>, Unreadabl
     };
     Ok(Some(SourceIpRange {
         mtls: range.member("mTLS").flag(RANGE)?.unwrap_or(true),
-        skip_client_cert_validation: range
-            .member("SkipClientCertValidation")
-            .flag(RANGE)?
-            .unwrap_or_default(),
+        skip_client_cert_validation: range.member("SkipClientCertValidation").flag(RANGE)?.unwrap_or_default(),
         authenticated_principals: range.member("AuthenticatedPrincipals").texts(RANGE)?,
     }))
 }
@@ -73,10 +67,7 @@ fn read_source_range(node: &Node<'_>) -> Result<Option<SourceIpRange>, Unreadabl
 /// An unreadable set stays as one without rules, so that its hosts are denied by name.
 fn read_rule_sets(node: &Node<'_>) -> BTreeMap<String, InboundRouteRules> {
     const SETS: Loss = Loss::error("every request to this port is denied");
-    node.map(SETS, |_, rules| {
-        Some(read_rule_set(rules).unwrap_or_default())
-    })
-    .or_default()
+    node.map(SETS, |_, rules| Some(read_rule_set(rules).unwrap_or_default())).or_default()
 }
 
 fn read_rule_set(node: &Node<'_>) -> Result<InboundRouteRules, Unreadable> {
@@ -91,9 +82,7 @@ fn read_rule_set(node: &Node<'_>) -> Result<InboundRouteRules, Unreadable> {
         rate_limit: read_http_rate_limit(&rules.member("RateLimit")),
         allowed_endpoints: rules
             .member("AllowedEndpoints")
-            .map(INFORMATION, |_, identity| {
-                identity.text(INFORMATION).value()
-            })
+            .map(INFORMATION, |_, identity| identity.text(INFORMATION).value())
             .or_default(),
     })
 }

@@ -56,29 +56,16 @@ fn read_config(document: &Node<'_>) -> Config {
 
     let mut config = Config {
         ts: document.member("Ts").text(INFORMATION).value(),
-        version: document
-            .member("Version")
-            .text_or_number(INFORMATION)
-            .value(),
+        version: document.member("Version").text_or_number(INFORMATION).value(),
         metrics: document.member("Metrics").flag(INFORMATION).or_default(),
         spec: spec::read_spec(&document.member("Spec")),
         certificate: read_certificate(&document.member("Certificate")),
-        inbound: document
-            .member("Inbound")
-            .object(INBOUND)
-            .value()
-            .map(inbound::read_inbound),
-        outbound: document
-            .member("Outbound")
-            .object(OUTBOUND)
-            .value()
-            .map(outbound::read_outbound),
+        inbound: document.member("Inbound").object(INBOUND).value().map(inbound::read_inbound),
+        outbound: document.member("Outbound").object(OUTBOUND).value().map(outbound::read_outbound),
         forward: outbound::read_forward(&document.member("Forward")),
         allowed_endpoints: document
             .member("AllowedEndpoints")
-            .map(ENDPOINT_LIST, |_, label| {
-                Some(label.text(LABEL).or_default())
-            })
+            .map(ENDPOINT_LIST, |_, label| Some(label.text(LABEL).or_default()))
             .or_default(),
         chains: read_chains(&document.member("Chains")),
         dns_resolve_db: document
@@ -96,8 +83,7 @@ fn read_config(document: &Node<'_>) -> Config {
 /// A certificate, mesh or other. What is there but cannot be read stays there, unusable: to take it for absent would
 /// turn TLS off.
 fn read_certificate(node: &Node<'_>) -> Option<Certificate> {
-    const UNUSABLE: Loss =
-        Loss::error("the certificate is unusable and connections that need it are refused");
+    const UNUSABLE: Loss = Loss::error("the certificate is unusable and connections that need it are refused");
     let object = match node.object(UNUSABLE) {
         Ok(Some(object)) => object,
         Ok(None) => return None,
@@ -107,10 +93,7 @@ fn read_certificate(node: &Node<'_>) -> Option<Certificate> {
     Some(Certificate {
         fsm_issued: object.member("FsmIssued").flag(UNUSABLE).value(),
         common_name: object.member("CommonName").text(INFORMATION).or_default(),
-        subject_alt_names: object
-            .member("SubjectAltNames")
-            .texts(INFORMATION)
-            .or_default(),
+        subject_alt_names: object.member("SubjectAltNames").texts(INFORMATION).or_default(),
         expiration: object.member("Expiration").text(INFORMATION).or_default(),
         cert_chain: pem("CertChain"),
         private_key: pem("PrivateKey"),
@@ -121,8 +104,7 @@ fn read_certificate(node: &Node<'_>) -> Option<Certificate> {
 /// A chain is read wholly or not at all: one that lost a stage could have lost the one that checks something.
 fn read_chains(node: &Node<'_>) -> BTreeMap<String, Vec<String>> {
     const CHAIN: Loss = Loss::error("the chain consists of the built-in stages only");
-    node.map(CHAIN, |_, chain| chain.texts(CHAIN).value())
-        .or_default()
+    node.map(CHAIN, |_, chain| chain.texts(CHAIN).value()).or_default()
 }
 
 /// FSM 1.3.8 and older send the pod's identity with each outbound rule set instead of once.
@@ -132,9 +114,8 @@ fn identity_of_rule_sets(config: &Config, place: &Node<'_>) -> String {
         .iter()
         .flat_map(|outbound| outbound.traffic_matches.values().flatten())
         .flat_map(|element| element.http_service_route_rules.values());
-    let mut identities = rule_sets
-        .filter_map(|rules| rules.service_identity.as_deref())
-        .filter(|identity| !identity.is_empty());
+    let mut identities =
+        rule_sets.filter_map(|rules| rules.service_identity.as_deref()).filter(|identity| !identity.is_empty());
     let Some(first) = identities.next() else {
         return String::new();
     };

@@ -5,8 +5,8 @@
 //! rules, the gateway rule stays without gateways.
 
 use super::super::{
-    Certificate, ClusterConfig, DestinationIpRange, EgressGateway, Endpoint, Forward, Outbound,
-    OutboundRouteRules, OutboundTcpRouteRules, OutboundTrafficMatch,
+    Certificate, ClusterConfig, DestinationIpRange, EgressGateway, Endpoint, Forward, Outbound, OutboundRouteRules,
+    OutboundTcpRouteRules, OutboundTrafficMatch,
 };
 use super::cursor::{Bearable, Loss, Node, Reading, Unreadable};
 use super::policy::{read_connection_settings, read_retry_policy};
@@ -27,17 +27,11 @@ pub(super) fn read_outbound(outbound: &Node<'_>) -> Outbound {
     Outbound {
         traffic_matches: outbound
             .member("TrafficMatches")
-            .ports(PORTS, PORT, |port, elements| {
-                elements
-                    .list(PORT, |element| read_match(port, &element).ok())
-                    .value()
-            })
+            .ports(PORTS, PORT, |port, elements| elements.list(PORT, |element| read_match(port, &element).ok()).value())
             .or_default(),
         clusters_configs: outbound
             .member("ClustersConfigs")
-            .map(CLUSTERS, |_, cluster| {
-                Some(read_cluster(cluster).unwrap_or_default())
-            })
+            .map(CLUSTERS, |_, cluster| Some(read_cluster(cluster).unwrap_or_default()))
             .or_default(),
     }
 }
@@ -52,26 +46,21 @@ fn read_match(key: u16, node: &Node<'_>) -> Result<OutboundTrafficMatch, Unreada
         protocol: read_protocol(&element.member("Protocol"), ELEMENT)?,
         http_host_port2_service: read_hosts(&element.member("HttpHostPort2Service")),
         http_service_route_rules: read_rule_sets(&element.member("HttpServiceRouteRules")),
-        tcp_service_route_rules: read_tcp_rules(&element.member("TcpServiceRouteRules"))
-            .unwrap_or_default(),
+        tcp_service_route_rules: read_tcp_rules(&element.member("TcpServiceRouteRules")).unwrap_or_default(),
     })
 }
 
 /// No ranges at all mean "any destination", which an unreadable part must never turn into.
-fn read_destination_ranges(
-    node: &Node<'_>,
-) -> Reading<BTreeMap<String, Option<DestinationIpRange>>> {
+fn read_destination_ranges(node: &Node<'_>) -> Reading<BTreeMap<String, Option<DestinationIpRange>>> {
     const RANGE: Loss = Loss::error("connections to this range are refused");
     let ranges = node.map(ELEMENT, |_, range| {
         Some(match range.object(RANGE) {
             Ok(None) => None,
-            Ok(Some(settings)) => Some(DestinationIpRange {
-                source_cert: read_certificate(&settings.member("SourceCert")),
-            }),
+            Ok(Some(settings)) => {
+                Some(DestinationIpRange { source_cert: read_certificate(&settings.member("SourceCert")) })
+            }
             // As plaintext it would leak what was meant to be encrypted.
-            Err(Unreadable) => Some(DestinationIpRange {
-                source_cert: Some(Certificate::default()),
-            }),
+            Err(Unreadable) => Some(DestinationIpRange { source_cert: Some(Certificate::default()) }),
         })
     })?;
     Ok(ranges.filter(|ranges| !ranges.is_empty()))
@@ -79,10 +68,7 @@ fn read_destination_ranges(
 
 fn read_rule_sets(node: &Node<'_>) -> BTreeMap<String, OutboundRouteRules> {
     const SETS: Loss = Loss::error("no request to this port is sent");
-    node.map(SETS, |_, rules| {
-        Some(read_rule_set(rules).unwrap_or_default())
-    })
-    .or_default()
+    node.map(SETS, |_, rules| Some(read_rule_set(rules).unwrap_or_default())).or_default()
 }
 
 fn read_rule_set(node: &Node<'_>) -> Result<OutboundRouteRules, Unreadable> {
@@ -107,10 +93,7 @@ fn read_tcp_rules(node: &Node<'_>) -> Result<Option<OutboundTcpRouteRules>, Unre
     };
     Ok(Some(OutboundTcpRouteRules {
         target_clusters: read_weights(&rules.member("TargetClusters"), TCP)?,
-        allowed_egress_traffic: rules
-            .member("AllowedEgressTraffic")
-            .flag(PASSTHROUGH)
-            .or_default(),
+        allowed_egress_traffic: rules.member("AllowedEgressTraffic").flag(PASSTHROUGH).or_default(),
         egress_forward_gateway: rules.member("EgressForwardGateway").text(TCP)?,
         plugins: read_plugins(&rules.member("Plugins"), TCP)?,
     }))
@@ -130,26 +113,19 @@ fn read_cluster(node: &Node<'_>) -> Result<ClusterConfig, Unreadable> {
         source_cert: read_certificate(&cluster.member("SourceCert")),
         hash: cluster.member("Hash").unsigned(HASH).value(),
         // Without them any certificate of the mesh would do.
-        service_identities: cluster
-            .member("ServiceIdentities")
-            .texts(CLUSTER)?
-            .unwrap_or_default(),
+        service_identities: cluster.member("ServiceIdentities").texts(CLUSTER)?.unwrap_or_default(),
     })
 }
 
 fn read_endpoints(node: &Node<'_>, loss: Loss) -> BTreeMap<String, Endpoint> {
-    node.map(loss, |_, endpoint| read_endpoint(endpoint).ok())
-        .or_default()
+    node.map(loss, |_, endpoint| read_endpoint(endpoint).ok()).or_default()
 }
 
 /// Wholly or not at all: without its gateway or path an endpoint would be another one.
 fn read_endpoint(node: &Node<'_>) -> Result<Endpoint, Unreadable> {
     let endpoint = node.required(node.object(ENDPOINT), ENDPOINT)?;
     Ok(Endpoint {
-        weight: endpoint
-            .member("Weight")
-            .count(ENDPOINT)?
-            .unwrap_or_default(),
+        weight: endpoint.member("Weight").count(ENDPOINT)?.unwrap_or_default(),
         key: endpoint.member("Key").text(ENDPOINT)?,
         path: endpoint.member("Path").text(ENDPOINT)?,
         via_gateway: endpoint.member("ViaGateway").text(ENDPOINT)?,
@@ -165,17 +141,11 @@ pub(super) fn read_forward(node: &Node<'_>) -> Option<Forward> {
     let forward = match node.object(GATEWAYS) {
         Ok(forward) => forward?,
         Err(Unreadable) => {
-            return Some(Forward {
-                forward_matches: no_gateways(),
-                egress_gateways: BTreeMap::new(),
-            });
+            return Some(Forward { forward_matches: no_gateways(), egress_gateways: BTreeMap::new() });
         }
     };
-    let forward_matches = forward
-        .member("ForwardMatches")
-        .map(GATEWAYS, |_, gateways| {
-            Some(read_weights(gateways, RULE).or_default())
-        });
+    let forward_matches =
+        forward.member("ForwardMatches").map(GATEWAYS, |_, gateways| Some(read_weights(gateways, RULE).or_default()));
     Some(Forward {
         forward_matches: match forward_matches {
             Ok(matches) => matches.unwrap_or_default(),

@@ -2,8 +2,8 @@
 //! problem says. A policy is never applied in part where the part would mean something else than the whole.
 
 use super::super::{
-    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit,
-    NameValue, RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit,
+    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit, NameValue,
+    RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit,
 };
 use super::cursor::{Bearable, Loss, Node, Reading, Unreadable};
 
@@ -29,26 +29,17 @@ pub(super) fn read_connection_settings(node: &Node<'_>) -> Option<ConnectionSett
     let tcp = settings.member("tcp");
     let http = settings.member("http");
     Some(ConnectionSettings {
-        tcp: tcp
-            .object(SETTINGS)
-            .value()
-            .map(|tcp| TcpConnectionSettings {
-                max_connections: tcp.member("MaxConnections").count(UNSET).value(),
-                connect_timeout: tcp.member("ConnectTimeout").seconds(UNSET).value(),
-            }),
-        http: http
-            .object(SETTINGS)
-            .value()
-            .map(|http| HttpConnectionSettings {
-                max_requests: http.member("MaxRequests").count(UNSET).value(),
-                max_requests_per_connection: http
-                    .member("MaxRequestsPerConnection")
-                    .count(UNSET)
-                    .value(),
-                max_pending_requests: http.member("MaxPendingRequests").count(UNSET).value(),
-                max_retries: http.member("MaxRetries").count(UNSET).value(),
-                circuit_breaking: read_circuit_breaking(&http.member("CircuitBreaking")).value(),
-            }),
+        tcp: tcp.object(SETTINGS).value().map(|tcp| TcpConnectionSettings {
+            max_connections: tcp.member("MaxConnections").count(UNSET).value(),
+            connect_timeout: tcp.member("ConnectTimeout").seconds(UNSET).value(),
+        }),
+        http: http.object(SETTINGS).value().map(|http| HttpConnectionSettings {
+            max_requests: http.member("MaxRequests").count(UNSET).value(),
+            max_requests_per_connection: http.member("MaxRequestsPerConnection").count(UNSET).value(),
+            max_pending_requests: http.member("MaxPendingRequests").count(UNSET).value(),
+            max_retries: http.member("MaxRetries").count(UNSET).value(),
+            circuit_breaking: read_circuit_breaking(&http.member("CircuitBreaking")).value(),
+        }),
     })
 }
 
@@ -63,9 +54,7 @@ pub(super) fn read_retry_policy(node: &Node<'_>) -> Option<RetryPolicy> {
             retry_on: policy.member("RetryOn").text(RETRIES)?.unwrap_or_default(),
             per_try_timeout: policy.member("PerTryTimeout").seconds(RETRIES)?,
             num_retries: policy.member("NumRetries").count(RETRIES)?,
-            retry_backoff_base_interval: policy
-                .member("RetryBackoffBaseInterval")
-                .seconds(RETRIES)?,
+            retry_backoff_base_interval: policy.member("RetryBackoffBaseInterval").seconds(RETRIES)?,
         }))
     };
     read().value()
@@ -91,10 +80,7 @@ fn read_circuit_breaking(node: &Node<'_>) -> Reading<CircuitBreaking> {
         error_amount_threshold: count("ErrorAmountThreshold")?,
         error_ratio_threshold: fraction("ErrorRatioThreshold")?,
         degraded_status_code: breaker.member("DegradedStatusCode").status(ANSWER).value(),
-        degraded_response_content: breaker
-            .member("DegradedResponseContent")
-            .text(ANSWER)
-            .value(),
+        degraded_response_content: breaker.member("DegradedResponseContent").text(ANSWER).value(),
     }))
 }
 
@@ -133,8 +119,5 @@ fn read_tcp_local(node: &Node<'_>) -> Reading<TcpLocalRateLimit> {
 fn read_name_value(node: &Node<'_>, loss: Loss) -> Result<NameValue, Unreadable> {
     node.required(node.object(loss), loss)?;
     let (name, value) = (node.member("Name"), node.member("Value"));
-    Ok(NameValue {
-        name: name.required(name.text(loss), loss)?,
-        value: value.text(loss)?.unwrap_or_default(),
-    })
+    Ok(NameValue { name: name.required(name.text(loss), loss)?, value: value.text(loss)?.unwrap_or_default() })
 }

@@ -69,20 +69,13 @@ fn read_headers(node: &Node<'_>) -> Result<BTreeMap<String, String>, Unreadable>
 /// Clusters of a rule. If they are unreadable the rule stays, so that no later rule answers in its place.
 fn read_rule_targets(node: &Node<'_>) -> BTreeMap<String, u32> {
     const TARGETS: Loss = Loss::error("the rule has no cluster to send requests to");
-    read_weights(node, TARGETS)
-        .unwrap_or_default()
-        .unwrap_or_default()
+    read_weights(node, TARGETS).unwrap_or_default().unwrap_or_default()
 }
 
 /// Cluster → weight, or another name → weight. An unreadable weight costs its entry only.
-pub(super) fn read_weights(
-    node: &Node<'_>,
-    loss: Loss,
-) -> Result<Option<BTreeMap<String, u32>>, Unreadable> {
+pub(super) fn read_weights(node: &Node<'_>, loss: Loss) -> Result<Option<BTreeMap<String, u32>>, Unreadable> {
     const WEIGHT: Loss = Loss::error("the entry gets no traffic");
-    node.map(loss, |_, weight| {
-        weight.required(weight.count(WEIGHT), WEIGHT).ok()
-    })
+    node.map(loss, |_, weight| weight.required(weight.count(WEIGHT), WEIGHT).ok())
 }
 
 /// Host → rule set.
@@ -95,10 +88,7 @@ pub(super) fn read_hosts(node: &Node<'_>) -> BTreeMap<String, HostService> {
 fn read_host(node: &Node<'_>) -> Result<HostService, Unreadable> {
     const HOST: Loss = Loss::error("the host is left out and not answered");
     if let Value::String(rule_name) = node.json() {
-        return Ok(HostService {
-            rule_name: rule_name.clone(),
-            service: None,
-        });
+        return Ok(HostService { rule_name: rule_name.clone(), service: None });
     }
     if !node.is_absent() && !node.json().is_object() {
         return Err(node.expected("the name of a rule set or an object", HOST));
@@ -120,11 +110,6 @@ pub(super) fn read_protocol(node: &Node<'_>, loss: Loss) -> Result<String, Unrea
 }
 
 /// Plugin name → any JSON.
-pub(super) fn read_plugins(
-    node: &Node<'_>,
-    loss: Loss,
-) -> Result<BTreeMap<String, Value>, Unreadable> {
-    Ok(node
-        .map(loss, |_, settings| Some(settings.json().clone()))?
-        .unwrap_or_default())
+pub(super) fn read_plugins(node: &Node<'_>, loss: Loss) -> Result<BTreeMap<String, Value>, Unreadable> {
+    Ok(node.map(loss, |_, settings| Some(settings.json().clone()))?.unwrap_or_default())
 }

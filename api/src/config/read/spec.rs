@@ -1,8 +1,8 @@
 //! Reading `Spec`. Nothing here permits anything but `Traffic.EnableEgress`, which is off unless it is readably on.
 
 use super::super::{
-    DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Observability, Probe,
-    Probes, RemoteLogging, Spec, Tracing, Traffic,
+    DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Observability, Probe, Probes, RemoteLogging,
+    Spec, Tracing, Traffic,
 };
 use super::INFORMATION;
 use super::cursor::{Bearable, Loss, Node, Unreadable};
@@ -22,19 +22,13 @@ pub(super) fn read_spec(node: &Node<'_>) -> Spec {
         service_identity: spec.member("ServiceIdentity").text(IDENTITY).or_default(),
         sidecar_log_level: spec.member("SidecarLogLevel").text(LEVEL).or_default(),
         // Rounded up: a part of a second must not become 0, which means "no timeout of its own".
-        sidecar_timeout: spec
-            .member("SidecarTimeout")
-            .seconds(TIMEOUT)
-            .or_default()
-            .ceil() as u64,
+        sidecar_timeout: spec.member("SidecarTimeout").seconds(TIMEOUT).or_default().ceil() as u64,
         traffic: read_traffic(&spec.member("Traffic")),
         feature_flags: read_feature_flags(&spec.member("FeatureFlags")),
         probes: read_probes(&spec.member("Probes")),
         cluster_set: spec
             .member("ClusterSet")
-            .map(INFORMATION, |_, property| {
-                property.text(INFORMATION).value()
-            })
+            .map(INFORMATION, |_, property| property.text(INFORMATION).value())
             .or_default(),
         observability: read_observability(&spec.member("Observability")),
         local_dns_proxy: read_local_dns_proxy(&spec.member("LocalDNSProxy")),
@@ -69,12 +63,7 @@ fn read_probes(node: &Node<'_>) -> Probes {
     let Some(probes) = node.object(NO_PROBES).value() else {
         return Probes::default();
     };
-    let list = |name| {
-        probes
-            .member(name)
-            .list(NO_PROBES, |probe| Some(read_probe(&probe)))
-            .or_default()
-    };
+    let list = |name| probes.member(name).list(NO_PROBES, |probe| Some(read_probe(&probe))).or_default();
     Probes {
         readiness_probes: list("ReadinessProbes"),
         liveness_probes: list("LivenessProbes"),
@@ -128,10 +117,7 @@ fn read_http_get(node: &Node<'_>, loss: Loss) -> Result<Option<HttpGetProbe>, Un
 fn read_header(node: &Node<'_>, loss: Loss) -> Result<HttpHeader, Unreadable> {
     let (name, value) = (node.member("name"), node.member("value"));
     node.required(node.object(loss), loss)?;
-    Ok(HttpHeader {
-        name: name.required(name.text(loss), loss)?,
-        value: value.text(loss)?.unwrap_or_default(),
-    })
+    Ok(HttpHeader { name: name.required(name.text(loss), loss)?, value: value.text(loss)?.unwrap_or_default() })
 }
 
 fn read_observability(node: &Node<'_>) -> Observability {
@@ -143,8 +129,7 @@ fn read_observability(node: &Node<'_>) -> Observability {
     };
     Observability {
         tracing: read_tracing(&observability.member("tracing"), TRACING).unwrap_or_default(),
-        remote_logging: read_remote_logging(&observability.member("remoteLogging"), LOGGING)
-            .unwrap_or_default(),
+        remote_logging: read_remote_logging(&observability.member("remoteLogging"), LOGGING).unwrap_or_default(),
     }
 }
 
@@ -166,17 +151,10 @@ fn read_remote_logging(node: &Node<'_>, loss: Loss) -> Result<Option<RemoteLoggi
     };
     let address = logging.member("address");
     Ok(Some(RemoteLogging {
-        level: logging
-            .member("level")
-            .count(loss)?
-            .unwrap_or_default()
-            .into(),
+        level: logging.member("level").count(loss)?.unwrap_or_default().into(),
         address: address.required(address.text(loss), loss)?,
         endpoint: logging.member("endpoint").text(loss)?.unwrap_or_default(),
-        authorization: logging
-            .member("authorization")
-            .text(loss)?
-            .unwrap_or_default(),
+        authorization: logging.member("authorization").text(loss)?.unwrap_or_default(),
         sampled_fraction: logging.member("sampledFraction").fraction(loss)?,
     }))
 }
@@ -187,9 +165,9 @@ fn read_local_dns_proxy(node: &Node<'_>) -> Option<LocalDnsProxy> {
     let servers = proxy.member("UpstreamDNSServers");
     let server = |name| servers.member(name).text(RESOLVERS).or_default();
     Some(LocalDnsProxy {
-        upstream_dns_servers: servers.object(RESOLVERS).value().map(|_| DnsServers {
-            primary: server("Primary"),
-            secondary: server("Secondary"),
-        }),
+        upstream_dns_servers: servers
+            .object(RESOLVERS)
+            .value()
+            .map(|_| DnsServers { primary: server("Primary"), secondary: server("Secondary") }),
     })
 }

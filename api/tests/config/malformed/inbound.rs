@@ -42,34 +42,10 @@ pub(super) fn rows() -> Vec<Row> {
             r#"Inbound.TrafficMatches["9000"]"#,
             Missing("/Inbound/TrafficMatches/9000"),
         ),
-        row(
-            SMI,
-            in80!("/Port"),
-            json!(0),
-            in80_path!(".Port"),
-            Missing(in80!("")),
-        ),
-        row(
-            SMI,
-            in80!("/Port"),
-            json!("web"),
-            in80_path!(".Port"),
-            Missing(in80!("")),
-        ),
-        row(
-            SMI,
-            in80!("/Protocol"),
-            Value::Null,
-            in80_path!(".Protocol"),
-            Missing(in80!("")),
-        ),
-        row(
-            SMI,
-            in80!("/Protocol"),
-            json!(""),
-            in80_path!(".Protocol"),
-            Missing(in80!("")),
-        ),
+        row(SMI, in80!("/Port"), json!(0), in80_path!(".Port"), Missing(in80!(""))),
+        row(SMI, in80!("/Port"), json!("web"), in80_path!(".Port"), Missing(in80!(""))),
+        row(SMI, in80!("/Protocol"), Value::Null, in80_path!(".Protocol"), Missing(in80!(""))),
+        row(SMI, in80!("/Protocol"), json!(""), in80_path!(".Protocol"), Missing(in80!(""))),
         row(
             SMI,
             in80!("/SourceIPRanges"),
@@ -77,13 +53,7 @@ pub(super) fn rows() -> Vec<Row> {
             in80_path!(".SourceIPRanges"),
             Missing(in80!("/SourceIPRanges")),
         ),
-        row(
-            SMI,
-            RANGE,
-            json!(true),
-            in80_path!(r#".SourceIPRanges["172.20.0.0/16"]"#),
-            Instead(RANGE, refusing()),
-        ),
+        row(SMI, RANGE, json!(true), in80_path!(r#".SourceIPRanges["172.20.0.0/16"]"#), Instead(RANGE, refusing())),
         row(
             SMI,
             in80!("/SourceIPRanges/172.20.0.0~116/mTLS"),
@@ -200,18 +170,14 @@ pub(super) fn rows() -> Vec<Row> {
             SMI,
             in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/Headers/x-tenant"),
             Value::Null,
-            in80_path!(
-                r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].Headers["x-tenant"]"#
-            ),
+            in80_path!(r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].Headers["x-tenant"]"#),
             MissingElement(RULE),
         ),
         row(
             SMI,
             in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/Headers/X-Tenant"),
             json!("^green$"),
-            in80_path!(
-                r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].Headers["X-Tenant"]"#
-            ),
+            in80_path!(r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].Headers["X-Tenant"]"#),
             MissingElement(RULE),
         ),
         row(
@@ -225,9 +191,7 @@ pub(super) fn rows() -> Vec<Row> {
             SMI,
             in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/AllowedServices/1"),
             json!(7),
-            in80_path!(
-                r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].AllowedServices[1]"#
-            ),
+            in80_path!(r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].AllowedServices[1]"#),
             MissingElement(RULE),
         ),
         row(
@@ -235,33 +199,23 @@ pub(super) fn rows() -> Vec<Row> {
             in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/TargetClusters"),
             json!("c"),
             in80_path!(r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].TargetClusters"#),
-            Instead(
-                in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/TargetClusters"),
-                json!({}),
-            ),
+            Instead(in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/TargetClusters"), json!({})),
         ),
         row(
             SMI,
-            in80!(
-                "/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/TargetClusters/shop~1orders-v1|8080|local"
-            ),
+            in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/TargetClusters/shop~1orders-v1|8080|local"),
             json!(-1),
             in80_path!(
                 r#".HttpServiceRouteRules["orders-v1.shop"].RouteRules[0].TargetClusters["shop/orders-v1|8080|local"]"#
             ),
-            Instead(
-                in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/TargetClusters"),
-                json!({}),
-            ),
+            Instead(in80!("/HttpServiceRouteRules/orders-v1.shop/RouteRules/0/TargetClusters"), json!({})),
         ),
         note(
             SMI,
             in80!("/HttpServiceRouteRules/orders-v1.shop/AllowedEndpoints"),
             json!([]),
             in80_path!(r#".HttpServiceRouteRules["orders-v1.shop"].AllowedEndpoints"#),
-            Missing(in80!(
-                "/HttpServiceRouteRules/orders-v1.shop/AllowedEndpoints"
-            )),
+            Missing(in80!("/HttpServiceRouteRules/orders-v1.shop/AllowedEndpoints")),
         ),
         row(
             SMI,
@@ -289,30 +243,21 @@ pub(super) fn rows() -> Vec<Row> {
             "/Inbound/ClustersConfigs/shop~1orders|8080|local",
             json!(1),
             r#"Inbound.ClustersConfigs["shop/orders|8080|local"]"#,
-            Instead(
-                "/Inbound/ClustersConfigs/shop~1orders|8080|local",
-                json!({}),
-            ),
+            Instead("/Inbound/ClustersConfigs/shop~1orders|8080|local", json!({})),
         ),
         row(
             SMI,
             "/Inbound/ClustersConfigs/shop~1orders|8080|local/127.0.0.1:8080",
             json!("x"),
             r#"Inbound.ClustersConfigs["shop/orders|8080|local"]["127.0.0.1:8080"]"#,
-            Instead(
-                "/Inbound/ClustersConfigs/shop~1orders|8080|local",
-                json!({}),
-            ),
+            Instead("/Inbound/ClustersConfigs/shop~1orders|8080|local", json!({})),
         ),
         row(
             POLICIES,
             "/Inbound/TrafficMatches/8080/HttpServiceRouteRules/gate.pay/Plugins",
             json!("header-stamp"),
             r#"Inbound.TrafficMatches["8080"].HttpServiceRouteRules["gate.pay"].Plugins"#,
-            Instead(
-                "/Inbound/TrafficMatches/8080/HttpServiceRouteRules/gate.pay",
-                json!({"RouteRules": []}),
-            ),
+            Instead("/Inbound/TrafficMatches/8080/HttpServiceRouteRules/gate.pay", json!({"RouteRules": []})),
         ),
     ]
 }

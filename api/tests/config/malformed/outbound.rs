@@ -27,13 +27,7 @@ pub(super) fn rows() -> Vec<Row> {
             r#"Outbound.TrafficMatches["80"]"#,
             Missing("/Outbound/TrafficMatches/80"),
         ),
-        row(
-            SMI,
-            out80!(""),
-            json!(1),
-            out80_path!(""),
-            MissingElement(out80!("")),
-        ),
+        row(SMI, out80!(""), json!(1), out80_path!(""), MissingElement(out80!(""))),
         row(
             SMI,
             out80!("/DestinationIPRanges"),
@@ -46,35 +40,17 @@ pub(super) fn rows() -> Vec<Row> {
             out80!("/DestinationIPRanges/10.96.50.1~132"),
             json!(1),
             out80_path!(r#".DestinationIPRanges["10.96.50.1/32"]"#),
-            Instead(
-                out80!("/DestinationIPRanges/10.96.50.1~132"),
-                json!({"SourceCert": no_certificate()}),
-            ),
+            Instead(out80!("/DestinationIPRanges/10.96.50.1~132"), json!({"SourceCert": no_certificate()})),
         ),
         row(
             SMI,
             out80!("/DestinationIPRanges/10.96.50.1~132"),
             json!({"SourceCert": "PEM"}),
             out80_path!(r#".DestinationIPRanges["10.96.50.1/32"].SourceCert"#),
-            Instead(
-                out80!("/DestinationIPRanges/10.96.50.1~132"),
-                json!({"SourceCert": no_certificate()}),
-            ),
+            Instead(out80!("/DestinationIPRanges/10.96.50.1~132"), json!({"SourceCert": no_certificate()})),
         ),
-        row(
-            SMI,
-            out80!("/Port"),
-            json!(99999),
-            out80_path!(".Port"),
-            Instead(out80!("/Port"), json!(80)),
-        ),
-        row(
-            SMI,
-            out80!("/Protocol"),
-            json!(["http"]),
-            out80_path!(".Protocol"),
-            MissingElement(out80!("")),
-        ),
+        row(SMI, out80!("/Port"), json!(99999), out80_path!(".Port"), Instead(out80!("/Port"), json!(80))),
+        row(SMI, out80!("/Protocol"), json!(["http"]), out80_path!(".Protocol"), MissingElement(out80!(""))),
         row(
             SMI,
             out80!("/HttpHostPort2Service"),
@@ -91,16 +67,12 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         row(
             SMI,
-            out80!(
-                "/HttpServiceRouteRules/billing.shop/RouteRules/0/TargetClusters/shop~1billing-v2|8080"
-            ),
+            out80!("/HttpServiceRouteRules/billing.shop/RouteRules/0/TargetClusters/shop~1billing-v2|8080"),
             json!("many"),
             out80_path!(
                 r#".HttpServiceRouteRules["billing.shop"].RouteRules[0].TargetClusters["shop/billing-v2|8080"]"#
             ),
-            Missing(out80!(
-                "/HttpServiceRouteRules/billing.shop/RouteRules/0/TargetClusters/shop~1billing-v2|8080"
-            )),
+            Missing(out80!("/HttpServiceRouteRules/billing.shop/RouteRules/0/TargetClusters/shop~1billing-v2|8080")),
         ),
         row(
             SMI,
@@ -114,20 +86,14 @@ pub(super) fn rows() -> Vec<Row> {
             out80!("/HttpServiceRouteRules/feeds.example.org/EgressForwardGateway"),
             json!(true),
             out80_path!(r#".HttpServiceRouteRules["feeds.example.org"].EgressForwardGateway"#),
-            Instead(
-                out80!("/HttpServiceRouteRules/feeds.example.org"),
-                json!({"RouteRules": []}),
-            ),
+            Instead(out80!("/HttpServiceRouteRules/feeds.example.org"), json!({"RouteRules": []})),
         ),
         row(
             EGRESS,
             "/Outbound/TrafficMatches/5432/0/TcpServiceRouteRules/AllowedEgressTraffic",
             json!("yes"),
             r#"Outbound.TrafficMatches["5432"][0].TcpServiceRouteRules.AllowedEgressTraffic"#,
-            Instead(
-                "/Outbound/TrafficMatches/5432/0/TcpServiceRouteRules/AllowedEgressTraffic",
-                json!(false),
-            ),
+            Instead("/Outbound/TrafficMatches/5432/0/TcpServiceRouteRules/AllowedEgressTraffic", json!(false)),
         ),
         row(
             EGRESS,
@@ -162,10 +128,7 @@ pub(super) fn rows() -> Vec<Row> {
             "/Outbound/ClustersConfigs/ledger.partner.test:8443/SourceCert",
             json!(1),
             r#"Outbound.ClustersConfigs["ledger.partner.test:8443"].SourceCert"#,
-            Instead(
-                "/Outbound/ClustersConfigs/ledger.partner.test:8443/SourceCert",
-                no_certificate(),
-            ),
+            Instead("/Outbound/ClustersConfigs/ledger.partner.test:8443/SourceCert", no_certificate()),
         ),
         row(
             EGRESS,
@@ -228,10 +191,7 @@ pub(super) fn rows() -> Vec<Row> {
             "/Forward",
             json!("*"),
             "Forward",
-            Instead(
-                "/Forward",
-                json!({"ForwardMatches": {"*": {}}, "EgressGateways": {}}),
-            ),
+            Instead("/Forward", json!({"ForwardMatches": {"*": {}}, "EgressGateways": {}})),
         ),
         row(
             EGRESS,

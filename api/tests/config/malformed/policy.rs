@@ -3,11 +3,9 @@
 use super::*;
 
 pub(super) fn rows() -> Vec<Row> {
-    const ROUTE: &str =
-        "/Inbound/TrafficMatches/8080/HttpServiceRouteRules/gate.pay/RouteRules/0/RateLimit";
+    const ROUTE: &str = "/Inbound/TrafficMatches/8080/HttpServiceRouteRules/gate.pay/RouteRules/0/RateLimit";
     const CLUSTER: &str = "/Outbound/ClustersConfigs/risk~1fraud|14001/RetryPolicy";
-    const BREAKER: &str =
-        "/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/http/CircuitBreaking";
+    const BREAKER: &str = "/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/http/CircuitBreaking";
     vec![
         row(
             POLICIES,
@@ -88,18 +86,14 @@ pub(super) fn rows() -> Vec<Row> {
             "/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/tcp/ConnectTimeout",
             json!("2s"),
             r#"Outbound.ClustersConfigs["risk/fraud|14001"].ConnectionSettings.tcp.ConnectTimeout"#,
-            Missing(
-                "/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/tcp/ConnectTimeout",
-            ),
+            Missing("/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/tcp/ConnectTimeout"),
         ),
         row(
             POLICIES,
             "/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/http/MaxRetries",
             json!(true),
             r#"Outbound.ClustersConfigs["risk/fraud|14001"].ConnectionSettings.http.MaxRetries"#,
-            Missing(
-                "/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/http/MaxRetries",
-            ),
+            Missing("/Outbound/ClustersConfigs/risk~1fraud|14001/ConnectionSettings/http/MaxRetries"),
         ),
         row(
             POLICIES,

@@ -4,13 +4,7 @@ use super::*;
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        row(
-            PERMISSIVE,
-            "/Spec/ServiceIdentity",
-            json!(5),
-            "Spec.ServiceIdentity",
-            Missing("/Spec/ServiceIdentity"),
-        ),
+        row(PERMISSIVE, "/Spec/ServiceIdentity", json!(5), "Spec.ServiceIdentity", Missing("/Spec/ServiceIdentity")),
         note(
             PERMISSIVE,
             "/Spec/SidecarLogLevel",
@@ -116,13 +110,7 @@ pub(super) fn rows() -> Vec<Row> {
             "Spec.Observability.remoteLogging.level",
             Missing("/Spec/Observability/remoteLogging"),
         ),
-        note(
-            PERMISSIVE,
-            "/Spec/ClusterSet",
-            json!([]),
-            "Spec.ClusterSet",
-            Missing("/Spec/ClusterSet"),
-        ),
+        note(PERMISSIVE, "/Spec/ClusterSet", json!([]), "Spec.ClusterSet", Missing("/Spec/ClusterSet")),
         row(
             LEGACY,
             "/Spec/LocalDNSProxy/UpstreamDNSServers",

@@ -4,9 +4,7 @@ use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn url(name: &str) -> RepoUrl {
-    format!("http://controller:6060/repo/fsm-sidecar/{name}/")
-        .parse()
-        .unwrap()
+    format!("http://controller:6060/repo/fsm-sidecar/{name}/").parse().unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -33,10 +31,7 @@ fn nobody_else_can_read_the_keys() {
     Cache::open(&directory, &url("a")).unwrap().save(b"keys");
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("config.json")), 0o600);
-    let names: Vec<_> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "no temporary file stays behind: {names:?}");
 }
 
@@ -46,10 +41,7 @@ fn directory_open_to_others_is_refused() {
     for open in [0o755, 0o750, 0o701, 0o777] {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(open)).unwrap();
         let error = Cache::open(directory.path(), &url("a")).unwrap_err();
-        assert!(
-            matches!(error, CacheError::Public { mode, .. } if mode == open),
-            "{error}"
-        );
+        assert!(matches!(error, CacheError::Public { mode, .. } if mode == open), "{error}");
         assert!(error.to_string().contains("chmod 700"), "{error}");
     }
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -70,9 +62,7 @@ fn path_that_cannot_be_a_directory_is_refused() {
 fn document_of_another_codebase_is_not_used() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("cache");
-    Cache::open(&directory, &url("a"))
-        .unwrap()
-        .save(b"identity of a");
+    Cache::open(&directory, &url("a")).unwrap().save(b"identity of a");
     let other = Cache::open(&directory, &url("b")).unwrap();
     assert_eq!(other.load(), None);
     other.save(b"identity of b");

@@ -20,8 +20,10 @@ pub(super) const PASSTHROUGH: &str = "egress-passthrough";
 impl Compiler<'_> {
     /// Clusters of the application's own ports: plaintext, on this host.
     pub(super) fn local_clusters(&mut self, settings: &Settings) {
-        let Some(inbound) = &self.document.inbound else { return };
-        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT };
+        let Some(inbound) = &self.document.inbound else {
+            return;
+        };
+        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via: None };
         let transport = self.transport(key, None, "Inbound");
         for (name, endpoints) in &inbound.clusters_configs {
             let path = format!("Inbound.ClustersConfigs[{name:?}]");
@@ -37,12 +39,16 @@ impl Compiler<'_> {
     /// Clusters of other pods and of the world outside.
     pub(super) fn remote_clusters(&mut self, settings: &Settings, identity: Option<&Arc<Identity>>) {
         let document = self.document;
-        let Some(outbound) = &document.outbound else { return };
+        let Some(outbound) = &document.outbound else {
+            return;
+        };
         let mesh = clusters_of_mesh_destinations(outbound);
+        let gateways = forward_rules(outbound);
         for (name, config) in &outbound.clusters_configs {
             let path = format!("Outbound.ClustersConfigs[{name:?}]");
             let in_mesh = mesh.contains(name.as_str());
-            let transport = self.remote_transport(config, in_mesh, identity, &path);
+            let rule = gateways.get(name.as_str()).copied();
+            let transport = self.remote_transport(config, in_mesh, rule, identity, &path);
             // Without a secure way to its endpoints a cluster has none; it never falls back to an insecure one.
             let usable = if transport.is_some() { config.endpoints.clone() } else { BTreeMap::new() };
             let endpoints: Vec<(&str, u32)> =
@@ -61,7 +67,8 @@ impl Compiler<'_> {
 
     /// The cluster under which passed-through connections are counted; each goes to its own original destination.
     pub(super) fn passthrough_cluster(&mut self, settings: &Settings) -> (Arc<Cluster>, Option<Arc<Transport>>) {
-        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT };
+        let via = self.forward_rule(None);
+        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via };
         let transport = self.transport(key, None, "Outbound");
         let cluster_settings =
             ClusterSettings { response_timeout: settings.response_timeout, requests_per_connection: None };
@@ -77,6 +84,7 @@ impl Compiler<'_> {
         &mut self,
         config: &ClusterConfig,
         in_mesh: bool,
+        rule: Option<&str>,
         identity: Option<&Arc<Identity>>,
         path: &str,
     ) -> Option<Arc<Transport>> {
@@ -91,17 +99,13 @@ impl Compiler<'_> {
             None if in_mesh && mtls => TlsKey::Mesh(config.service_identities.clone()),
             None => TlsKey::None,
         };
-        self.transport(TransportKey { tls, connect_timeout }, identity, path)
+        let via = if !in_mesh && tls == TlsKey::None { self.forward_rule(rule) } else { None };
+        self.transport(TransportKey { tls, connect_timeout, via }, identity, path)
     }
 
     /// A transport, the previous one if nothing about it changed. `None` (reported) when it cannot be made secure: its
     /// clusters then have no endpoint rather than an insecure one.
-    fn transport(
-        &mut self,
-        key: TransportKey,
-        identity: Option<&Arc<Identity>>,
-        path: &str,
-    ) -> Option<Arc<Transport>> {
+    fn transport(&mut self, key: TransportKey, identity: Option<&Arc<Identity>>, path: &str) -> Option<Arc<Transport>> {
         if let Some(known) = self.carried.transports.get(&key) {
             return Some(Arc::clone(known));
         }
@@ -175,7 +179,8 @@ impl Compiler<'_> {
                 })
             }
         };
-        Ok(Transport { tls, connect_timeout: key.connect_timeout, mark: self.environment.mark })
+        let via = key.via.as_deref().map(|rule| Arc::new(self.gateways(rule)));
+        Ok(Transport { tls, connect_timeout: key.connect_timeout, via, mark: self.environment.mark })
     }
 
     fn cluster(
@@ -190,7 +195,8 @@ impl Compiler<'_> {
         let counters = self.counters(direction, name);
         let before = self.previous.and_then(|previous| previous.cluster(direction, name)).map(|cluster| cluster.load());
         let mut members = Vec::with_capacity(endpoints.len());
-        let secured = transport.iter().flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
+        let secured =
+            transport.iter().flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
         for (transport, (address, weight)) in secured {
             let target: Target = match address.parse() {
                 Ok(target) => target,
@@ -199,9 +205,10 @@ impl Compiler<'_> {
                     continue;
                 }
             };
-            let known = before.iter().flat_map(|before| before.members()).find(|member| {
-                member.endpoint.target == target && Arc::ptr_eq(&member.endpoint.transport, transport)
-            });
+            let known = before
+                .iter()
+                .flat_map(|before| before.members())
+                .find(|member| member.endpoint.target == target && Arc::ptr_eq(&member.endpoint.transport, transport));
             let endpoint = match known {
                 Some(member) => Arc::clone(&member.endpoint),
                 None => Arc::new(Endpoint::new(target, Arc::clone(transport), Arc::clone(&counters))),
@@ -240,6 +247,24 @@ fn clusters_of_mesh_destinations(outbound: &Outbound) -> BTreeSet<&str> {
     };
     mesh.retain(|name| !external(name));
     mesh
+}
+
+/// The forward rule that each cluster's rule sets name.
+fn forward_rules(outbound: &Outbound) -> BTreeMap<&str, &str> {
+    let mut rules = BTreeMap::new();
+    for entry in outbound.traffic_matches.values().flatten() {
+        for service in entry.http_service_route_rules.values() {
+            let Some(rule) = service.egress_forward_gateway.as_deref() else { continue };
+            let clusters = service.route_rules.iter().flat_map(|route| route.target_clusters.keys());
+            rules.extend(clusters.map(|cluster| (cluster.as_str(), rule)));
+        }
+        if let Some(tcp) = &entry.tcp_service_route_rules
+            && let (Some(rule), Some(targets)) = (tcp.egress_forward_gateway.as_deref(), &tcp.target_clusters)
+        {
+            rules.extend(targets.keys().map(|cluster| (cluster.as_str(), rule)));
+        }
+    }
+    rules
 }
 
 impl Own {

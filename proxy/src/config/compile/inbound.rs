@@ -31,7 +31,9 @@ impl Compiler<'_> {
         for address in document.allowed_endpoints.keys() {
             match parse_range(address) {
                 Ok(range) => allowed.insert(range, ()),
-                Err(error) => self.error(format!("AllowedEndpoints[{address:?}]"), format!("{error}; it admits nobody")),
+                Err(error) => {
+                    self.error(format!("AllowedEndpoints[{address:?}]"), format!("{error}; it admits nobody"))
+                }
             }
         }
         Some(allowed)
@@ -60,7 +62,8 @@ impl Compiler<'_> {
         };
         let id = format!("inbound|tcp|{path}");
         let known = std::mem::take(&mut self.local);
-        let split = self.split(&rules.target_clusters, &format!("{path}.TcpServiceRouteRules.TargetClusters"), &known, &id);
+        let split =
+            self.split(&rules.target_clusters, &format!("{path}.TcpServiceRouteRules.TargetClusters"), &known, &id);
         self.local = known;
         Some(InboundTcp { split, callers: rules.allowed_services.as_deref().map(callers) })
     }

@@ -6,6 +6,7 @@
 //! by route and weights.
 
 mod clusters;
+mod gateways;
 mod inbound;
 mod outbound;
 
@@ -55,6 +56,7 @@ pub fn compile(
     compiler.remote_clusters(&settings, identity.as_ref());
     let inbound = compiler.inbound(identity.as_ref());
     let outbound = compiler.outbound(&settings, &identity);
+    compiler.report_gateways();
     compiler.report_what_is_not_done();
     let Compiler { problems, carried, local, remote, .. } = compiler;
     let identity = match identity {
@@ -110,7 +112,9 @@ impl Compiler<'_> {
     }
 
     fn identity(&mut self) -> Own {
-        let Some(certificate) = &self.document.certificate else { return Own::None };
+        let Some(certificate) = &self.document.certificate else {
+            return Own::None;
+        };
         let earlier = self.previous.and_then(|previous| previous.identity.as_ref());
         match Identity::from_config(certificate, &self.document.spec.service_identity) {
             Ok(identity) => match earlier.filter(|earlier| earlier.same_material(&identity)) {
@@ -228,7 +232,9 @@ impl Compiler<'_> {
         }
         let previous = self.previous.and_then(|previous| previous.carried.routes.get(id));
         let same_clusters = |route: &&Arc<Route>| {
-            let names = |split: &Split| split.targets().iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>();
+            let names = |split: &Split| {
+                split.targets().iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>()
+            };
             names(&route.split) == clusters.iter().map(|(cluster, _)| Arc::clone(&cluster.name)).collect::<Vec<_>>()
         };
         let previous = previous.filter(same_clusters).map(|route| &route.split);
@@ -256,7 +262,6 @@ fn callers(names: &[String]) -> Box<[Box<str>]> {
     callers.dedup();
     callers.into_boxed_slice()
 }
-
 
 #[cfg(test)]
 mod tests;

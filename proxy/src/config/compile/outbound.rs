@@ -80,7 +80,10 @@ impl Compiler<'_> {
 
     fn outbound_tcp(&mut self, entry: &OutboundTrafficMatch, path: &str) -> Option<OutboundTcp> {
         let Some(rules) = &entry.tcp_service_route_rules else {
-            self.error(format!("{path}.TcpServiceRouteRules"), "is missing; connections to this destination are refused");
+            self.error(
+                format!("{path}.TcpServiceRouteRules"),
+                "is missing; connections to this destination are refused",
+            );
             return None;
         };
         let id = format!("outbound|tcp|{path}");
@@ -123,7 +126,10 @@ impl Compiler<'_> {
                 Some(rules) => table.insert(host, Arc::clone(rules)),
                 None => self.error(
                     format!("{path}.HttpHostPort2Service[{host:?}]"),
-                    format!("no rule set `{}` is defined under `HttpServiceRouteRules`; the host is refused", service.rule_name),
+                    format!(
+                        "no rule set `{}` is defined under `HttpServiceRouteRules`; the host is refused",
+                        service.rule_name
+                    ),
                 ),
             }
         }

@@ -37,21 +37,12 @@ pub async fn follow(path: PathBuf, store: Arc<Store>, telemetry: Arc<Telemetry>)
     drop(telemetry);
     let changed = Arc::new(Notify::new());
     let mut watch = DirectoryWatch::new(&path, changed.clone());
-    let mut reader = Reader {
-        path: Arc::new(path),
-        store,
-        seen: None,
-        doubtful: false,
-    };
+    let mut reader = Reader { path: Arc::new(path), store, seen: None, doubtful: false };
     loop {
         watch.renew();
         reader.look().await;
         // A document that did not parse is read again soon, whether or not another event arrives.
-        let pause = if reader.doubtful {
-            QUIET
-        } else {
-            limits::FILE_POLL_INTERVAL
-        };
+        let pause = if reader.doubtful { QUIET } else { limits::FILE_POLL_INTERVAL };
         if timeout(pause, changed.notified()).await.is_ok() {
             settle(&changed).await;
         }
@@ -104,12 +95,9 @@ impl Reader {
             Ok(Look::Failed(error)) => {
                 // The same file put back is news again.
                 self.seen = None;
-                self.store
-                    .source_failed(&explain(&self.path, &error, self.store.load().is_some()));
+                self.store.source_failed(&explain(&self.path, &error, self.store.load().is_some()));
             }
-            Err(error) => self
-                .store
-                .source_failed(&format!("reading {} failed: {error}", self.path.display())),
+            Err(error) => self.store.source_failed(&format!("reading {} failed: {error}", self.path.display())),
         }
     }
 }
@@ -141,10 +129,7 @@ fn read(path: &Path, seen: Option<Stamp>) -> io::Result<Option<(Vec<u8>, Stamp)>
     let metadata = fs::metadata(path)?;
     // Opening a FIFO would block for ever.
     if !metadata.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     if seen == Some(Stamp::of(&metadata)) {
         return Ok(None);
@@ -152,13 +137,9 @@ fn read(path: &Path, seen: Option<Stamp>) -> io::Result<Option<(Vec<u8>, Stamp)>
     let file = File::open(path)?;
     let stamp = Stamp::of(&file.metadata()?);
     let mut bytes = Vec::new();
-    file.take(MAX_DOCUMENT_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    file.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_DOCUMENT_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is larger than 64 MiB",
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB"));
     }
     Ok(Some((bytes, stamp)))
 }
@@ -173,10 +154,7 @@ fn explain(path: &Path, error: &io::Error, has_config: bool) -> String {
         io::ErrorKind::PermissionDenied => "let the proxy's user read it",
         _ => "put a readable document there",
     };
-    format!(
-        "configuration file {} cannot be read: {error}; {consequence}; {remedy}",
-        path.display()
-    )
+    format!("configuration file {} cannot be read: {error}; {consequence}; {remedy}", path.display())
 }
 
 /// Tells one state of a file from another.
@@ -216,19 +194,12 @@ impl DirectoryWatch {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self {
-            directory,
-            changed,
-            watching: None,
-            complained: false,
-        }
+        Self { directory, changed, watching: None, complained: false }
     }
 
     /// Sets the watch when there is none, or when the directory is another one than it was.
     fn renew(&mut self) {
-        let identity = fs::metadata(&self.directory)
-            .map(|metadata| (metadata.dev(), metadata.ino()))
-            .ok();
+        let identity = fs::metadata(&self.directory).map(|metadata| (metadata.dev(), metadata.ino())).ok();
         if self.watching.as_ref().map(|(_, watched)| *watched) == identity {
             return;
         }

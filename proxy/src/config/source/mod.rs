@@ -38,20 +38,9 @@ impl std::fmt::Display for Source {
 }
 
 /// Follows a source until `stop`, putting every new document in force.
-pub async fn run(
-    source: Source,
-    store: Arc<Store>,
-    telemetry: Arc<Telemetry>,
-    stop: CancellationToken,
-) {
+pub async fn run(source: Source, store: Arc<Store>, telemetry: Arc<Telemetry>, stop: CancellationToken) {
     match source {
-        Source::File(path) => {
-            stop.run_until_cancelled(file::follow(path, store, telemetry))
-                .await
-        }
-        Source::Repo(url) => {
-            stop.run_until_cancelled(repo::follow(url, store, telemetry))
-                .await
-        }
+        Source::File(path) => stop.run_until_cancelled(file::follow(path, store, telemetry)).await,
+        Source::Repo(url) => stop.run_until_cancelled(repo::follow(url, store, telemetry)).await,
     };
 }

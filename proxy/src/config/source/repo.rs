@@ -45,10 +45,7 @@ struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            interval: limits::REPO_POLL_INTERVAL,
-            deadline: limits::REPO_TIMEOUT,
-        }
+        Self { interval: limits::REPO_POLL_INTERVAL, deadline: limits::REPO_TIMEOUT }
     }
 }
 
@@ -85,11 +82,7 @@ enum PollError {
     Fetch(#[from] FetchError),
     /// It answered something else than a codebase.
     #[error("FSM's repository answered {status} for {url}: {hint}")]
-    Status {
-        status: StatusCode,
-        url: String,
-        hint: &'static str,
-    },
+    Status { status: StatusCode, url: String, hint: &'static str },
     /// It has neither of the two documents.
     #[error(
         "the codebase {0} has no configuration document; the controller is perhaps about to publish it, so it is asked \
@@ -107,14 +100,7 @@ enum PollError {
 impl Follower {
     fn new(url: RepoUrl, store: Arc<Store>, pace: Pace) -> Self {
         let client = Client::new(url.clone(), pace.deadline);
-        Self {
-            store,
-            client,
-            reporter: Reporter::from_environment(),
-            pace,
-            url,
-            seen: None,
-        }
+        Self { store, client, reporter: Reporter::from_environment(), pace, url, seen: None }
     }
 
     async fn run(mut self) {
@@ -154,25 +140,14 @@ impl Follower {
 
     async fn version(&mut self) -> Result<Version, PollError> {
         let mut answer = self.client.send(Method::HEAD, "", None).await?;
-        if matches!(
-            answer.status,
-            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-        ) {
+        if matches!(answer.status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED) {
             answer = self.client.send(Method::GET, "", None).await?;
         }
         if answer.status != StatusCode::OK {
             return Err(self.unexpected(answer.status, ""));
         }
-        let header = |name| {
-            answer
-                .headers
-                .get(name)
-                .map(|value| Bytes::copy_from_slice(value.as_bytes()))
-        };
-        Ok(Version {
-            etag: header(http::header::ETAG),
-            date: header(http::header::DATE),
-        })
+        let header = |name| answer.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
+        Ok(Version { etag: header(http::header::ETAG), date: header(http::header::DATE) })
     }
 
     /// Fetches the document and puts it in force. A document that is no document counts as dealt with: it would not be
@@ -186,21 +161,14 @@ impl Follower {
                 StatusCode::NOT_FOUND => continue,
                 status => return Err(self.unexpected(status, name)),
             }
-            let (store, origin) = (
-                self.store.clone(),
-                Origin::Repo(format!("{}{name}", self.url)),
-            );
-            let applied =
-                tokio::task::spawn_blocking(move || match store.read(&answer.body, &origin) {
-                    Ok(document) => store.put_in_force(document),
-                    // Not worth a report of its own: the other name is tried, or the poll fails.
-                    Err(rejected @ Rejected::Placeholder { .. }) => Err(rejected),
-                    Err(rejected) => Err(store.reject(rejected)),
-                });
-            match applied
-                .await
-                .map_err(|error| PollError::Interrupted(self.url.clone(), error))?
-            {
+            let (store, origin) = (self.store.clone(), Origin::Repo(format!("{}{name}", self.url)));
+            let applied = tokio::task::spawn_blocking(move || match store.read(&answer.body, &origin) {
+                Ok(document) => store.put_in_force(document),
+                // Not worth a report of its own: the other name is tried, or the poll fails.
+                Err(rejected @ Rejected::Placeholder { .. }) => Err(rejected),
+                Err(rejected) => Err(store.reject(rejected)),
+            });
+            match applied.await.map_err(|error| PollError::Interrupted(self.url.clone(), error))? {
                 Ok(Applied::Unchanged) => {
                     debug!("{}{name} was published anew and says the same", self.url)
                 }
@@ -213,25 +181,15 @@ impl Follower {
             }
             return Ok(());
         }
-        Err(placeholder.map_or_else(
-            || PollError::NoDocument(self.url.clone()),
-            PollError::Placeholder,
-        ))
+        Err(placeholder.map_or_else(|| PollError::NoDocument(self.url.clone()), PollError::Placeholder))
     }
 
     async fn report(&mut self) {
-        let etag = self
-            .seen
-            .as_ref()
-            .and_then(|version| version.etag.as_deref())
-            .unwrap_or_default();
+        let etag = self.seen.as_ref().and_then(|version| version.etag.as_deref()).unwrap_or_default();
         let report = self.reporter.report(&String::from_utf8_lossy(etag));
         match self.client.send(Method::POST, "", Some(report)).await {
             Ok(answer) if answer.status.is_success() => {}
-            Ok(answer) => debug!(
-                "FSM's repository answered {} to the status report",
-                answer.status
-            ),
+            Ok(answer) => debug!("FSM's repository answered {} to the status report", answer.status),
             Err(error) => debug!("the status report was not delivered: {error}"),
         }
     }
@@ -242,17 +200,11 @@ impl Follower {
                 "the controller does not know this pod yet, or the URL is wrong (its last slash matters); it is asked \
                  again"
             }
-            status if status.is_redirection() => {
-                "redirects are not followed; give the URL it leads to"
-            }
+            status if status.is_redirection() => "redirects are not followed; give the URL it leads to",
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "let this pod read its codebase",
             _ => "look at the controller's log",
         };
-        PollError::Status {
-            status,
-            url: format!("{}{name}", self.url),
-            hint,
-        }
+        PollError::Status { status, url: format!("{}{name}", self.url), hint }
     }
 }
 

@@ -23,14 +23,10 @@ pub enum RepoUrlError {
     #[error("this is not a URL ({0}); give http://HOST:PORT/repo/…/")]
     Malformed(String),
     /// HTTPS and anything else that is not plain HTTP.
-    #[error(
-        "`{0}` URLs are not supported yet; FSM's repository serves plain HTTP, give http://HOST:PORT/repo/…/"
-    )]
+    #[error("`{0}` URLs are not supported yet; FSM's repository serves plain HTTP, give http://HOST:PORT/repo/…/")]
     Scheme(String),
     /// User, password or query.
-    #[error(
-        "a user name, a password or a query has no meaning here; give http://HOST:PORT/repo/…/"
-    )]
+    #[error("a user name, a password or a query has no meaning here; give http://HOST:PORT/repo/…/")]
     Extra,
 }
 
@@ -54,36 +50,28 @@ impl FromStr for RepoUrl {
     type Err = RepoUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uri: Uri = text
-            .parse()
-            .map_err(|error| RepoUrlError::Malformed(format!("{error}")))?;
+        let uri: Uri = text.parse().map_err(|error| RepoUrlError::Malformed(format!("{error}")))?;
         let scheme = uri.scheme_str().unwrap_or_default();
         if scheme != "http" {
             return Err(RepoUrlError::Scheme(scheme.to_owned()));
         }
-        let authority = uri
-            .authority()
-            .ok_or_else(|| RepoUrlError::Malformed("no host".into()))?;
+        let authority = uri.authority().ok_or_else(|| RepoUrlError::Malformed("no host".into()))?;
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err(RepoUrlError::Extra);
         }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        if host.is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
-            return Err(RepoUrlError::Malformed(
-                "no host, or a port that is no number".into(),
-            ));
-        }
+        // `http` takes a port that is no port number for none.
+        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+            Some(port) => port.parse().ok().filter(|port| *port > 0),
+            None => Some(80),
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let (Some(port), false) = (port, host.is_empty()) else {
+            return Err(RepoUrlError::Malformed("no host, or a port that is no port number".into()));
+        };
         let mut path = uri.path().to_owned();
         if !path.ends_with('/') {
             path.push('/');
         }
-        Ok(Self {
-            host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(80),
-            path,
-        })
+        Ok(Self { host: host.to_owned(), port, path })
     }
 }

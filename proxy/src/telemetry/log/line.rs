@@ -1,6 +1,7 @@
 //! One event, one line.
 
-use super::{LogFormat, Queue};
+use super::Queue;
+use crate::options::LogFormat;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write};
@@ -49,27 +50,16 @@ impl<S: Subscriber> Layer<S> for LineLayer {
 pub(super) fn lost_lines(format: LogFormat, count: u64) -> String {
     const MESSAGE: &str = "log lines were lost because the log could not be written fast enough";
     match format {
-        LogFormat::Text => TextFields {
-            message: MESSAGE.into(),
-            fields: format!(" count={count}"),
-        }
-        .line(Level::WARN),
+        LogFormat::Text => TextFields { message: MESSAGE.into(), fields: format!(" count={count}") }.line(Level::WARN),
         LogFormat::Json => {
             let fields = Map::from_iter([("count".to_owned(), Value::from(count))]);
-            JsonFields {
-                message: MESSAGE.into(),
-                fields,
-                bytes: 0,
-            }
-            .line(Level::WARN, module_path!())
+            JsonFields { message: MESSAGE.into(), fields, bytes: 0 }.line(Level::WARN, module_path!())
         }
     }
 }
 
 fn now() -> String {
-    Timestamp::now()
-        .strftime("%Y-%m-%d %H:%M:%S%.3f")
-        .to_string()
+    Timestamp::now().strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }
 
 /// Pipy's spelling of the levels.
@@ -147,13 +137,7 @@ struct JsonFields {
 impl JsonFields {
     fn line(self, level: Level, target: &str) -> String {
         let mut object = Map::new();
-        object.insert(
-            "time".into(),
-            Timestamp::now()
-                .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-                .to_string()
-                .into(),
-        );
+        object.insert("time".into(), Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string().into());
         object.insert("level".into(), level.as_str().to_ascii_lowercase().into());
         object.insert("target".into(), target.into());
         object.insert("message".into(), self.message.into());
@@ -223,11 +207,7 @@ fn bounded(value: &dyn fmt::Debug) -> String {
             let room = MAX_LINE_BYTES - self.0.len();
             self.0.push_str(&text[..text.floor_char_boundary(room)]);
             // An error ends the formatting of a huge value early.
-            if self.0.len() < MAX_LINE_BYTES - 4 {
-                Ok(())
-            } else {
-                Err(fmt::Error)
-            }
+            if self.0.len() < MAX_LINE_BYTES - 4 { Ok(()) } else { Err(fmt::Error) }
         }
     }
     let mut text = Bounded(String::new());
@@ -258,12 +238,7 @@ fn escape_into(target: &mut String, text: &str, inside_quotes: bool) {
             '\t' => target.push_str("\\t"),
             '"' | '\\' if inside_quotes => target.extend(['\\', character]),
             // Line and paragraph separators; marks that reverse the order of what follows ("trojan source").
-            '\u{2028}'
-            | '\u{2029}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => {
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                 target.extend(character.escape_unicode());
             }
             _ if character.is_control() => target.extend(character.escape_unicode()),

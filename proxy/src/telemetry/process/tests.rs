@@ -22,10 +22,7 @@ fn unreadable_figures_are_absent() {
     assert_eq!(cpu_seconds(""), None);
     assert_eq!(status_field("VmRSS: x kB\n", "VmRSS:"), None);
     assert_eq!(
-        soft_limit(
-            "Max open files            unlimited            unlimited            files\n",
-            "Max open files"
-        ),
+        soft_limit("Max open files            unlimited            unlimited            files\n", "Max open files"),
         None
     );
 }

@@ -16,10 +16,7 @@ fn a_document_of_exactly_the_limit_is_read_and_one_byte_more_is_not() {
     for compress in [false, true] {
         let form = |text: &[u8]| if compress { gzip(text) } else { text.to_vec() };
         assert_eq!(*decompressed(&form(b"{    }"), 6).unwrap(), *b"{    }");
-        assert_eq!(
-            decompressed(&form(b"{     }"), 6),
-            Err(ReadError::TooLarge { limit: 6 })
-        );
+        assert_eq!(decompressed(&form(b"{     }"), 6), Err(ReadError::TooLarge { limit: 6 }));
     }
 }
 
@@ -30,12 +27,7 @@ fn a_gzip_bomb_is_refused_without_unpacking_it() {
     let bomb = [half.clone(), half].concat();
     assert!(bomb.len() < 1 << 20);
     let error = parse(&bomb).unwrap_err();
-    assert_eq!(
-        error,
-        ReadError::TooLarge {
-            limit: MAX_DOCUMENT_BYTES
-        }
-    );
+    assert_eq!(error, ReadError::TooLarge { limit: MAX_DOCUMENT_BYTES });
     assert!(error.to_string().contains("67108864 bytes"), "{error}");
 }
 
@@ -60,11 +52,7 @@ fn broken_gzip_is_reported_as_such() {
 #[test]
 fn text_that_is_not_json_is_reported_with_its_place() {
     let place = |bytes: &[u8]| match parse(bytes) {
-        Err(ReadError::NotJson {
-            line,
-            column,
-            reason,
-        }) => (line, column, reason),
+        Err(ReadError::NotJson { line, column, reason }) => (line, column, reason),
         other => panic!("{other:?}"),
     };
     assert_eq!(place(b""), (1, 0, "there is nothing".into()));
@@ -73,10 +61,7 @@ fn text_that_is_not_json_is_reported_with_its_place() {
     assert!(!reason.contains("line"), "{reason}");
     let (line, _, reason) = place(b"{\n \"Spec\": {\n");
     assert_eq!(line, 3);
-    assert!(
-        reason.starts_with("the document ends too early"),
-        "{reason}"
-    );
+    assert!(reason.starts_with("the document ends too early"), "{reason}");
     place(b"<html>404</html>");
     place(b"{\"Ts\":\"\xff\"}");
     place(b"{} {}");
@@ -101,16 +86,9 @@ fn nesting_is_capped() {
 
 #[test]
 fn json_that_is_no_object_is_named() {
-    for (text, what) in [
-        ("null", "null"),
-        ("true", "a boolean"),
-        ("7", "a number"),
-        ("\"{}\"", "a string"),
-        ("[{}]", "an array"),
-    ] {
-        assert_eq!(
-            parse(text.as_bytes()),
-            Err(ReadError::NotAnObject { found: what })
-        );
+    for (text, what) in
+        [("null", "null"), ("true", "a boolean"), ("7", "a number"), ("\"{}\"", "a string"), ("[{}]", "an array")]
+    {
+        assert_eq!(parse(text.as_bytes()), Err(ReadError::NotAnObject { found: what }));
     }
 }

@@ -37,20 +37,13 @@ impl Followed {
         let store = new_store();
         let watch = store.subscribe();
         let task = tokio::spawn(follow(path.clone(), store.clone(), Arc::default()));
-        Self {
-            directory,
-            path,
-            store,
-            watch,
-            task,
-        }
+        Self { directory, path, store, watch, task }
     }
 
     /// Follows a file that holds `version`, which is in force on return.
     async fn with(version: &str) -> Self {
-        let mut followed = Self::start(|directory| {
-            fs::write(directory.join("config.json"), document(version)).unwrap()
-        });
+        let mut followed =
+            Self::start(|directory| fs::write(directory.join("config.json"), document(version)).unwrap());
         followed.reaches(version).await;
         followed
     }
@@ -58,20 +51,9 @@ impl Followed {
     /// Waits until a version is in force.
     async fn reaches(&mut self, version: &str) {
         let store = self.store.clone();
-        let reached = self.watch.wait_for(|_| {
-            store
-                .snapshot()
-                .is_some_and(|snapshot| snapshot.version == version)
-        });
-        let outcome = timeout(PATIENCE, reached)
-            .await
-            .map(|reached| reached.is_ok());
-        assert_eq!(
-            outcome.ok(),
-            Some(true),
-            "version {version} is not in force: {:?}",
-            self.store.status()
-        );
+        let reached = self.watch.wait_for(|_| store.snapshot().is_some_and(|snapshot| snapshot.version == version));
+        let outcome = timeout(PATIENCE, reached).await.map(|reached| reached.is_ok());
+        assert_eq!(outcome.ok(), Some(true), "version {version} is not in force: {:?}", self.store.status());
     }
 
     /// Waits until the status satisfies a condition; it has no watch of its own.
@@ -82,11 +64,7 @@ impl Followed {
             }
         };
         let outcome = timeout(PATIENCE, reached).await;
-        assert!(
-            outcome.is_ok(),
-            "the status stays {:?}",
-            self.store.status()
-        );
+        assert!(outcome.is_ok(), "the status stays {:?}", self.store.status());
     }
 
     fn write(&self, content: &str) {
@@ -105,10 +83,7 @@ async fn file_is_taken_up_and_rewritten_in_place() {
     let mut followed = Followed::with("1").await;
     followed.write(&document("2"));
     followed.reaches("2").await;
-    assert_eq!(
-        followed.store.source(),
-        format!("file {}", followed.path.display())
-    );
+    assert_eq!(followed.store.source(), format!("file {}", followed.path.display()));
 }
 
 #[tokio::test]
@@ -154,33 +129,21 @@ async fn compressed_file_is_accepted() {
 async fn deleted_file_leaves_the_last_good_document_and_may_return() {
     let mut followed = Followed::with("1").await;
     fs::remove_file(&followed.path).unwrap();
-    followed
-        .status(|status| status.source_failure.is_some())
-        .await;
+    followed.status(|status| status.source_failure.is_some()).await;
     let failure = followed.store.failure().unwrap();
-    assert!(
-        failure.contains("the last good configuration stays in force"),
-        "{failure}"
-    );
+    assert!(failure.contains("the last good configuration stays in force"), "{failure}");
     assert_eq!(followed.store.snapshot().unwrap().version, "1");
     followed.write(&document("2"));
     followed.reaches("2").await;
-    followed
-        .status(|status| status.source_failure.is_none())
-        .await;
+    followed.status(|status| status.source_failure.is_none()).await;
 }
 
 #[tokio::test]
 async fn missing_file_is_waited_for() {
     let mut followed = Followed::start(|_| {});
-    followed
-        .status(|status| status.source_failure.is_some())
-        .await;
+    followed.status(|status| status.source_failure.is_some()).await;
     let failure = followed.store.failure().unwrap();
-    assert!(
-        failure.contains("not ready") && failure.contains("--config"),
-        "{failure}"
-    );
+    assert!(failure.contains("not ready") && failure.contains("--config"), "{failure}");
     followed.write(&document("1"));
     followed.reaches("1").await;
 }
@@ -191,11 +154,7 @@ async fn broken_document_is_reported_and_replaced_later() {
     followed.write("{\"Version\":");
     followed.status(|status| status.rejected.is_some()).await;
     assert_eq!(followed.store.snapshot().unwrap().version, "1");
-    assert_eq!(
-        followed.store.status().rejected.unwrap().count,
-        1,
-        "it is reported once, not at every look"
-    );
+    assert_eq!(followed.store.status().rejected.unwrap().count, 1, "it is reported once, not at every look");
     followed.write(&document("2"));
     followed.reaches("2").await;
     assert_eq!(followed.store.status().rejected, None);
@@ -203,11 +162,8 @@ async fn broken_document_is_reported_and_replaced_later() {
 
 #[tokio::test]
 async fn directory_in_the_place_of_the_file_is_reported() {
-    let followed =
-        Followed::start(|directory| fs::create_dir(directory.join("config.json")).unwrap());
-    followed
-        .status(|status| status.source_failure.is_some())
-        .await;
+    let followed = Followed::start(|directory| fs::create_dir(directory.join("config.json")).unwrap());
+    followed.status(|status| status.source_failure.is_some()).await;
     let failure = followed.store.failure().unwrap();
     assert!(failure.contains("not a regular file"), "{failure}");
 }
@@ -218,16 +174,10 @@ async fn change_that_is_not_notified_is_found_by_looking() {
     let elsewhere = tempfile::tempdir().unwrap();
     let target = elsewhere.path().join("document");
     fs::write(&target, document("1")).unwrap();
-    let mut followed =
-        Followed::start(|directory| symlink(&target, directory.join("config.json")).unwrap());
+    let mut followed = Followed::start(|directory| symlink(&target, directory.join("config.json")).unwrap());
     let patient = |followed: &mut Followed| {
         let mut watch = followed.watch.clone();
-        async move {
-            timeout(Duration::from_secs(36_000), watch.changed())
-                .await
-                .unwrap()
-                .unwrap()
-        }
+        async move { timeout(Duration::from_secs(36_000), watch.changed()).await.unwrap().unwrap() }
     };
     patient(&mut followed).await;
     followed.watch.mark_unchanged();
@@ -266,24 +216,13 @@ fn half_written_document_is_read_once_more_before_it_is_reported() {
     assert_eq!(store.status().rejected, None);
 
     fs::write(&path, &whole).unwrap();
-    let Look::Settled(stamp) = look(&path, &store, None, true) else {
-        panic!("the whole document is good")
-    };
+    let Look::Settled(stamp) = look(&path, &store, None, true) else { panic!("the whole document is good") };
     assert_eq!(store.snapshot().unwrap().version, "1");
-    assert!(matches!(
-        look(&path, &store, Some(stamp), false),
-        Look::Same
-    ));
+    assert!(matches!(look(&path, &store, Some(stamp), false), Look::Same));
 
     fs::write(&path, "garbage").unwrap();
-    assert!(matches!(
-        look(&path, &store, Some(stamp), false),
-        Look::Doubtful
-    ));
-    assert!(matches!(
-        look(&path, &store, Some(stamp), true),
-        Look::Settled(_)
-    ));
+    assert!(matches!(look(&path, &store, Some(stamp), false), Look::Doubtful));
+    assert!(matches!(look(&path, &store, Some(stamp), true), Look::Settled(_)));
     assert_eq!(store.status().rejected.unwrap().count, 1);
 }
 
@@ -291,29 +230,17 @@ fn half_written_document_is_read_once_more_before_it_is_reported() {
 fn fifo_is_refused_instead_of_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.json");
-    let made = std::process::Command::new("mkfifo")
-        .arg(&path)
-        .status()
-        .unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
-    assert!(matches!(
-        look(&path, &new_store(), None, false),
-        Look::Failed(_)
-    ));
+    assert!(matches!(look(&path, &new_store(), None, false), Look::Failed(_)));
 }
 
 #[test]
 fn own_reading_is_no_change() {
     use notify::event::{CreateKind, ModifyKind};
-    assert!(!is_change(EventKind::Access(AccessKind::Open(
-        AccessMode::Any
-    ))));
-    assert!(!is_change(EventKind::Access(AccessKind::Close(
-        AccessMode::Read
-    ))));
-    assert!(is_change(EventKind::Access(AccessKind::Close(
-        AccessMode::Write
-    ))));
+    assert!(!is_change(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+    assert!(!is_change(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+    assert!(is_change(EventKind::Access(AccessKind::Close(AccessMode::Write))));
     assert!(is_change(EventKind::Create(CreateKind::Any)));
     assert!(is_change(EventKind::Modify(ModifyKind::Any)));
 }

@@ -37,9 +37,7 @@ pub(super) enum FetchError {
     Timeout(String, Duration),
     #[error("the connection to {0} broke ({1})")]
     Http(String, hyper::Error),
-    #[error(
-        "{0} answered with more than {1} bytes; check that the URL is that of a sidecar's codebase"
-    )]
+    #[error("{0} answered with more than {1} bytes; check that the URL is that of a sidecar's codebase")]
     TooLarge(String, usize),
     #[error("{0} closed the connection before its answer was complete")]
     Closed(String),
@@ -61,17 +59,14 @@ pub(super) struct Client {
 struct Link {
     sender: SendRequest<Full<Bytes>>,
     /// `None` when it has come to its end.
-    connection: Option<Pin<Box<Connection<TokioIo<TcpStream>, Full<Bytes>>>>>,
+    connection: Option<Pin<Box<Driver>>>,
 }
+
+type Driver = Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
 impl Client {
     pub(super) fn new(url: RepoUrl, deadline: Duration) -> Self {
-        Self {
-            url,
-            deadline,
-            limit: MAX_DOCUMENT_BYTES,
-            link: None,
-        }
+        Self { url, deadline, limit: MAX_DOCUMENT_BYTES, link: None }
     }
 
     /// Reads smaller bodies only.
@@ -81,12 +76,7 @@ impl Client {
     }
 
     /// Sends one request for `name` below the codebase and reads the whole response, within the deadline.
-    pub(super) async fn send(
-        &mut self,
-        method: Method,
-        name: &str,
-        json: Option<Bytes>,
-    ) -> Result<Answer, FetchError> {
+    pub(super) async fn send(&mut self, method: Method, name: &str, json: Option<Bytes>) -> Result<Answer, FetchError> {
         let request = self.request(method, name, json)?;
         // A link whose exchange did not end well (or was cancelled) is not put back.
         let link = self.link.take();
@@ -97,11 +87,7 @@ impl Client {
         Ok(answer)
     }
 
-    async fn exchange(
-        &mut self,
-        link: Option<Link>,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Answer, FetchError> {
+    async fn exchange(&mut self, link: Option<Link>, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
         if let Some(mut link) = link {
             match link.exchange(&self.url, self.limit, request.clone()).await {
                 Ok(answer) => return Ok(self.keep(link, answer)),
@@ -120,20 +106,12 @@ impl Client {
         answer
     }
 
-    fn request(
-        &self,
-        method: Method,
-        name: &str,
-        json: Option<Bytes>,
-    ) -> Result<Request<Full<Bytes>>, FetchError> {
+    fn request(&self, method: Method, name: &str, json: Option<Bytes>) -> Result<Request<Full<Bytes>>, FetchError> {
         let mut builder = Request::builder()
             .method(method)
             .uri(format!("{}{name}", self.url.path))
             .header(header::HOST, self.url.authority())
-            .header(
-                header::USER_AGENT,
-                concat!("fsm-proxy/", env!("CARGO_PKG_VERSION")),
-            );
+            .header(header::USER_AGENT, concat!("fsm-proxy/", env!("CARGO_PKG_VERSION")));
         if json.is_some() {
             builder = builder.header(header::CONTENT_TYPE, "application/json");
         }
@@ -147,11 +125,7 @@ impl Link {
     /// Connects to the first address that accepts.
     async fn open(url: &RepoUrl) -> Result<Self, FetchError> {
         let authority = url.authority();
-        let resolve = timeout(
-            limits::RESOLVE_TIMEOUT,
-            lookup_host((url.host.as_str(), url.port)),
-        )
-        .await;
+        let resolve = timeout(limits::RESOLVE_TIMEOUT, lookup_host((url.host.as_str(), url.port))).await;
         let addresses = resolve
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| FetchError::Resolve(url.host.clone(), error))?;
@@ -160,12 +134,8 @@ impl Link {
             match timeout(limits::CONNECT_TIMEOUT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     let handshake = http1::handshake(TokioIo::new(stream)).await;
-                    let (sender, connection) =
-                        handshake.map_err(|error| FetchError::Http(authority, error))?;
-                    return Ok(Self {
-                        sender,
-                        connection: Some(Box::pin(connection)),
-                    });
+                    let (sender, connection) = handshake.map_err(|error| FetchError::Http(authority, error))?;
+                    return Ok(Self { sender, connection: Some(Box::pin(connection)) });
                 }
                 Ok(Err(error)) => last = error,
                 Err(_) => last = io::ErrorKind::TimedOut.into(),
@@ -184,26 +154,14 @@ impl Link {
         let exchange = async {
             let failed = |error| FetchError::Http(url.authority(), error);
             sender.ready().await.map_err(failed)?;
-            let (head, body) = sender
-                .send_request(request)
-                .await
-                .map_err(failed)?
-                .into_parts();
-            let body = Limited::new(body, limit)
-                .collect()
-                .await
-                .map_err(|error| match error.downcast::<hyper::Error>() {
+            let (head, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
+            let body =
+                Limited::new(body, limit).collect().await.map_err(|error| match error.downcast::<hyper::Error>() {
                     Ok(error) => failed(*error),
-                    Err(error) if error.is::<LengthLimitError>() => {
-                        FetchError::TooLarge(url.authority(), limit)
-                    }
+                    Err(error) if error.is::<LengthLimitError>() => FetchError::TooLarge(url.authority(), limit),
                     Err(_) => FetchError::Closed(url.authority()),
                 })?;
-            Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body: body.to_bytes(),
-            })
+            Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::pin!(exchange);
         let end = async {

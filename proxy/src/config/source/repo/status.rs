@@ -37,13 +37,8 @@ impl Reporter {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             // The kernel makes version-4 UUIDs; without /proc there is no repository to report to either.
-            uuid: std::fs::read_to_string("/proc/sys/kernel/random/uuid")
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
-            name: variable("POD_NAME")
-                .or_else(|| variable("HOSTNAME"))
-                .unwrap_or_default(),
+            uuid: std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().trim().to_owned(),
+            name: variable("POD_NAME").or_else(|| variable("HOSTNAME")).unwrap_or_default(),
             ip: variable("POD_IP").unwrap_or_default(),
             since: now().as_millis(),
         }
@@ -67,7 +62,5 @@ impl Reporter {
 }
 
 fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -16,10 +16,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Polls at once, and waits for a peer as long as a slow test machine may need.
-const QUICK: Pace = Pace {
-    interval: Duration::from_millis(5),
-    deadline: PATIENCE,
-};
+const QUICK: Pace = Pace { interval: Duration::from_millis(5), deadline: PATIENCE };
 
 fn document(version: &str) -> String {
     format!(r#"{{"Version":"{version}","Spec":{{"ServiceIdentity":"web.shop"}}}}"#)
@@ -35,18 +32,12 @@ fn follower(url: &RepoUrl) -> Follower {
 }
 
 fn version(follower: &Follower) -> Option<String> {
-    follower
-        .store
-        .snapshot()
-        .map(|snapshot| snapshot.version.clone())
+    follower.store.snapshot().map(|snapshot| snapshot.version.clone())
 }
 
 /// A follower whose first document, version 1, is in force.
 async fn settled(fake: &Fake) -> Follower {
-    fake.publish(
-        "e1",
-        &[("config.json.gz", reply(200, gzip(&document("1"))))],
-    );
+    fake.publish("e1", &[("config.json.gz", reply(200, gzip(&document("1"))))]);
     let mut follower = follower(&fake.url);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("1"));
@@ -59,19 +50,13 @@ async fn compressed_document_is_asked_for_first() {
     let fake = Fake::start().await;
     fake.publish(
         "e1",
-        &[
-            ("config.json.gz", reply(200, gzip(&document("1")))),
-            ("config.json", reply(200, document("old"))),
-        ],
+        &[("config.json.gz", reply(200, gzip(&document("1")))), ("config.json", reply(200, document("old")))],
     );
     let mut follower = follower(&fake.url);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("1"));
     assert_eq!(fake.asked(), ["HEAD ", "GET config.json.gz"]);
-    assert_eq!(
-        follower.store.source(),
-        format!("{}config.json.gz", fake.url)
-    );
+    assert_eq!(follower.store.source(), format!("{}config.json.gz", fake.url));
 }
 
 #[tokio::test]
@@ -81,10 +66,7 @@ async fn plain_document_is_taken_when_there_is_no_compressed_one() {
     let mut follower = follower(&fake.url);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("1"));
-    assert_eq!(
-        fake.asked(),
-        ["HEAD ", "GET config.json.gz", "GET config.json"]
-    );
+    assert_eq!(fake.asked(), ["HEAD ", "GET config.json.gz", "GET config.json"]);
 }
 
 #[tokio::test]
@@ -101,10 +83,7 @@ async fn nothing_is_fetched_while_the_codebase_stays() {
 async fn new_etag_or_new_date_fetches_again() {
     let fake = Fake::start().await;
     let mut follower = settled(&fake).await;
-    fake.publish(
-        "e2",
-        &[("config.json.gz", reply(200, gzip(&document("2"))))],
-    );
+    fake.publish("e2", &[("config.json.gz", reply(200, gzip(&document("2"))))]);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("2"));
     fake.forget();
@@ -112,11 +91,7 @@ async fn new_etag_or_new_date_fetches_again() {
     fake.set_date("Mon, 02 Mar 2026 09:15:00 GMT");
     follower.poll().await.unwrap();
     assert_eq!(fake.asked(), ["HEAD ", "GET config.json.gz"]);
-    assert_eq!(
-        follower.store.status().generation,
-        2,
-        "the same document is not put in force again"
-    );
+    assert_eq!(follower.store.status().generation, 2, "the same document is not put in force again");
 }
 
 #[tokio::test]
@@ -150,13 +125,7 @@ async fn inherited_placeholder_is_never_a_document() {
 #[tokio::test]
 async fn document_behind_a_compressed_placeholder_is_found() {
     let fake = Fake::start().await;
-    fake.publish(
-        "e1",
-        &[
-            ("config.json.gz", reply(200, gzip("{}"))),
-            ("config.json", reply(200, document("1"))),
-        ],
-    );
+    fake.publish("e1", &[("config.json.gz", reply(200, gzip("{}"))), ("config.json", reply(200, document("1")))]);
     let mut follower = follower(&fake.url);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("1"));
@@ -169,10 +138,7 @@ async fn deleted_codebase_leaves_the_last_document_in_force() {
     let mut follower = settled(&fake).await;
     fake.delete();
     let error = follower.poll().await.unwrap_err();
-    assert!(
-        error.to_string().contains("404") && error.to_string().contains("does not know this pod"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("404") && error.to_string().contains("does not know this pod"), "{error}");
     assert_eq!(version(&follower).as_deref(), Some("1"));
 
     // Derived anew, but not filled yet.
@@ -181,10 +147,7 @@ async fn deleted_codebase_leaves_the_last_document_in_force() {
     assert!(matches!(error, PollError::NoDocument(_)), "{error}");
     assert_eq!(version(&follower).as_deref(), Some("1"));
 
-    fake.publish(
-        "e2",
-        &[("config.json.gz", reply(200, gzip(&document("2"))))],
-    );
+    fake.publish("e2", &[("config.json.gz", reply(200, gzip(&document("2"))))]);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("2"));
 }
@@ -193,13 +156,7 @@ async fn deleted_codebase_leaves_the_last_document_in_force() {
 async fn failing_download_is_repeated_at_the_next_poll() {
     let fake = Fake::start().await;
     let mut follower = settled(&fake).await;
-    fake.publish(
-        "e2",
-        &[
-            ("config.json.gz", reply(500, "")),
-            ("config.json", reply(200, document("wrong"))),
-        ],
-    );
+    fake.publish("e2", &[("config.json.gz", reply(500, "")), ("config.json", reply(200, document("wrong")))]);
     let error = follower.poll().await.unwrap_err();
     assert!(error.to_string().contains("500"), "{error}");
     assert_eq!(version(&follower).as_deref(), Some("1"));
@@ -221,10 +178,7 @@ async fn broken_document_is_recorded_and_not_fetched_again_until_it_changes() {
     assert_eq!(follower.store.status().rejected.unwrap().count, 1);
     assert_eq!(fake.asked(), ["HEAD ", "GET config.json.gz", "HEAD "]);
 
-    fake.publish(
-        "e3",
-        &[("config.json.gz", reply(200, gzip(&document("3"))))],
-    );
+    fake.publish("e3", &[("config.json.gz", reply(200, gzip(&document("3"))))]);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("3"));
     assert_eq!(follower.store.status().rejected, None);
@@ -233,20 +187,14 @@ async fn broken_document_is_recorded_and_not_fetched_again_until_it_changes() {
 #[tokio::test]
 async fn redirect_is_refused() {
     let target = Fake::start().await;
-    target.publish(
-        "t1",
-        &[("config.json.gz", reply(200, gzip(&document("evil"))))],
-    );
+    target.publish("t1", &[("config.json.gz", reply(200, gzip(&document("evil"))))]);
     let fake = Fake::start().await;
     let mut follower = settled(&fake).await;
     for status in [301, 302, 307, 308] {
         let moved = reply(status, "").with("location", format!("{}config.json.gz", target.url));
         fake.publish(&format!("e{status}"), &[("config.json.gz", moved)]);
         let error = follower.poll().await.unwrap_err();
-        assert!(
-            error.to_string().contains("redirects are not followed"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("redirects are not followed"), "{error}");
     }
     fake.set("", reply(302, "").with("location", target.url.to_string()));
     follower.poll().await.unwrap_err();
@@ -261,10 +209,7 @@ async fn endless_body_is_cut_off() {
     follower.client.limit_bodies(1_000);
     fake.publish("e2", &[("config.json.gz", reply(200, vec![b' '; 1_001]))]);
     let error = follower.poll().await.unwrap_err();
-    assert!(
-        matches!(error, PollError::Fetch(FetchError::TooLarge(_, 1_000))),
-        "{error}"
-    );
+    assert!(matches!(error, PollError::Fetch(FetchError::TooLarge(_, 1_000))), "{error}");
     fake.set("config.json.gz", reply(200, gzip(&document("2"))));
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("2"));
@@ -274,10 +219,7 @@ async fn endless_body_is_cut_off() {
 async fn list_is_asked_for_with_get_where_head_is_not_known() {
     for status in [405, 501] {
         let fake = Fake::start().await;
-        fake.publish(
-            "e1",
-            &[("config.json.gz", reply(200, gzip(&document("1"))))],
-        );
+        fake.publish("e1", &[("config.json.gz", reply(200, gzip(&document("1"))))]);
         fake.set_head(reply(status, ""));
         let mut follower = follower(&fake.url);
         follower.poll().await.unwrap();
@@ -295,10 +237,7 @@ async fn one_connection_serves_many_polls_and_is_replaced_when_it_died() {
     }
     assert_eq!(fake.connections(), 1);
     fake.hang_up().await;
-    fake.publish(
-        "e2",
-        &[("config.json.gz", reply(200, gzip(&document("2"))))],
-    );
+    fake.publish("e2", &[("config.json.gz", reply(200, gzip(&document("2"))))]);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("2"));
     assert_eq!(fake.connections(), 2);
@@ -320,23 +259,11 @@ async fn server_that_closes_after_every_answer_is_followed() {
 async fn silent_server_runs_into_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = fake::url(listener.local_addr().unwrap());
-    let pace = Pace {
-        deadline: Duration::from_millis(50),
-        ..QUICK
-    };
+    let pace = Pace { deadline: Duration::from_millis(50), ..QUICK };
     let mut follower = Follower::new(url, new_store(), pace);
-    let error = timeout(PATIENCE, follower.poll())
-        .await
-        .unwrap()
-        .unwrap_err();
-    assert!(
-        matches!(error, PollError::Fetch(FetchError::Timeout(..))),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("did not answer within 0.05 s"),
-        "{error}"
-    );
+    let error = timeout(PATIENCE, follower.poll()).await.unwrap().unwrap_err();
+    assert!(matches!(error, PollError::Fetch(FetchError::Timeout(..))), "{error}");
+    assert!(error.to_string().contains("did not answer within 0.05 s"), "{error}");
 }
 
 #[tokio::test]
@@ -345,14 +272,8 @@ async fn nobody_listening_is_an_error_that_says_so() {
     let url = fake::url(listener.local_addr().unwrap());
     drop(listener);
     let error = follower(&url).poll().await.unwrap_err();
-    assert!(
-        matches!(error, PollError::Fetch(FetchError::Connect(..))),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("check that the controller runs"),
-        "{error}"
-    );
+    assert!(matches!(error, PollError::Fetch(FetchError::Connect(..))), "{error}");
+    assert!(error.to_string().contains("check that the controller runs"), "{error}");
 }
 
 #[tokio::test]
@@ -366,14 +287,8 @@ async fn answers_that_are_no_http_or_break_off_are_errors() {
     ];
     for answer in answers {
         let url = raw_server(answer).await;
-        let error = timeout(PATIENCE, follower(&url).poll())
-            .await
-            .unwrap()
-            .unwrap_err();
-        assert!(
-            matches!(error, PollError::Fetch(FetchError::Http(..))),
-            "{error}"
-        );
+        let error = timeout(PATIENCE, follower(&url).poll()).await.unwrap().unwrap_err();
+        assert!(matches!(error, PollError::Fetch(FetchError::Http(..))), "{error}");
     }
 }
 
@@ -394,10 +309,7 @@ async fn cut_off_document_is_no_document() {
         }
     });
     let mut follower = follower(&url);
-    let error = timeout(PATIENCE, follower.poll())
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = timeout(PATIENCE, follower.poll()).await.unwrap().unwrap_err();
     assert!(matches!(error, PollError::Fetch(_)), "{error}");
     assert_eq!(version(&follower), None);
     assert_eq!(follower.seen, None, "it is fetched again at the next poll");
@@ -425,10 +337,7 @@ async fn status_is_posted_after_a_poll() {
     follower.report().await;
     let posts = fake.posts();
     let report: status::Report = serde_json::from_slice(&posts[0]).unwrap();
-    assert_eq!(
-        report.version, "e1",
-        "the codebase's version without quotes"
-    );
+    assert_eq!(report.version, "e1", "the codebase's version without quotes");
     assert_eq!(report.uuid.len(), 36);
     assert!(report.since > 0 && report.timestamp >= report.since);
     assert!(report.modules.is_empty() && report.logs.is_empty());
@@ -441,10 +350,7 @@ async fn refused_status_report_disturbs_nothing() {
     let mut follower = settled(&fake).await;
     fake.set_post(reply(500, "no"));
     follower.report().await;
-    fake.publish(
-        "e2",
-        &[("config.json.gz", reply(200, gzip(&document("2"))))],
-    );
+    fake.publish("e2", &[("config.json.gz", reply(200, gzip(&document("2"))))]);
     follower.poll().await.unwrap();
     assert_eq!(version(&follower).as_deref(), Some("2"));
     assert_eq!(follower.store.status().source_failure, None);
@@ -470,26 +376,10 @@ async fn repository_that_comes_up_late_is_found() {
     let fake = Fake::start().await;
     fake.delete();
     let store = new_store();
-    run_until(store.clone(), &fake.url, |status| {
-        status.source_failure.as_ref().is_some_and(|f| f.count > 2)
-    })
-    .await;
-    assert!(
-        store
-            .failure()
-            .unwrap()
-            .contains("not ready until there is one"),
-        "{:?}",
-        store.failure()
-    );
-    fake.publish(
-        "e1",
-        &[("config.json.gz", reply(200, gzip(&document("1"))))],
-    );
-    run_until(store.clone(), &fake.url, |status| {
-        status.generation == 1 && status.source_failure.is_none()
-    })
-    .await;
+    run_until(store.clone(), &fake.url, |status| status.source_failure.as_ref().is_some_and(|f| f.count > 2)).await;
+    assert!(store.failure().unwrap().contains("not ready until there is one"), "{:?}", store.failure());
+    fake.publish("e1", &[("config.json.gz", reply(200, gzip(&document("1"))))]);
+    run_until(store.clone(), &fake.url, |status| status.generation == 1 && status.source_failure.is_none()).await;
 }
 
 #[tokio::test]
@@ -497,10 +387,7 @@ async fn cached_document_bridges_an_outage_of_the_controller() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("cache");
     let fake = Fake::start().await;
-    fake.publish(
-        "e1",
-        &[("config.json.gz", reply(200, gzip(&document("1"))))],
-    );
+    fake.publish("e1", &[("config.json.gz", reply(200, gzip(&document("1"))))]);
     let cached = || {
         let cache = Cache::open(&directory, &fake.url).unwrap();
         Arc::new(Store::new(Arc::new(Telemetry::new())).with_cache(cache))
@@ -510,21 +397,11 @@ async fn cached_document_bridges_an_outage_of_the_controller() {
     fake.delete();
 
     let restarted = cached();
-    run_until(restarted.clone(), &fake.url, |status| {
-        status.source_failure.is_some()
-    })
-    .await;
+    run_until(restarted.clone(), &fake.url, |status| status.source_failure.is_some()).await;
     assert_eq!(restarted.snapshot().unwrap().version, "1");
-    assert!(
-        restarted.source().starts_with("cache "),
-        "{}",
-        restarted.source()
-    );
+    assert!(restarted.source().starts_with("cache "), "{}", restarted.source());
 
-    fake.publish(
-        "e2",
-        &[("config.json.gz", reply(200, gzip(&document("2"))))],
-    );
+    fake.publish("e2", &[("config.json.gz", reply(200, gzip(&document("2"))))]);
     run_until(restarted.clone(), &fake.url, |status| status.version == "2").await;
     assert_eq!(restarted.source(), format!("{}config.json.gz", fake.url));
 }
@@ -534,12 +411,7 @@ async fn source_ends_when_it_is_told_to() {
     let fake = Fake::start().await;
     let stop = CancellationToken::new();
     let source = super::super::Source::Repo(fake.url.clone());
-    let run = tokio::spawn(super::super::run(
-        source,
-        new_store(),
-        Arc::default(),
-        stop.clone(),
-    ));
+    let run = tokio::spawn(super::super::run(source, new_store(), Arc::default(), stop.clone()));
     stop.cancel();
     timeout(PATIENCE, run).await.unwrap().unwrap();
 }
@@ -548,11 +420,6 @@ async fn source_ends_when_it_is_told_to() {
 fn polls_of_many_proxies_spread() {
     let pace = Pace::default();
     let pauses: Vec<Duration> = (0..100).map(|_| pace.next()).collect();
-    assert!(
-        pauses
-            .iter()
-            .all(|pause| *pause >= pace.interval.mul_f64(0.9)
-                && *pause <= pace.interval.mul_f64(1.1))
-    );
+    assert!(pauses.iter().all(|pause| *pause >= pace.interval.mul_f64(0.9) && *pause <= pace.interval.mul_f64(1.1)));
     assert!(pauses.iter().max() > pauses.iter().min());
 }

@@ -49,11 +49,7 @@ pub(super) struct Reply {
 }
 
 pub(super) fn reply(status: u16, body: impl Into<Bytes>) -> Reply {
-    Reply {
-        status,
-        headers: Vec::new(),
-        body: body.into(),
-    }
+    Reply { status, headers: Vec::new(), body: body.into() }
 }
 
 impl Reply {
@@ -70,9 +66,7 @@ pub(super) fn gzip(text: &str) -> Vec<u8> {
 }
 
 pub(super) fn url(address: SocketAddr) -> RepoUrl {
-    format!("http://{address}/repo/fsm-sidecar/u.sidecar.web.shop/")
-        .parse()
-        .unwrap()
+    format!("http://{address}/repo/fsm-sidecar/u.sidecar.web.shop/").parse().unwrap()
 }
 
 impl Fake {
@@ -85,27 +79,16 @@ impl Fake {
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (prefix, script) = (prefix.clone(), scripted.clone());
-                let service =
-                    service_fn(move |request| answer(request, prefix.clone(), script.clone()));
+                let service = service_fn(move |request| answer(request, prefix.clone(), script.clone()));
                 let mut counted = counted.lock();
                 counted.0 += 1;
                 counted.1.spawn(async move {
                     let mut server = http1::Builder::new();
-                    drop(
-                        server
-                            .auto_date_header(false)
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await,
-                    );
+                    drop(server.auto_date_header(false).serve_connection(TokioIo::new(stream), service).await);
                 });
             }
         });
-        Self {
-            url,
-            script,
-            connections,
-            accepting,
-        }
+        Self { url, script, connections, accepting }
     }
 
     /// The codebase as a whole: its version and its files.
@@ -113,13 +96,8 @@ impl Fake {
         let mut script = self.script.lock();
         script.etag = Some(format!("\"{etag}\""));
         script.date = Some("Mon, 02 Mar 2026 09:14:07 GMT".into());
-        script.files = files
-            .iter()
-            .map(|(name, reply)| ((*name).to_owned(), reply.clone()))
-            .collect();
-        script
-            .files
-            .insert(String::new(), reply(200, "/main.js\n/config.json\n"));
+        script.files = files.iter().map(|(name, reply)| ((*name).to_owned(), reply.clone())).collect();
+        script.files.insert(String::new(), reply(200, "/main.js\n/config.json\n"));
     }
 
     /// No codebase: everything is 404.
@@ -190,12 +168,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let name = head
-        .uri
-        .path()
-        .strip_prefix(&prefix)
-        .unwrap_or("<outside>")
-        .to_owned();
+    let name = head.uri.path().strip_prefix(&prefix).unwrap_or("<outside>").to_owned();
     let mut script = script.lock();
     script.asked.push(format!("{} {name}", head.method));
     let reply = match head.method {

@@ -78,13 +78,7 @@ pub fn summaries(document: &Config) -> Vec<Summary> {
     let mut found = Vec::new();
     let now = Timestamp::now().as_second();
     if let Some(certificate) = &document.certificate {
-        add(
-            &mut found,
-            certificate,
-            "Certificate",
-            (Role::MeshChain, Role::MeshRoot),
-            now,
-        );
+        add(&mut found, certificate, "Certificate", (Role::MeshChain, Role::MeshRoot), now);
     }
     let egress = (Role::EgressChain, Role::EgressRoot);
     let Some(outbound) = &document.outbound else {
@@ -92,21 +86,13 @@ pub fn summaries(document: &Config) -> Vec<Summary> {
     };
     for (name, cluster) in &outbound.clusters_configs {
         if let Some(certificate) = &cluster.source_cert {
-            add(
-                &mut found,
-                certificate,
-                &format!("Outbound.ClustersConfigs[{name:?}].SourceCert"),
-                egress,
-                now,
-            );
+            add(&mut found, certificate, &format!("Outbound.ClustersConfigs[{name:?}].SourceCert"), egress, now);
         }
     }
     for (port, matches) in &outbound.traffic_matches {
         for (index, traffic) in matches.iter().enumerate() {
             for (range, settings) in traffic.destination_ip_ranges.iter().flatten() {
-                let certificate = settings
-                    .as_ref()
-                    .and_then(|settings| settings.source_cert.as_ref());
+                let certificate = settings.as_ref().and_then(|settings| settings.source_cert.as_ref());
                 if let Some(certificate) = certificate {
                     let path = format!(
                         "Outbound.TrafficMatches[\"{port}\"][{index}].DestinationIPRanges[{range:?}].SourceCert"
@@ -119,17 +105,8 @@ pub fn summaries(document: &Config) -> Vec<Summary> {
     found
 }
 
-fn add(
-    found: &mut Vec<Summary>,
-    certificate: &Certificate,
-    path: &str,
-    (chain, root): (Role, Role),
-    now: i64,
-) {
-    let parts = [
-        (chain, "CertChain", &certificate.cert_chain),
-        (root, "IssuingCA", &certificate.issuing_ca),
-    ];
+fn add(found: &mut Vec<Summary>, certificate: &Certificate, path: &str, (chain, root): (Role, Role), now: i64) {
+    let parts = [(chain, "CertChain", &certificate.cert_chain), (root, "IssuingCA", &certificate.issuing_ca)];
     for (role, key, pem) in parts {
         for (index, der) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
             let path = format!("{path}.{key}[{index}]");
@@ -146,15 +123,8 @@ fn summary(role: Role, path: String, der: &[u8], now: i64) -> Summary {
         Ok((_, certificate)) => certificate,
         Err(error) => return unreadable(role, path, format!("not an X.509 certificate: {error}")),
     };
-    let (from, until) = (
-        certificate.validity().not_before.timestamp(),
-        certificate.validity().not_after.timestamp(),
-    );
-    let moment = |seconds| {
-        Timestamp::from_second(seconds)
-            .ok()
-            .map(|moment: Timestamp| moment.to_string())
-    };
+    let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+    let moment = |seconds| Timestamp::from_second(seconds).ok().map(|moment: Timestamp| moment.to_string());
     Summary {
         subject: Some(certificate.subject().to_string()),
         issuer: Some(certificate.issuer().to_string()),
@@ -196,9 +166,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         return Vec::new();
     };
     let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) | GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
-            (*name).to_owned()
-        }
+        GeneralName::DNSName(name) | GeneralName::URI(name) | GeneralName::RFC822Name(name) => (*name).to_owned(),
         GeneralName::IPAddress(bytes) => address(bytes),
         other => other.to_string(),
     };
@@ -207,8 +175,6 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 
 fn address(bytes: &[u8]) -> String {
     let four = <[u8; 4]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
-    let sixteen =
-        <[u8; 16]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
-    four.or(sixteen)
-        .unwrap_or_else(|_| format!("address of {} bytes", bytes.len()))
+    let sixteen = <[u8; 16]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
+    four.or(sixteen).unwrap_or_else(|_| format!("address of {} bytes", bytes.len()))
 }

@@ -1,0 +1,193 @@
+//! Families of our own: `fsm_proxy_…` for the proxy, `process_…` for the process.
+
+use super::{ClusterFamily, ClusterRows, Page, View};
+use crate::config::snapshot::Snapshot;
+use crate::reason::Reason;
+use crate::telemetry::build::{GIT_COMMIT, VERSION};
+use crate::telemetry::certificates::{self, Role};
+use crate::telemetry::process::Process;
+use crate::telemetry::{Direction, Telemetry};
+use prometheus_client::metrics::MetricType;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::SystemTime;
+
+pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &View) -> fmt::Result {
+    cluster_families(page, clusters)?;
+    connection_families(page, &view.telemetry)?;
+    probe_families(page, &view.telemetry)?;
+    config_families(page, view)?;
+    certificate_families(page, view.snapshot.as_deref())?;
+    process_families(page, &view.telemetry)
+}
+
+fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Result {
+    const COUNTERS: [ClusterFamily; 3] = [
+        ("fsm_proxy_cluster_connections_opened_total", "Upstream connections opened.", |counters| {
+            counters.connections_opened.get()
+        }),
+        ("fsm_proxy_cluster_connect_failures_total", "Connection attempts that failed.", |counters| {
+            counters.connect_failures.get()
+        }),
+        (
+            "fsm_proxy_unnamed_server_identities_total",
+            "Handshakes with servers for which the configuration names no identity: any certificate of the mesh passed.",
+            |counters| counters.unnamed_identities.get(),
+        ),
+    ];
+    for (name, help, read) in COUNTERS {
+        page.family(name, help, MetricType::Counter, clusters.sums("cluster", read))?;
+    }
+    page.family(
+        "fsm_proxy_cluster_requests_active",
+        "Requests in flight.",
+        MetricType::Gauge,
+        clusters.sums("cluster", |counters| counters.requests_active.get()),
+    )
+}
+
+fn connection_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    use MetricType::{Counter, Gauge};
+    let label = |direction: Direction| ("direction", Cow::Borrowed(direction.name()));
+    let directions = Direction::ALL.map(|direction| (label(direction), telemetry.direction(direction)));
+    page.family(
+        "fsm_proxy_downstream_connections_active",
+        "Open downstream connections.",
+        Gauge,
+        directions.clone().map(|(label, counters)| (vec![label], counters.connections_active.get())),
+    )?;
+    page.family(
+        "fsm_proxy_downstream_connections_total",
+        "Downstream connections accepted.",
+        Counter,
+        directions.clone().map(|(label, counters)| (vec![label], counters.connections_opened.get())),
+    )?;
+    page.family(
+        "fsm_proxy_tls_handshakes_total",
+        "Finished TLS handshakes with clients.",
+        Counter,
+        directions.clone().map(|(label, counters)| (vec![label], counters.handshakes.get())),
+    )?;
+    page.family(
+        "fsm_proxy_detect_timeouts_total",
+        "Protocol detections that ran into the deadline.",
+        Counter,
+        directions.clone().map(|(label, counters)| (vec![label], counters.detect_timeouts.get())),
+    )?;
+    let refusals = directions.iter().flat_map(|(label, counters)| {
+        Reason::ALL.iter().filter_map(move |reason| {
+            let count = counters.refusals(*reason);
+            (count > 0).then(|| (vec![label.clone(), ("reason", Cow::Borrowed(reason.code()))], count))
+        })
+    });
+    page.family("fsm_proxy_refusals_total", "Refused requests and connections; see docs/reasons.md.", Counter, refusals)
+}
+
+fn probe_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    page.family(
+        "fsm_proxy_probe_failures_total",
+        "Probes of the application that failed, by the port that the kubelet asked on.",
+        MetricType::Counter,
+        telemetry.probe_failures.each().map(|(kind, failures)| (vec![("probe", Cow::Borrowed(kind))], failures.get())),
+    )
+}
+
+fn config_families(page: &mut Page<'_>, view: &View) -> fmt::Result {
+    use MetricType::{Counter, Gauge};
+    let telemetry = &view.telemetry;
+    page.single(
+        "fsm_proxy_config_applied_total",
+        "Configurations put in force.",
+        Counter,
+        telemetry.config_applied.get(),
+    )?;
+    page.single(
+        "fsm_proxy_config_rejected_total",
+        "Configurations that were unusable and left the last good one in force.",
+        Counter,
+        telemetry.config_rejected.get(),
+    )?;
+    page.single(
+        "fsm_proxy_config_source_errors_total",
+        "Failed attempts to read the configuration from its source.",
+        Counter,
+        telemetry.config_source_errors.get(),
+    )?;
+    page.optional(
+        "fsm_proxy_config_age_seconds",
+        "Seconds since the configuration was put in force.",
+        Gauge,
+        view.config_age.map(|age| age.as_secs_f64()),
+    )?;
+    let snapshot = view.snapshot.as_deref();
+    page.family(
+        "fsm_proxy_config_version",
+        "Version of the configuration in force, as a label.",
+        Gauge,
+        snapshot.map(|snapshot| (vec![("version", Cow::Borrowed(snapshot.version.as_str()))], 1u64)),
+    )?;
+    page.optional(
+        "fsm_proxy_config_problems",
+        "Things wrong with the configuration in force; see /config_status.",
+        Gauge,
+        snapshot.map(|snapshot| snapshot.problems.len() as u64),
+    )
+}
+
+fn certificate_families(page: &mut Page<'_>, snapshot: Option<&Snapshot>) -> fmt::Result {
+    let mut soonest: BTreeMap<&'static str, i64> = BTreeMap::new();
+    let summaries = snapshot.map(|snapshot| certificates::summaries(&snapshot.document)).unwrap_or_default();
+    for summary in summaries {
+        // Certificates of single clusters are many and named in /certs; alerts need the mesh's own.
+        if let (Role::MeshChain | Role::MeshRoot, Some(expires)) = (summary.role, summary.expires) {
+            soonest
+                .entry(summary.role.name())
+                .and_modify(|soonest| *soonest = expires.min(*soonest))
+                .or_insert(expires);
+        }
+    }
+    page.family(
+        "fsm_proxy_certificate_expiry_timestamp_seconds",
+        "When the first certificate of the pod's chain, or of its roots, expires (Unix time).",
+        MetricType::Gauge,
+        soonest.into_iter().map(|(role, expires)| (vec![("role", Cow::Borrowed(role))], expires)),
+    )
+}
+
+fn process_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    use MetricType::{Counter, Gauge};
+    page.family(
+        "fsm_proxy_build_info",
+        "Version of the proxy, as labels.",
+        Gauge,
+        [(vec![("version", Cow::Borrowed(VERSION)), ("commit", Cow::Borrowed(GIT_COMMIT.unwrap_or_default()))], 1u64)],
+    )?;
+    page.single(
+        "fsm_proxy_panics_total",
+        "Panics of supervised tasks: defects, please report.",
+        Counter,
+        telemetry.panics.get(),
+    )?;
+    page.single(
+        "fsm_proxy_uptime_seconds",
+        "Seconds since the proxy started.",
+        Gauge,
+        telemetry.started.elapsed().as_secs_f64(),
+    )?;
+    let process = Process::read();
+    let started = SystemTime::now().checked_sub(telemetry.started.elapsed());
+    let started = started.and_then(|started| started.duration_since(SystemTime::UNIX_EPOCH).ok());
+    page.optional(
+        "process_start_time_seconds",
+        "When the process started (Unix time).",
+        Gauge,
+        started.map(|started| started.as_secs_f64()),
+    )?;
+    page.optional("process_cpu_seconds_total", "CPU time, user and system.", Counter, process.cpu_seconds)?;
+    page.optional("process_resident_memory_bytes", "Resident memory.", Gauge, process.resident_bytes)?;
+    page.optional("process_virtual_memory_bytes", "Virtual memory.", Gauge, process.virtual_bytes)?;
+    page.optional("process_open_fds", "Open file descriptors.", Gauge, process.open_descriptors)?;
+    page.optional("process_max_fds", "Limit of open file descriptors.", Gauge, process.max_descriptors)?;
+    page.optional("process_threads", "Threads.", Gauge, process.threads)
+}

@@ -1,0 +1,45 @@
+//! What tests of pages and ports look at: snapshots with known clusters.
+
+use super::workload::Workload;
+use super::{Direction, Telemetry, families::View};
+use crate::config::compile::{Environment, compile};
+use crate::config::snapshot::Snapshot;
+use crate::limits::RESPONSE_TIMEOUT;
+use crate::upstream::cluster::{Cluster, ClusterSettings, Endpoints};
+use fsm_api::config::Config;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A cluster that has counted nothing yet.
+pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
+    let settings = ClusterSettings { response_timeout: RESPONSE_TIMEOUT, requests_per_connection: None };
+    let endpoints = Endpoints::new(Vec::new(), 0, None);
+    Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
+}
+
+/// A snapshot of an empty document with these clusters.
+pub(crate) fn snapshot(clusters: Vec<Arc<Cluster>>) -> Snapshot {
+    compiled(Config::default(), clusters)
+}
+
+/// A snapshot of this document, but with these clusters.
+pub(crate) fn compiled(document: Config, clusters: Vec<Arc<Cluster>>) -> Snapshot {
+    let mut snapshot = compile(Arc::new(document), Vec::new(), None, Environment::default());
+    snapshot.clusters = clusters;
+    snapshot
+}
+
+/// A view of these clusters by the pod `shop/web-7d4b9-x2x`.
+pub(crate) fn view(clusters: Vec<Arc<Cluster>>) -> View {
+    View {
+        snapshot: Some(Arc::new(snapshot(clusters))),
+        config_age: Some(Duration::from_secs(90)),
+        telemetry: Arc::new(Telemetry::new()),
+        workload: Arc::new(workload()),
+    }
+}
+
+/// The pod `shop/web-7d4b9-x2x`.
+pub(crate) fn workload() -> Workload {
+    Workload { namespace: "shop".into(), kind: "Deployment".into(), name: "web".into(), pod: "web-7d4b9-x2x".into() }
+}
