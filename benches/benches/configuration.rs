@@ -21,20 +21,11 @@ fn document(text: &str) -> Arc<Config> {
 }
 
 fn bench_read(bencher: Bencher<'_, '_>, text: &str) {
-    bencher
-        .counter(BytesCount::of_str(text))
-        .bench(|| Config::read(black_box(text.as_bytes())).is_ok());
+    bencher.counter(BytesCount::of_str(text)).bench(|| Config::read(black_box(text.as_bytes())).is_ok());
 }
 
 fn bench_compile(bencher: Bencher<'_, '_>, document: &Arc<Config>) {
-    bencher.bench(|| {
-        compile(
-            Arc::clone(document),
-            Vec::new(),
-            None,
-            Environment::default(),
-        )
-    });
+    bencher.bench(|| compile(Arc::clone(document), Vec::new(), None, Environment::default()));
 }
 
 #[divan::bench(args = FIXTURES)]
@@ -61,18 +52,6 @@ fn compile_mesh(bencher: Bencher<'_, '_>, services: u16) {
 #[divan::bench(args = [100, 1000], sample_size = 1, sample_count = 20)]
 fn compile_mesh_again(bencher: Bencher<'_, '_>, services: u16) {
     let document = document(&mesh(services));
-    let first = compile(
-        Arc::clone(&document),
-        Vec::new(),
-        None,
-        Environment::default(),
-    );
-    bencher.bench(|| {
-        compile(
-            Arc::clone(&document),
-            Vec::new(),
-            Some(&first),
-            Environment::default(),
-        )
-    });
+    let first = compile(Arc::clone(&document), Vec::new(), None, Environment::default());
+    bencher.bench(|| compile(Arc::clone(&document), Vec::new(), Some(&first), Environment::default()));
 }

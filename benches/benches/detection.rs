@@ -28,10 +28,7 @@ fn http2(bencher: Bencher<'_, '_>) {
 /// Key share of X25519, and of the post-quantum hybrid.
 #[divan::bench(args = [36, 1256])]
 fn tls(bencher: Bencher<'_, '_>, key_share: u16) {
-    bench_bytes(
-        bencher,
-        &client_hello("orders.shop.svc.cluster.local", key_share),
-    );
+    bench_bytes(bencher, &client_hello("orders.shop.svc.cluster.local", key_share));
 }
 
 /// All but the last byte: the worst case of a hello that comes in two segments.

@@ -21,8 +21,7 @@ fn main() {
 }
 
 fn snapshot(document: &str) -> Snapshot {
-    let (config, problems) =
-        Config::read(document.as_bytes()).expect("a generated document can be read");
+    let (config, problems) = Config::read(document.as_bytes()).expect("a generated document can be read");
     compile(Arc::new(config), problems, None, Environment::default())
 }
 
@@ -39,21 +38,14 @@ fn path(bencher: Bencher<'_, '_>, path: &str) {
 const SERVICES: [u16; 2] = [10, 1000];
 
 fn entry(snapshot: &Snapshot) -> &Arc<OutboundEntry> {
-    snapshot.outbound.ports[&80]
-        .ranged
-        .find(IpAddr::from([10, 96, 0, 7]))
-        .expect("the seventh service exists")
+    snapshot.outbound.ports[&80].ranged.find(IpAddr::from([10, 96, 0, 7])).expect("the seventh service exists")
 }
 
 #[divan::bench(args = SERVICES)]
 fn destination(bencher: Bencher<'_, '_>, services: u16) {
     let snapshot = snapshot(&mesh(services));
     let port = &snapshot.outbound.ports[&80];
-    bencher.bench(|| {
-        port.ranged
-            .find(black_box(IpAddr::from([10, 96, 0, 7])))
-            .is_some()
-    });
+    bencher.bench(|| port.ranged.find(black_box(IpAddr::from([10, 96, 0, 7]))).is_some());
 }
 
 fn bench_host(bencher: Bencher<'_, '_>, services: u16, host: &str) {
@@ -85,27 +77,12 @@ fn host_unknown(bencher: Bencher<'_, '_>, services: u16) {
 /// The last of so many rules fits: the worst case.
 fn bench_rules(bencher: Bencher<'_, '_>, count: usize, rules: Rules) {
     let snapshot = snapshot(&with_rules(count, rules));
-    let inbound = snapshot
-        .inbound
-        .as_ref()
-        .expect("the document has an inbound part");
-    let service: &Arc<Service> = inbound.ports[&80]
-        .hosts
-        .find("orders.shop")
-        .expect("the service exists");
-    let tail = if rules == Rules::Regex {
-        "17"
-    } else {
-        "orders"
-    };
+    let inbound = snapshot.inbound.as_ref().expect("the document has an inbound part");
+    let service: &Arc<Service> = inbound.ports[&80].hosts.find("orders.shop").expect("the service exists");
+    let tail = if rules == Rules::Regex { "17" } else { "orders" };
     let path = format!("/api/{}/{tail}", count - 1);
     let headers = HeaderMap::new();
-    let question = Question {
-        method: &Method::GET,
-        path: &path,
-        headers: &headers,
-        caller: Some("web.shop"),
-    };
+    let question = Question { method: &Method::GET, path: &path, headers: &headers, caller: Some("web.shop") };
     bencher.bench(|| service.route(black_box(question)).is_ok());
 }
 

@@ -6,27 +6,13 @@ pub fn client_hello(server_name: &str, key_share: u16) -> Vec<u8> {
     let mut extensions = Vec::new();
     let name = [&[0], &*prefixed(server_name.as_bytes())].concat();
     extension(&mut extensions, 0, &prefixed(&name));
-    let protocols: Vec<u8> = ["h2", "http/1.1"]
-        .iter()
-        .flat_map(|name| [&[name.len() as u8], name.as_bytes()].concat())
-        .collect();
+    let protocols: Vec<u8> =
+        ["h2", "http/1.1"].iter().flat_map(|name| [&[name.len() as u8], name.as_bytes()].concat()).collect();
     // Sizes as they are on the wire: groups, signature algorithms and versions come before the key share.
-    extension(
-        &mut extensions,
-        10,
-        &prefixed(&[0x11, 0xec, 0, 29, 0, 23, 0, 24]),
-    );
-    extension(
-        &mut extensions,
-        13,
-        &prefixed(&[4, 3, 5, 3, 6, 3, 8, 4, 8, 5, 8, 6, 8, 7]),
-    );
+    extension(&mut extensions, 10, &prefixed(&[0x11, 0xec, 0, 29, 0, 23, 0, 24]));
+    extension(&mut extensions, 13, &prefixed(&[4, 3, 5, 3, 6, 3, 8, 4, 8, 5, 8, 6, 8, 7]));
     extension(&mut extensions, 43, &[4, 3, 4, 3, 3]);
-    extension(
-        &mut extensions,
-        51,
-        &prefixed(&vec![7; usize::from(key_share)]),
-    );
+    extension(&mut extensions, 51, &prefixed(&vec![7; usize::from(key_share)]));
     extension(&mut extensions, 16, &prefixed(&protocols));
 
     let mut hello = vec![3, 3];
@@ -46,7 +32,8 @@ pub fn client_hello(server_name: &str, key_share: u16) -> Vec<u8> {
 
 /// A request as curl sends it.
 pub fn http1_request() -> Vec<u8> {
-    b"GET /api/orders/17?full=1 HTTP/1.1\r\nHost: orders.shop:8080\r\nUser-Agent: curl/8.9.1\r\nAccept: */*\r\n\r\n".to_vec()
+    b"GET /api/orders/17?full=1 HTTP/1.1\r\nHost: orders.shop:8080\r\nUser-Agent: curl/8.9.1\r\nAccept: */*\r\n\r\n"
+        .to_vec()
 }
 
 /// Preface and an empty SETTINGS frame.

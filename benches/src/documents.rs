@@ -5,14 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde_json::{Map, Value, json};
 
 /// Names of the fixtures.
-pub const FIXTURES: [&str; 6] = [
-    "permissive",
-    "smi",
-    "policies",
-    "egress",
-    "packed",
-    "legacy-1.3.0",
-];
+pub const FIXTURES: [&str; 6] = ["permissive", "smi", "policies", "egress", "packed", "legacy-1.3.0"];
 
 /// Text of a fixture.
 ///
@@ -73,20 +66,13 @@ pub fn with_rules(count: usize, rules: Rules) -> String {
 /// An outbound document with so many services on port 80 (`service-0.shop` at 10.96.0.0 and so on), each with three
 /// endpoints and ten spellings of its host, as a pod of a permissive mesh of this size gets it.
 pub fn mesh(services: u16) -> String {
-    let (mut all_hosts, mut rules, mut ranges, mut clusters) =
-        (Map::new(), Map::new(), Map::new(), Map::new());
+    let (mut all_hosts, mut rules, mut ranges, mut clusters) = (Map::new(), Map::new(), Map::new(), Map::new());
     for index in 0..services {
         let [high, low] = index.to_be_bytes();
         let service = format!("service-{index}");
         let cluster = format!("shop/{service}|8080");
-        let endpoints: Map<String, Value> = (1..=3)
-            .map(|node| {
-                (
-                    format!("10.{node}.{high}.{low}:8080"),
-                    json!({"Weight": 100}),
-                )
-            })
-            .collect();
+        let endpoints: Map<String, Value> =
+            (1..=3).map(|node| (format!("10.{node}.{high}.{low}:8080"), json!({"Weight": 100}))).collect();
         all_hosts.extend(hosts(&service, "shop"));
         ranges.insert(format!("10.96.{high}.{low}/32"), Value::Null);
         let target = json!({"Path": ".*", "Type": "Regex", "TargetClusters": {&*cluster: 100}});
@@ -117,10 +103,7 @@ fn hosts(service: &str, namespace: &str) -> Map<String, Value> {
         }
     }
     for port in ["", ":80"] {
-        hosts.insert(
-            format!("{service}{port}"),
-            json!({"RuleName": format!("{service}.{namespace}")}),
-        );
+        hosts.insert(format!("{service}{port}"), json!({"RuleName": format!("{service}.{namespace}")}));
     }
     hosts
 }

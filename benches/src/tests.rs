@@ -28,31 +28,18 @@ fn other_first_bytes_are_what_they_are_called() {
 
 #[test]
 fn generated_documents_compile_without_a_problem_and_match_at_the_last_rule() {
-    for (rules, path) in [
-        (Rules::Exact, "/api/9/orders"),
-        (Rules::Prefix, "/api/9/orders/1"),
-        (Rules::Regex, "/api/9/17"),
-    ] {
+    for (rules, path) in
+        [(Rules::Exact, "/api/9/orders"), (Rules::Prefix, "/api/9/orders/1"), (Rules::Regex, "/api/9/17")]
+    {
         let (config, problems) = Config::read(with_rules(10, rules).as_bytes()).unwrap();
         assert_eq!(problems, []);
         let snapshot = compile(Arc::new(config), problems, None, Environment::default());
         assert_eq!(snapshot.problems, []);
-        let service = snapshot.inbound.as_ref().unwrap().ports[&80]
-            .hosts
-            .find("orders.shop")
-            .unwrap();
+        let service = snapshot.inbound.as_ref().unwrap().ports[&80].hosts.find("orders.shop").unwrap();
         let headers = HeaderMap::new();
-        let question = Question {
-            method: &Method::GET,
-            path,
-            headers: &headers,
-            caller: Some("web.shop"),
-        };
+        let question = Question { method: &Method::GET, path, headers: &headers, caller: Some("web.shop") };
         let route = service.route(question).unwrap();
-        assert!(
-            Arc::ptr_eq(route, service.routes.last().unwrap()),
-            "{rules:?}"
-        );
+        assert!(Arc::ptr_eq(route, service.routes.last().unwrap()), "{rules:?}");
     }
 }
 
@@ -61,22 +48,9 @@ fn a_generated_mesh_has_all_its_services() {
     let (config, problems) = Config::read(mesh(300).as_bytes()).unwrap();
     assert_eq!(problems, []);
     let snapshot = compile(Arc::new(config), problems, None, Environment::default());
-    assert_eq!(
-        snapshot
-            .clusters
-            .iter()
-            .filter(|cluster| cluster.name.starts_with("shop/"))
-            .count(),
-        300
-    );
-    let entry = snapshot.outbound.ports[&80]
-        .ranged
-        .find([10, 96, 1, 43].into())
-        .unwrap();
-    assert_eq!(
-        &*entry.hosts.find("service-299.shop.svc:80").unwrap().name,
-        "service-299.shop"
-    );
+    assert_eq!(snapshot.clusters.iter().filter(|cluster| cluster.name.starts_with("shop/")).count(), 300);
+    let entry = snapshot.outbound.ports[&80].ranged.find([10, 96, 1, 43].into()).unwrap();
+    assert_eq!(&*entry.hosts.find("service-299.shop.svc:80").unwrap().name, "service-299.shop");
 }
 
 #[test]
