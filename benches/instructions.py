@@ -23,7 +23,9 @@ def binaries():
 
 
 def benches(binary):
-    listed = subprocess.run([binary, "--bench", "--list", "--format", "terse"], capture_output=True, text=True, check=True)
+    # Divan lists one name a line only to the test runner that sets this variable.
+    command, environment = [binary, "--list", "--format", "terse"], os.environ | {"NEXTEST": "1"}
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return [line.removesuffix(": benchmark") for line in listed.stdout.splitlines() if line.endswith(": benchmark")]
 
 
