@@ -115,7 +115,7 @@ impl Reader {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let recording = self.recording.lock();
-        if self.position == 0 { recording.whole.clone() } else { SizeHint::default() }
+        if self.position == 0 { recording.whole } else { SizeHint::default() }
     }
 }
 
