@@ -106,7 +106,7 @@ fn throttle(limit: Option<&RequestLimit>, reason: Reason) -> Result<(), Refusal>
 
 /// To the application; it has one endpoint, so there is nowhere else to go.
 async fn send(cluster: &Cluster, outgoing: Outgoing) -> Result<Response<ResponseBody>, Refusal> {
-    let endpoint = cluster.pick(Instant::now(), &Tried::new()).ok_or(Reason::NoEndpoint)?;
+    let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
     let (request, options, upgrade) = outgoing.into_parts();
     let response = endpoint.exchange(request, options).await.map_err(|failed| failed.error)?;
     forward::finish(response, upgrade, &endpoint.target)

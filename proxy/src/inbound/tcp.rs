@@ -23,7 +23,7 @@ where
 {
     let mut generations = proxy.store.subscribe();
     let cluster = authorize(proxy, client)?;
-    let endpoint = cluster.pick(Instant::now(), &Tried::new()).ok_or(Reason::NoEndpoint)?;
+    let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
     let relaying = upstream.relay(&mut io, guard);
     tokio::select! {

@@ -16,6 +16,7 @@ use crate::policy::outlier;
 use crate::policy::retry::{Attempt, AttemptOutcome, MethodSafety, RetryPolicy, Verdict};
 use crate::reason::Reason;
 use crate::runtime;
+use crate::upstream::balance::Algorithm;
 use crate::upstream::cluster::{Cluster, Tried};
 use crate::upstream::endpoint::{Endpoint, ExchangeOptions, FailedExchange};
 use http::uri::{Parts, PathAndQuery};
@@ -34,6 +35,8 @@ pub(super) struct Course<'a> {
     /// The cluster that gets what the first one fails at.
     pub(super) failover: Option<&'a Arc<Cluster>>,
     pub(super) grpc: bool,
+    /// What keeps the sender's requests together, where the cluster wants that.
+    pub(super) key: Option<u64>,
 }
 
 /// Sends a request.
@@ -89,7 +92,7 @@ async fn at_cluster(
         let result = match exchanged {
             Ok(response) => Ok(Done { response, endpoint }),
             Err(FailedExchange { error, request: Some(mut again) })
-                if tried.len() < limits::ENDPOINTS_PER_REQUEST && cluster.pick(ended, &tried).is_some() =>
+                if tried.len() < limits::ENDPOINTS_PER_REQUEST && cluster.pick(ended, &tried, course.key).is_some() =>
             {
                 tracing::debug!("{error}; another endpoint gets the request");
                 if let Some(uri) = plain_uri {
@@ -131,6 +134,8 @@ async fn at_cluster(
 /// for each connection; later ones take what has not been tried yet, or begin anew when all have been.
 fn choose(course: &Course<'_>, cluster: &Arc<Cluster>, now: Instant, tried: &mut Tried) -> Option<Arc<Endpoint>> {
     let per_request = match course.connection.version {
+        // An algorithm that looks at loads or keys decides for every request, or it could not.
+        _ if cluster.settings.balancing.algorithm != Algorithm::RoundRobin || course.key.is_some() => true,
         Version::Http1 => course.settings.http1_per_request,
         Version::Http2 => course.settings.http2_per_request,
     };
@@ -142,9 +147,9 @@ fn choose(course: &Course<'_>, cluster: &Arc<Cluster>, now: Instant, tried: &mut
     {
         return Some(Arc::clone(endpoint));
     }
-    let endpoint = cluster.pick(now, tried).or_else(|| {
+    let endpoint = cluster.pick(now, tried, course.key).or_else(|| {
         tried.clear();
-        cluster.pick(now, tried)
+        cluster.pick(now, tried, course.key)
     })?;
     if let Some(chosen) = chosen.as_deref_mut() {
         *chosen = Some((Arc::clone(cluster), Arc::clone(&endpoint)));

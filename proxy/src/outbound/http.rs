@@ -94,8 +94,9 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     // Circuit breaking, load balancing and retries, attempt by attempt; then metrics.
     let grpc = grpc::is_grpc(request.headers());
     let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, cluster.is_of_sidecars());
+    let key = cluster.settings.balancing.key(request.headers(), connection.info.peer.ip());
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
-    let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc };
+    let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc, key };
     let started = Instant::now();
     let outcome = attempts::send(&course, outgoing).await;
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);

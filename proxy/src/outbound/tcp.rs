@@ -8,6 +8,7 @@ use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::upstream::cluster::{Cluster, Tried};
+use http::HeaderMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,7 +35,8 @@ where
     if entry.carries == Carries::Tls && cluster.is_external() {
         return serve_by_server_name(cluster, io).await;
     }
-    let endpoint = cluster.pick(Instant::now(), &Tried::new()).ok_or(Reason::NoEndpoint)?;
+    let key = cluster.settings.balancing.key(&HeaderMap::new(), info.peer.ip());
+    let endpoint = cluster.pick(Instant::now(), &Tried::new(), key).ok_or(Reason::NoEndpoint)?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
     upstream.relay(&mut io, guard).await;
     Ok(())

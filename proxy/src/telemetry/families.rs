@@ -140,6 +140,13 @@ impl<'a> ClusterRows<'a> {
         })
     }
 
+    fn counts(&self, label: &'static str, read: impl Fn(&Cluster) -> usize) -> impl Iterator<Item = (Labels<'a>, i64)> {
+        self.0.iter().map(move |(name, clusters)| {
+            let value: usize = clusters.iter().map(|cluster| read(cluster)).sum();
+            (vec![(label, Cow::Borrowed(*name))], i64::try_from(value).unwrap_or(i64::MAX))
+        })
+    }
+
     /// Rows of remote clusters only.
     fn outbound(&self) -> Self {
         let remote = |clusters: &Vec<&'a Cluster>| -> Vec<&'a Cluster> {

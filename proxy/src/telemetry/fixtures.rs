@@ -5,6 +5,7 @@ use super::{Direction, Telemetry, families::View};
 use crate::config::compile::{Environment, compile};
 use crate::config::snapshot::Snapshot;
 use crate::policy::budget::{BudgetSettings, RetryBudget};
+use crate::upstream::affinity::Balancing;
 use crate::upstream::cluster::{Cluster, ClusterSettings, Endpoints};
 use crate::upstream::gate::GateLimits;
 use fsm_api::config::Config;
@@ -20,8 +21,9 @@ pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
         breaker: None,
         retry: None,
         budget: Arc::new(RetryBudget::new(BudgetSettings::default(), Instant::now())),
+        balancing: Balancing::default(),
     };
-    let endpoints = Endpoints::new(Vec::new(), 0, None);
+    let endpoints = Endpoints::new(&Balancing::default(), Vec::new(), 0, None);
     Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
 }
 

@@ -1,5 +1,6 @@
 //! A cluster: the endpoints that can serve a route, and everything that outlives a configuration update.
 
+use super::affinity::Balancing;
 use super::balance::{Candidate, ClusterLoad, Draw, EndpointId, Settings as BalanceSettings, Tiers};
 use super::connect::Host;
 use super::endpoint::Endpoint;
@@ -60,6 +61,8 @@ pub struct ClusterSettings {
     pub retry: Option<Arc<RetryPolicy>>,
     /// How much is retried.
     pub budget: Arc<RetryBudget>,
+    /// How endpoints are chosen.
+    pub balancing: Balancing,
 }
 
 /// The endpoints of a cluster with their order of preference.
@@ -116,16 +119,16 @@ impl Default for ClusterState {
 
 impl Endpoints {
     /// Lays out the order of preference; continues `previous`'s round if the weights are the same.
-    pub fn new(members: Vec<Member>, start: usize, previous: Option<&Endpoints>) -> Self {
+    pub fn new(balancing: &Balancing, members: Vec<Member>, start: usize, previous: Option<&Endpoints>) -> Self {
         let candidate = |member: &Member| Candidate {
             id: EndpointId::of(&member.endpoint.target.to_string()),
             weight: member.weight,
             remote: member.remote,
-            warming_since: None,
+            warming_since: balancing.warm_up.as_ref().and(member.endpoint.since),
             load: Arc::clone(&member.endpoint.load),
         };
         let candidates = members.iter().map(candidate).collect();
-        let settings = BalanceSettings::default();
+        let settings = BalanceSettings { algorithm: balancing.algorithm, warm_up: balancing.warm_up };
         let tiers = Tiers::new(settings, candidates, start, previous.map(|previous| &previous.tiers));
         Self { members, tiers }
     }
@@ -165,15 +168,22 @@ impl Cluster {
     }
 
     /// The endpoint for a request that has been offered to `tried`: one that is neither tried nor ejected; else one
-    /// that is ejected (too many are, so the fault is not theirs alone); never one that was tried.
-    pub fn pick(&self, now: Instant, tried: &Tried) -> Option<Arc<Endpoint>> {
+    /// that is ejected (too many are, so the fault is not theirs alone); never one that was tried. Requests
+    /// with the same `key` meet the same endpoint where the cluster hashes or keeps sessions.
+    pub fn pick(&self, now: Instant, tried: &Tried, key: Option<u64>) -> Option<Arc<Endpoint>> {
         let endpoints = self.endpoints.load();
         let untried = |index: usize| {
             let endpoint = &endpoints.members[index].endpoint;
             !tried.iter().any(|tried| Arc::ptr_eq(tried, endpoint))
         };
         let well = |index: usize| !self.state.ejections.is_ejected(&endpoints.members[index].endpoint.health, now);
-        let draw = Draw { key: None, random: runtime::random(), now };
+        let draw = Draw { key, random: runtime::random(), now };
+        if let (Some((_, sessions)), Some(key)) = (&self.settings.balancing.sessions, key)
+            && let Some(index) =
+                endpoints.tiers.pick_for_session(sessions, key, draw, |index| untried(index) && well(index))
+        {
+            return Some(Arc::clone(&endpoints.members[index].endpoint));
+        }
         let index = endpoints
             .tiers
             .pick(draw, |index| untried(index) && well(index))
@@ -199,6 +209,7 @@ impl Cluster {
             runtime::random(),
         );
         if let Some(ejection) = ejection {
+            self.counters().ejections.increment();
             tracing::warn!(
                 "endpoint {} of cluster {} is left out for {:?} (ejection {} in close succession): {} failures in a row",
                 endpoint.target,
@@ -208,6 +219,12 @@ impl Cluster {
                 ejections.settings().consecutive_failures,
             );
         }
+    }
+
+    /// How many endpoints are left out at the moment.
+    pub fn ejected(&self) -> usize {
+        let now = Instant::now();
+        self.endpoints.load().members.iter().filter(|member| self.leaves_out(&member.endpoint, now)).count()
     }
 
     /// Whether it has endpoints that only stand in for others.

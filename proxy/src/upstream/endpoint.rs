@@ -32,6 +32,8 @@ pub struct Endpoint {
     pub health: EndpointHealth,
     /// What its cluster's ingress wants before the path (`Path`, multi-cluster).
     pub path_prefix: Option<Box<str>>,
+    /// When it joined a cluster that was there already; such endpoints are warmed up.
+    pub since: Option<Instant>,
 }
 
 /// What an exchange must know besides the request.
@@ -68,9 +70,10 @@ impl Endpoint {
         gate: Arc<Gate>,
         load: Arc<EndpointLoad>,
         path_prefix: Option<Box<str>>,
+        since: Option<Instant>,
     ) -> Self {
         let (names, pool) = (ResolvedNames::default(), Arc::default());
-        Self { target, transport, names, pool, gate, load, health: EndpointHealth::default(), path_prefix }
+        Self { target, transport, names, pool, gate, load, health: EndpointHealth::default(), path_prefix, since }
     }
 
     /// Sends a request and waits for the head of the response.

@@ -7,6 +7,7 @@ use crate::policy::budget::{BudgetSettings, RetryBudget};
 use crate::policy::retry::RetryPolicy;
 use crate::telemetry::Direction;
 use crate::tls::{Alpn, ClientTls, Expect, Identity, IdentityError, roots_from_pem};
+use crate::upstream::affinity::Balancing;
 use crate::upstream::balance::EndpointLoad;
 use crate::upstream::cluster::{Cluster, ClusterSettings, ClusterState, Endpoints, Member};
 use crate::upstream::connect::{Host, Target, Transport, UpstreamTls};
@@ -65,6 +66,7 @@ impl Compiler<'_> {
                 limits: gate_limits(config),
                 retry: self.retry(config, &path),
                 budget: self.budget(config, Direction::Outbound, name),
+                balancing: self.balancing(config, name, &path),
                 requests_per_connection: http
                     .and_then(|http| http.max_requests_per_connection)
                     .filter(|&requests| requests > 0),
@@ -81,7 +83,7 @@ impl Compiler<'_> {
         let transport = self.transport(key, None, "Outbound");
         let cluster_settings = plain_settings(settings);
         let state = self.state(Direction::Outbound, PASSTHROUGH);
-        let endpoints = Endpoints::new(Vec::new(), 0, None);
+        let endpoints = Endpoints::new(&Balancing::default(), Vec::new(), 0, None);
         let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, state, cluster_settings, endpoints);
         let cluster = Arc::new(cluster);
         self.remote.insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
@@ -199,6 +201,7 @@ impl Compiler<'_> {
     ) -> Arc<Cluster> {
         let state = self.state(direction, name);
         let before = self.previous.and_then(|previous| previous.cluster(direction, name)).map(|cluster| cluster.load());
+        let joined = before.is_some().then(Instant::now);
         let mut members = Vec::with_capacity(endpoints.len());
         for wanted in endpoints {
             let address = wanted.through.unwrap_or(wanted.address);
@@ -223,12 +226,12 @@ impl Compiler<'_> {
                 None => {
                     let load = Arc::new(EndpointLoad::new(Arc::clone(&state.load), state.since));
                     let prefix = wanted.path_prefix.map(Into::into);
-                    Arc::new(Endpoint::new(target, transport, Arc::clone(&state.gate), load, prefix))
+                    Arc::new(Endpoint::new(target, transport, Arc::clone(&state.gate), load, prefix, joined))
                 }
             };
             members.push(Member { endpoint, weight: wanted.weight, remote: wanted.remote });
         }
-        let endpoints = Endpoints::new(members, self.start, before.as_deref());
+        let endpoints = Endpoints::new(&settings.balancing, members, self.start, before.as_deref());
         Arc::new(Cluster::new(name.into(), direction, state, settings, endpoints))
     }
 
@@ -250,6 +253,16 @@ impl Compiler<'_> {
         let before = self.previous.and_then(|previous| previous.cluster(direction, name));
         let before = before.map(|cluster| &cluster.settings.budget).filter(|budget| *budget.settings() == settings);
         before.map_or_else(|| Arc::new(RetryBudget::new(settings, Instant::now())), Arc::clone)
+    }
+
+    fn balancing(&mut self, config: &ClusterConfig, name: &str, path: &str) -> Balancing {
+        let Some(wanted) = &config.load_balancing else { return Balancing::default() };
+        let before = self.previous.and_then(|previous| previous.cluster(Direction::Outbound, name));
+        let (balancing, problems) = Balancing::from_config(wanted, before.map(|before| &before.settings.balancing));
+        for problem in problems {
+            self.error(format!("{path}.LoadBalancing"), problem);
+        }
+        balancing
     }
 
     fn retry(&mut self, config: &ClusterConfig, path: &str) -> Option<Arc<RetryPolicy>> {
@@ -300,6 +313,7 @@ fn plain_settings(settings: &Settings) -> ClusterSettings {
         breaker: None,
         retry: None,
         budget: Arc::new(RetryBudget::new(BudgetSettings::default(), Instant::now())),
+        balancing: Balancing::default(),
     }
 }
 

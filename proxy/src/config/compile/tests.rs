@@ -105,7 +105,7 @@ fn a_service_port_leads_to_the_container_port() {
         let service = port.hosts.find(host).unwrap_or_else(|| panic!("{host} is known"));
         let route = service.route(asks(&Method::PATCH, "/any", None, &HeaderMap::new())).unwrap();
         let cluster = route.split.pick().unwrap();
-        assert_eq!(cluster.pick(Instant::now(), &Tried::new()).unwrap().target.to_string(), "127.0.0.1:8080");
+        assert_eq!(cluster.pick(Instant::now(), &Tried::new(), None).unwrap().target.to_string(), "127.0.0.1:8080");
     }
     assert!(port.hosts.find("cart").is_none());
     assert!(inbound.allows("10.244.1.21".parse().unwrap()));
@@ -162,7 +162,7 @@ fn the_canary_is_exact_and_failover_endpoints_stay_out() {
     assert_eq!(picks, 10);
     let cluster = snapshot.cluster(Direction::Outbound, "shop/billing-v1|8080").unwrap();
     for _ in 0..10 {
-        assert_ne!(cluster.pick(Instant::now(), &Tried::new()).unwrap().target.to_string(), "192.0.2.80:8080");
+        assert_ne!(cluster.pick(Instant::now(), &Tried::new(), None).unwrap().target.to_string(), "192.0.2.80:8080");
     }
     assert!(port.ranged.find("10.96.50.9".parse().unwrap()).is_none());
     assert!(port.any_http.is_none() && port.any_tcp.is_none());
@@ -176,7 +176,7 @@ fn an_unrelated_update_keeps_connections_counters_and_rounds() {
     let cluster = |snapshot: &Snapshot| Arc::clone(snapshot.cluster(Direction::Outbound, "shop/cart|9090").unwrap());
     let before = cluster(&first);
     before.counters().retries.increment();
-    let first_pick = before.pick(Instant::now(), &Tried::new()).unwrap();
+    let first_pick = before.pick(Instant::now(), &Tried::new(), None).unwrap();
     document["Version"] = json!("2");
     document["Outbound"]["ClustersConfigs"]["bank/rates|50051"]["Endpoints"] =
         json!({ "10.244.3.10:80": { "Weight": 100 } });
@@ -189,9 +189,9 @@ fn an_unrelated_update_keeps_connections_counters_and_rounds() {
         one.members().iter().zip(other.members()).all(|(one, other)| Arc::ptr_eq(&one.endpoint, &other.endpoint))
     };
     assert!(same(&before, &after), "endpoints keep their connections");
-    assert!(!Arc::ptr_eq(&after.pick(Instant::now(), &Tried::new()).unwrap(), &first_pick), "the round goes on");
+    assert!(!Arc::ptr_eq(&after.pick(Instant::now(), &Tried::new(), None).unwrap(), &first_pick), "the round goes on");
     let rates = second.cluster(Direction::Outbound, "bank/rates|50051").unwrap();
-    assert_eq!(rates.pick(Instant::now(), &Tried::new()).unwrap().target.to_string(), "10.244.3.10:80");
+    assert_eq!(rates.pick(Instant::now(), &Tried::new(), None).unwrap().target.to_string(), "10.244.3.10:80");
 }
 
 #[test]
@@ -228,7 +228,11 @@ fn an_unusable_certificate_keeps_the_previous_one_or_closes_the_mesh() {
     assert!(closed.identity.is_none());
     assert!(matches!(closed.inbound.as_ref().unwrap().mesh_tls, MeshTls::Broken));
     assert!(
-        closed.cluster(Direction::Outbound, "shop/cart|9090").unwrap().pick(Instant::now(), &Tried::new()).is_none(),
+        closed
+            .cluster(Direction::Outbound, "shop/cart|9090")
+            .unwrap()
+            .pick(Instant::now(), &Tried::new(), None)
+            .is_none(),
         "no plaintext instead"
     );
     assert!(errors(&closed).iter().any(|error| error.contains("Certificate.PrivateKey")), "{:?}", errors(&closed));
