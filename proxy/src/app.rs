@@ -11,6 +11,7 @@ use crate::config::store::Store;
 use crate::limits;
 use crate::listen;
 use crate::options::{Options, RuntimeFlavor};
+use crate::policy::budget::{Allowance, REPLAY_BYTES};
 use crate::runtime::drain::{Drain, Phase};
 use crate::runtime::workers::{Scheduling, Workers};
 use crate::telemetry::build::VERSION;
@@ -35,6 +36,8 @@ pub struct Proxy {
     pub telemetry: Arc<Telemetry>,
     /// Announces the end.
     pub drain: Drain,
+    /// What all requests together may keep for sending it again.
+    pub replay: Arc<Allowance>,
 }
 
 /// The proxy, ready to run.
@@ -71,8 +74,12 @@ impl App {
             }
         }
         let store = Arc::new(store);
-        let proxy =
-            Arc::new(Proxy { store: Arc::clone(&store), telemetry: Arc::clone(&telemetry), drain: Drain::new() });
+        let proxy = Arc::new(Proxy {
+            store: Arc::clone(&store),
+            telemetry: Arc::clone(&telemetry),
+            drain: Drain::new(),
+            replay: Arc::new(Allowance::new(REPLAY_BYTES)),
+        });
         let admin = Arc::new(AdminState {
             store,
             telemetry,

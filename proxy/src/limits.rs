@@ -32,6 +32,9 @@ pub const DETECT_BYTES: usize = 16 << 10;
 /// an idle keep-alive connection lives, and must exceed [`POOL_IDLE_TIMEOUT`] so that a peer's pool gives up first.
 pub const HTTP1_HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// Bytes that are read at once from a busy TLS connection: four full records. Quiet connections hold no such buffer.
+pub const TLS_READ_AHEAD: usize = 64 << 10;
+
 // --- HTTP -----------------------------------------------------------------------------------------------------------
 
 /// Header fields of one HTTP/1 message. hyper's default; nginx and Envoy allow 100 too.

@@ -28,8 +28,8 @@ pub use outbound::{
     OutboundTcpRouteRules, OutboundTrafficMatch,
 };
 pub use policy::{
-    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit, NameValue,
-    RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit,
+    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit, LoadBalancing,
+    NameValue, RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit, WarmUp,
 };
 pub use problem::{Problem, Severity};
 pub use read::{MAX_DOCUMENT_BYTES, ReadError};

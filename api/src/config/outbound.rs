@@ -1,6 +1,6 @@
 //! `Outbound` and `Forward`: what the pod may call, where that is, and through which egress gateway.
 
-use super::{Certificate, ConnectionSettings, HostService, RetryPolicy, RouteRule};
+use super::{Certificate, ConnectionSettings, HostService, LoadBalancing, RetryPolicy, RouteRule};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -96,6 +96,9 @@ pub struct ClusterConfig {
     /// Never set by FSM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash: Option<u64>,
+    /// *Additive.* How endpoints are chosen; absent: weighted round robin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancing: Option<LoadBalancing>,
     /// *Additive.* `<service account>.<namespace>` or whole principals that the servers of this cluster may present.
     /// Empty: any certificate of the mesh CA, which is counted and reported.
     #[serde(skip_serializing_if = "Vec::is_empty")]

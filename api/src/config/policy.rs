@@ -83,6 +83,39 @@ pub struct CircuitBreaking {
     pub degraded_response_content: Option<String>,
 }
 
+/// *Additive.* How the endpoints of one cluster are chosen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LoadBalancing {
+    /// `round-robin`, `least-request` or `hash`; unset: `round-robin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
+    /// What `hash` and sessions go by: `source-ip`, `header:<name>` or `cookie:<name>`; unset: `source-ip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_on: Option<String>,
+    /// Seconds for which a session stays with its endpoint without being used; unset or 0: no sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_seconds: Option<f64>,
+    /// How new endpoints are brought up to their share; unset: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUp>,
+}
+
+/// *Additive.* How new endpoints are brought up to their share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WarmUp {
+    /// Seconds until an endpoint has its full share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<f64>,
+    /// 1 is a straight line, more gives more at the beginning; unset: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggression: Option<f64>,
+    /// Share at the beginning, 0.1 to 1; unset: 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
+}
+
 /// Retries of one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]

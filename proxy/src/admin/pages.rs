@@ -72,7 +72,7 @@ pub(super) fn clusters_text(snapshot: Option<&Snapshot>) -> String {
 }
 
 fn write_cluster(page: &mut String, cluster: &Cluster) {
-    let counters = &*cluster.counters;
+    let counters = cluster.counters();
     let classes = counters.responses.iter().enumerate().filter(|(_, count)| count.get() > 0);
     let classes: String = classes.map(|(index, count)| format!(" {}xx={}", index + 1, count.get())).collect();
     let _ = writeln!(
@@ -117,7 +117,7 @@ pub(super) fn clusters_json(snapshot: Option<&Snapshot>) -> Value {
 }
 
 fn cluster_json(cluster: &Cluster) -> Value {
-    let counters = &*cluster.counters;
+    let counters = cluster.counters();
     let endpoints = cluster.endpoints().into_iter().map(|endpoint| {
         object!({
             "address": endpoint.address,

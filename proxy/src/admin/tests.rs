@@ -385,7 +385,7 @@ async fn clusters_show_their_endpoints_and_counters_in_both_formats() {
     apply(&port.state.store, &document);
     let snapshot = port.state.store.snapshot().unwrap();
     let pay = snapshot.cluster(Direction::Outbound, "shop/pay|8080").unwrap();
-    pay.counters.response(StatusCode::OK, Duration::from_millis(1));
+    pay.counters().response(StatusCode::OK, Duration::from_millis(1));
 
     let text = port.get("/clusters").await.body;
     let mut lines = text.lines().skip_while(|line| !line.starts_with("shop/pay|8080 outbound requests=1 2xx=1 "));

@@ -7,7 +7,7 @@ use crate::route::ranges::Ranges;
 use crate::route::split::Split;
 use crate::route::table::{HostTable, Route};
 use crate::telemetry::counters::Counter;
-use crate::telemetry::{self, Telemetry};
+use crate::telemetry::{self, Direction, Telemetry};
 use crate::tls::{Identity, ServerTls};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect::Transport;
@@ -290,7 +290,11 @@ impl TlsKey {
 
 impl Snapshot {
     /// The cluster of this name in this direction.
-    pub fn cluster(&self, direction: crate::telemetry::Direction, name: &str) -> Option<&Arc<Cluster>> {
-        self.clusters.iter().find(|cluster| cluster.direction == direction && *cluster.name == *name)
+    pub fn cluster(&self, direction: Direction, name: &str) -> Option<&Arc<Cluster>> {
+        // Local ones first, each part sorted by name.
+        let remote = self.clusters.partition_point(|cluster| cluster.direction == Direction::Inbound);
+        let (local, remote) = self.clusters.split_at(remote);
+        let part = if direction == Direction::Inbound { local } else { remote };
+        part.binary_search_by(|cluster| (*cluster.name).cmp(name)).ok().map(|index| &part[index])
     }
 }

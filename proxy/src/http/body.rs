@@ -1,34 +1,49 @@
-//! Bodies that stream through the proxy. Nothing here buffers more than the frame in hand, and nothing that was cut off
-//! gets an end.
+//! Bodies that stream through the proxy. Nothing here buffers more than the frame in hand, except what a retry may need, and
+//! nothing that was cut off gets an end.
 
+mod received;
+mod replay;
+
+use crate::policy::budget::Allowance;
+use crate::upstream::balance::InFlight;
 use crate::upstream::pool::Lease;
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+pub use received::{BodyError, Received};
+pub use replay::Kept;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use thiserror::Error;
-
-/// Why a body broke off.
-#[derive(Debug, Error)]
-pub enum BodyError {
-    /// Its connection or stream failed.
-    #[error(transparent)]
-    Codec(#[from] hyper::Error),
-    /// Its sender reset the stream before the end, without an error.
-    #[error("the stream was reset before its end")]
-    CutOff,
-}
 
 /// A request body on its way upstream.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Option<Incoming>,
-    is_http2: bool,
+    source: Source,
     progress: Option<Arc<BodyProgress>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Nothing to send.
+    Empty,
+    /// The downstream's body as it comes.
+    Stream(Received),
+    /// The downstream's body, kept in case it has to be sent again.
+    Kept(replay::Reader),
+}
+
+/// Why a request body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    /// The client broke off.
+    #[error("the client broke off: {0}")]
+    Downstream(#[from] BodyError),
+    /// Another attempt has taken the body over.
+    #[error("the request is being sent again elsewhere")]
+    TakenOver,
 }
 
 /// How far a request body has got; shared with whoever waits for the response.
@@ -53,7 +68,7 @@ impl BodyProgress {
 impl RequestBody {
     /// A request without a body.
     pub const fn empty() -> Self {
-        Self { incoming: None, is_http2: false, progress: None }
+        Self { source: Source::Empty, progress: None }
     }
 
     /// The body of a downstream request that came in this version. One that is known to be empty costs nothing.
@@ -61,12 +76,31 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self { incoming: Some(incoming), is_http2: version == Version::HTTP_2, progress: Some(Arc::default()) }
+        Self { source: Source::Stream(Received::new(incoming, version)), progress: Some(Arc::default()) }
     }
 
     /// Whether there is nothing to send, so that the request can be sent again as it is.
     pub const fn is_empty(&self) -> bool {
-        self.incoming.is_none()
+        matches!(self.source, Source::Empty)
+    }
+
+    /// Keeps what is sent from now on, within the limits of `allowance`, so that [`Kept::again`] can send it again.
+    pub fn keep(&mut self, allowance: &Arc<Allowance>) -> Kept {
+        match std::mem::replace(&mut self.source, Source::Empty) {
+            Source::Stream(received) => {
+                let (kept, reader) = replay::keep(received, allowance);
+                self.source = Source::Kept(reader);
+                kept
+            }
+            other => {
+                self.source = other;
+                Kept::nothing()
+            }
+        }
+    }
+
+    fn replayed(reader: replay::Reader) -> Self {
+        Self { source: Source::Kept(reader), progress: Some(Arc::default()) }
     }
 
     /// How far the body has got; `None` for a request without one.
@@ -77,18 +111,22 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = RequestBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let is_http2 = self.is_http2;
-        let Some(incoming) = self.incoming.as_mut() else {
-            return Poll::Ready(None);
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let frame = match &mut self.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::Stream(received) => {
+                ready!(received.poll_frame(cx)).map(|frame| frame.map_err(RequestBodyError::from))
+            }
+            Source::Kept(reader) => ready!(reader.poll_frame(cx)),
         };
-        let frame = ready!(poll_incoming(incoming, is_http2, cx));
-        let ended = frame.is_none() || incoming.is_end_stream();
         if let Some(progress) = &self.progress {
             progress.frames.fetch_add(1, Relaxed);
-            if ended {
+            if frame.is_none() || self.is_end_stream() {
                 progress.ended.store(true, Relaxed);
             }
         }
@@ -96,11 +134,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        match &self.source {
+            Source::Empty => true,
+            Source::Stream(received) => received.is_end_stream(),
+            Source::Kept(reader) => reader.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Stream(received) => received.size_hint(),
+            Source::Kept(reader) => reader.size_hint(),
+        }
     }
 }
 
@@ -117,7 +163,7 @@ pub enum ResponseBody {
     /// The upstream's body.
     Upstream {
         /// The upstream's body.
-        incoming: Incoming,
+        received: Received,
         /// What is given back when it ends.
         lease: Option<Lease>,
     },
@@ -130,13 +176,21 @@ impl ResponseBody {
         if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
     }
 
+    /// Holds something more until the body has ended.
+    pub fn hold(&mut self, in_flight: InFlight) {
+        if let Self::Upstream { lease: Some(lease), .. } = self {
+            lease.hold(in_flight);
+        }
+    }
+
     /// The upstream's body; a lease whose body has ended already is given back at once.
     pub fn upstream(incoming: Incoming, lease: Lease) -> Self {
         if incoming.is_end_stream() {
             lease.finish();
             return Self::Empty;
         }
-        Self::Upstream { incoming, lease: Some(lease) }
+        let version = if lease.is_http2() { Version::HTTP_2 } else { Version::HTTP_11 };
+        Self::Upstream { received: Received::new(incoming, version), lease: Some(lease) }
     }
 }
 
@@ -148,11 +202,10 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream { incoming, lease } => {
-                let is_http2 = lease.as_ref().is_some_and(Lease::is_http2);
-                let frame = ready!(poll_incoming(incoming, is_http2, cx));
+            Self::Upstream { received, lease } => {
+                let frame = ready!(received.poll_frame(cx));
                 let clean = !matches!(frame, Some(Err(_)));
-                if (frame.is_none() || incoming.is_end_stream() || !clean)
+                if (frame.is_none() || received.is_end_stream() || !clean)
                     && let Some(lease) = lease.take()
                 {
                     if clean { lease.finish() } else { lease.broken() }
@@ -166,7 +219,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Self::Upstream { received, .. } => received.is_end_stream(),
         }
     }
 
@@ -174,23 +227,7 @@ impl Body for ResponseBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Upstream { incoming, .. } => incoming.size_hint(),
+            Self::Upstream { received, .. } => received.size_hint(),
         }
     }
-}
-
-/// The next frame. hyper takes a stream that its sender resets with `NO_ERROR` for one that has ended; behind a proxy
-/// half a body would then look whole. RFC 9113 §8.1 gives that code a meaning only after a whole response.
-fn poll_incoming(
-    incoming: &mut Incoming,
-    is_http2: bool,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-    Poll::Ready(match frame {
-        Some(frame) => Some(frame.map_err(BodyError::Codec)),
-        // Of HTTP/1 bodies the codec knows the end only as it comes.
-        None if is_http2 && !incoming.is_end_stream() => Some(Err(BodyError::CutOff)),
-        None => None,
-    })
 }

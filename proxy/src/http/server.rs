@@ -35,8 +35,10 @@ where
     H: Fn(Request<Incoming>) -> F + Send + 'static,
     F: Future<Output = Response<ResponseBody>> + Send + 'static,
 {
+    // In a box: hyper moves the future several times (into the task of an HTTP/2 stream, through the task's stages), and
+    // it is some kilobytes large.
     let service = service_fn(move |request| {
-        let response = handle(request);
+        let response = Box::pin(handle(request));
         async move { Ok::<_, Infallible>(response.await) }
     });
     match version {

@@ -15,7 +15,7 @@ use crate::reason::Reason;
 use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
 use crate::telemetry::Direction;
-use crate::upstream::cluster::Cluster;
+use crate::upstream::cluster::{Cluster, Tried};
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
@@ -91,7 +91,7 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     let started = Instant::now();
     let outcome = send(cluster, outgoing).await;
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
-    cluster.counters.response(status, started.elapsed());
+    cluster.counters().response(status, started.elapsed());
     outcome
 }
 
@@ -106,7 +106,7 @@ fn throttle(limit: Option<&RequestLimit>, reason: Reason) -> Result<(), Refusal>
 
 /// To the application; it has one endpoint, so there is nowhere else to go.
 async fn send(cluster: &Cluster, outgoing: Outgoing) -> Result<Response<ResponseBody>, Refusal> {
-    let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
+    let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
     let (request, options, upgrade) = outgoing.into_parts();
     let response = endpoint.exchange(request, options).await.map_err(|failed| failed.error)?;
     forward::finish(response, upgrade, &endpoint.target)

@@ -20,7 +20,7 @@ use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::tcp::reset_on_close;
 use crate::telemetry::Direction;
-use crate::tls::{Alpn, Peer, ServerTls};
+use crate::tls::{Accepted, Alpn, Peer, ReadAhead, ServerTls};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,8 +39,8 @@ pub struct Client {
 /// The bytes of an admitted connection.
 enum Stream {
     Plain(Prefixed<TcpStream>),
-    Tls(Prefixed<TlsStream<TcpStream>>),
-    TlsAfterPeek(Prefixed<TlsStream<Prefixed<TcpStream>>>),
+    Tls(Prefixed<TlsStream<ReadAhead<TcpStream>>>),
+    TlsAfterPeek(Prefixed<TlsStream<ReadAhead<Prefixed<TcpStream>>>>),
 }
 
 /// Carries one connection from accept to end.
@@ -148,11 +148,11 @@ async fn terminate_tls(
     }
 }
 
-async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<crate::tls::Accepted<IO>, Refusal>
+async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<Accepted<ReadAhead<IO>>, Refusal>
 where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let accepted = tls.accept(stream, limits::TLS_HANDSHAKE_TIMEOUT).await;
+    let accepted = tls.accept(ReadAhead::new(stream), limits::TLS_HANDSHAKE_TIMEOUT).await;
     let accepted = accepted.map_err(|error| Refusal::explained(error.reason(), error.to_string()))?;
     proxy.telemetry.direction(Direction::Inbound).handshakes.increment();
     Ok(accepted)

@@ -6,8 +6,9 @@ use crate::config::snapshot::Source;
 use crate::detect::Prefixed;
 use crate::http::reply::Refusal;
 use crate::reason::Reason;
-use crate::upstream::cluster::Cluster;
+use crate::upstream::cluster::{Cluster, Tried};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -22,7 +23,7 @@ where
 {
     let mut generations = proxy.store.subscribe();
     let cluster = authorize(proxy, client)?;
-    let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
+    let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
     let relaying = upstream.relay(&mut io, guard);
     tokio::select! {

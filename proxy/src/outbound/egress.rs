@@ -20,10 +20,10 @@ where
     let (Some(cluster), Some(transport)) = (&outbound.passthrough, &outbound.passthrough_transport) else {
         return Err(Reason::UnknownDestination.into());
     };
-    let guard = cluster.gate.connection(cluster.settings.limits).ok_or(Reason::Overloaded)?;
+    let guard = cluster.state.gate.connection(cluster.settings.limits).ok_or(Reason::Overloaded)?;
     let target = Target { host: Host::Address(info.destination.ip()), port: info.destination.port() };
     let names = ResolvedNames::default();
-    let connecting = connect::connect(&target, transport, Protocol::Tcp, &names, &cluster.counters);
+    let connecting = connect::connect(&target, transport, Protocol::Tcp, &names, cluster.counters());
     let upstream = Box::pin(connecting).await?;
     upstream.relay(&mut io, guard).await;
     Ok(())

@@ -1,18 +1,17 @@
 //! One HTTP request from our application, in the order of FSM's outbound chain.
 
 use super::Route;
+use super::attempts::{self, Course};
 use crate::app::Proxy;
 use crate::config::snapshot::{Carries, OutboundEntry, Settings, Snapshot};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
-use crate::http::forward::{self, Outgoing};
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::forward;
+use crate::http::reply::{self, Refusal};
 use crate::http::sanitize::SERVICE_IDENTITY;
 use crate::http::server::{self, Version};
 use crate::http::{grpc, target};
-use crate::limits;
 use crate::listen::ConnInfo;
-use crate::policy::breaker::{Admission, Outcome, Ticket};
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
@@ -20,21 +19,21 @@ use crate::telemetry::Direction;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-struct Connection {
-    proxy: Arc<Proxy>,
+pub(super) struct Connection {
+    pub(super) proxy: Arc<Proxy>,
     info: ConnInfo,
     drain: DrainWatch,
-    version: Version,
+    pub(super) version: Version,
     /// The endpoint that this connection's requests go to, where the configuration wants one choice for each
     /// downstream connection.
-    chosen: Mutex<Option<(Arc<Cluster>, Arc<Endpoint>)>>,
+    pub(super) chosen: Mutex<Option<(Arc<Cluster>, Arc<Endpoint>)>>,
 }
 
 /// Serves the requests of one connection.
@@ -72,7 +71,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     response
 }
 
-/// The chain: routing, circuit breaking, load balancing, metrics.
+/// The chain: routing, circuit breaking, load balancing with retries, metrics.
 async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
     let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownDestination)?;
     let settings = &snapshot.settings;
@@ -92,68 +91,17 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
         None => drop(request.headers_mut().remove(SERVICE_IDENTITY)),
     }
 
-    // Circuit breaking.
-    let ticket = admit(cluster)?;
-
-    // Load balancing and metrics.
+    // Circuit breaking, load balancing and retries, attempt by attempt; then metrics.
+    let grpc = grpc::is_grpc(request.headers());
     let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, cluster.is_of_sidecars());
+    let key = cluster.settings.balancing.key(request.headers(), connection.info.peer.ip());
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
+    let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc, key };
     let started = Instant::now();
-    let outcome = send(connection, settings, cluster, outgoing).await;
-    let (status, elapsed) = (outcome.as_ref().map_or_else(Refusal::status, Response::status), started.elapsed());
-    cluster.counters.response(status, elapsed);
-    record(cluster, ticket, status, elapsed);
+    let outcome = attempts::send(&course, outgoing).await;
+    let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
+    cluster.counters().response(status, started.elapsed());
     outcome
-}
-
-/// Asks the cluster's breaker; while it is open the configured answer is given at once.
-fn admit(cluster: &Cluster) -> Result<Option<Ticket>, Refusal> {
-    let Some(breaker) = &cluster.settings.breaker else { return Ok(None) };
-    match breaker.admit(Instant::now()) {
-        Admission::Closed(ticket) | Admission::Probe(ticket) => Ok(Some(ticket)),
-        Admission::Refused { status, body } => {
-            let answer = Answer { status, headers: HeaderMap::new(), body };
-            Err(Refusal { answer: Some(Box::new(answer)), ..Refusal::new(Reason::CircuitOpen) })
-        }
-    }
-}
-
-/// Tells the breaker what became of a request that it admitted.
-fn record(cluster: &Cluster, ticket: Option<Ticket>, status: StatusCode, elapsed: Duration) {
-    let (Some(breaker), Some(ticket)) = (&cluster.settings.breaker, ticket) else { return };
-    let outcome = Outcome { failed: status.is_server_error(), elapsed };
-    if let Some(event) = breaker.record(ticket, Instant::now(), outcome) {
-        // Visible at FSM's default level, `error`: people look for this line when a service stops answering.
-        tracing::error!("{}", event.log_line(&cluster.name));
-    }
-}
-
-/// To one endpoint after another until one takes the request: as long as certainly nothing of it was sent, another
-/// endpoint may have it.
-async fn send(
-    connection: &Connection,
-    settings: &Settings,
-    cluster: &Arc<Cluster>,
-    outgoing: Outgoing,
-) -> Result<Response<ResponseBody>, Refusal> {
-    let (mut request, options, upgrade) = outgoing.into_parts();
-    let mut endpoint = choose(connection, settings, cluster).ok_or(Reason::NoEndpoint)?;
-    let mut attempts = 1;
-    loop {
-        let failed = match endpoint.exchange(request, options).await {
-            Ok(response) => return forward::finish(response, upgrade, &endpoint.target),
-            Err(failed) => failed,
-        };
-        let other = cluster.pick().filter(|other| !Arc::ptr_eq(other, &endpoint));
-        match (failed.request, other) {
-            (Some(again), Some(other)) if attempts < limits::ENDPOINTS_PER_REQUEST => {
-                (request, endpoint) = (again, other);
-                attempts += 1;
-                keep(connection, cluster, &endpoint);
-            }
-            _ => return Err(failed.error.into()),
-        }
-    }
 }
 
 /// The entry as it is configured now: rules apply to the next request, not to the next connection.
@@ -178,34 +126,6 @@ fn service<'a>(
     let default = settings.auto_default_route.then(|| entry.hosts.first()).flatten().ok_or(Reason::NoService)?;
     *host = HeaderValue::from_str(&default.name).map_err(|_| Reason::NoService)?;
     Ok(default)
-}
-
-/// The endpoint: a new choice for every request, or one for the whole connection, as configured for its version.
-fn choose(connection: &Connection, settings: &Settings, cluster: &Arc<Cluster>) -> Option<Arc<Endpoint>> {
-    let per_request = match connection.version {
-        Version::Http1 => settings.http1_per_request,
-        Version::Http2 => settings.http2_per_request,
-    };
-    if per_request {
-        return cluster.pick();
-    }
-    let mut chosen = connection.chosen.lock();
-    if let Some((of, endpoint)) = &*chosen
-        && Arc::ptr_eq(of, cluster)
-    {
-        return Some(Arc::clone(endpoint));
-    }
-    let endpoint = cluster.pick()?;
-    *chosen = Some((Arc::clone(cluster), Arc::clone(&endpoint)));
-    Some(endpoint)
-}
-
-/// Makes a later choice the connection's own.
-fn keep(connection: &Connection, cluster: &Arc<Cluster>, endpoint: &Arc<Endpoint>) {
-    let mut chosen = connection.chosen.lock();
-    if chosen.is_some() {
-        *chosen = Some((Arc::clone(cluster), Arc::clone(endpoint)));
-    }
 }
 
 fn refuse(connection: &Connection, refusal: Refusal, grpc: bool) -> Response<ResponseBody> {

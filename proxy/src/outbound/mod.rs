@@ -5,6 +5,7 @@
 //!
 //! A connection to an unknown destination is closed without a reset, as FSM does it, and counted under its reason.
 
+mod attempts;
 pub mod egress;
 pub mod http;
 pub mod tcp;

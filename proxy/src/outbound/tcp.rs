@@ -7,8 +7,10 @@ use crate::http::reply::Refusal;
 use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
-use crate::upstream::cluster::Cluster;
+use crate::upstream::cluster::{Cluster, Tried};
+use http::HeaderMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Relays one connection to an endpoint of the entry's clusters, or passes it through where the entry says so. The
@@ -33,7 +35,8 @@ where
     if entry.carries == Carries::Tls && cluster.is_external() {
         return serve_by_server_name(cluster, io).await;
     }
-    let endpoint = cluster.pick().ok_or(Reason::NoEndpoint)?;
+    let key = cluster.settings.balancing.key(&HeaderMap::new(), info.peer.ip());
+    let endpoint = cluster.pick(Instant::now(), &Tried::new(), key).ok_or(Reason::NoEndpoint)?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
     upstream.relay(&mut io, guard).await;
     Ok(())

@@ -28,6 +28,13 @@ impl Split {
         self.rotation.next().map(|index| &self.targets[index].0)
     }
 
+    /// The cluster that stands in when the one picked fails: the first of those with weight 0, if others have weights.
+    pub fn failover(&self) -> Option<&Arc<Cluster>> {
+        let weighted = self.targets.iter().any(|(_, weight)| *weight > 0);
+        let standing_by = self.targets.iter().find(|(_, weight)| *weight == 0);
+        standing_by.filter(|_| weighted).map(|(cluster, _)| cluster)
+    }
+
     /// Every cluster with its weight.
     pub fn targets(&self) -> &[(Arc<Cluster>, u32)] {
         &self.targets

@@ -5,6 +5,7 @@ pub mod workers;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::task::AbortHandle;
 
@@ -12,6 +13,7 @@ static WORKER_COUNT: AtomicUsize = AtomicUsize::new(1);
 
 thread_local! {
     static WORKER_INDEX: Cell<usize> = const { Cell::new(0) };
+    static RANDOM: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1);
 }
 
 /// How many data workers there are; at least 1.
@@ -22,6 +24,19 @@ pub fn worker_count() -> usize {
 /// Which data worker the caller runs on, from 0; threads that are no data workers are 0 too.
 pub fn worker_index() -> usize {
     WORKER_INDEX.get()
+}
+
+/// A number of which every bit is random enough for spreading load (xorshift64*, one generator for each thread). Not for
+/// secrets.
+pub fn random() -> u64 {
+    RANDOM.with(|state| {
+        let mut x = state.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        state.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    })
 }
 
 /// Runs a task on the caller's runtime. The only way in which the data path spawns: a panic ends the task, never the

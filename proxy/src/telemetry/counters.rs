@@ -119,6 +119,8 @@ pub struct ClusterCounters {
     pub retry_backoffs: Counter,
     /// Retries that the budget did not allow.
     pub retry_overflows: Counter,
+    /// Times that an endpoint was left out for failing.
+    pub ejections: Counter,
     /// TLS handshakes whose server identity was not named in the configuration (documents of FSM's own controller).
     pub unnamed_identities: Counter,
 }

@@ -135,8 +135,15 @@ impl<'a> ClusterRows<'a> {
         read: impl Fn(&ClusterCounters) -> V,
     ) -> impl Iterator<Item = (Labels<'a>, V)> {
         self.0.iter().map(move |(name, clusters)| {
-            let value = clusters.iter().map(|cluster| read(&cluster.counters)).sum();
+            let value = clusters.iter().map(|cluster| read(cluster.counters())).sum();
             (vec![(label, Cow::Borrowed(*name))], value)
+        })
+    }
+
+    fn counts(&self, label: &'static str, read: impl Fn(&Cluster) -> usize) -> impl Iterator<Item = (Labels<'a>, i64)> {
+        self.0.iter().map(move |(name, clusters)| {
+            let value: usize = clusters.iter().map(|cluster| read(cluster)).sum();
+            (vec![(label, Cow::Borrowed(*name))], i64::try_from(value).unwrap_or(i64::MAX))
         })
     }
 

@@ -4,28 +4,27 @@ use super::workload::Workload;
 use super::{Direction, Telemetry, families::View};
 use crate::config::compile::{Environment, compile};
 use crate::config::snapshot::Snapshot;
-use crate::limits::RESPONSE_TIMEOUT;
+use crate::policy::budget::{BudgetSettings, RetryBudget};
+use crate::upstream::affinity::Balancing;
 use crate::upstream::cluster::{Cluster, ClusterSettings, Endpoints};
+use crate::upstream::gate::GateLimits;
 use fsm_api::config::Config;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A cluster that has counted nothing yet.
 pub(crate) fn cluster(name: &str, direction: Direction) -> Arc<Cluster> {
     let settings = ClusterSettings {
-        response_timeout: RESPONSE_TIMEOUT,
+        response_timeout: Duration::from_secs(60),
         requests_per_connection: None,
+        limits: GateLimits::default(),
         breaker: None,
-        limits: Default::default(),
+        retry: None,
+        budget: Arc::new(RetryBudget::new(BudgetSettings::default(), Instant::now())),
+        balancing: Balancing::default(),
     };
-    let endpoints = Endpoints::new(Vec::new(), 0, None);
-    Arc::new(Cluster::new(
-        name.into(),
-        direction,
-        Arc::new(crate::upstream::gate::Gate::new(Arc::default())),
-        settings,
-        endpoints,
-    ))
+    let endpoints = Endpoints::new(&Balancing::default(), Vec::new(), 0, None);
+    Arc::new(Cluster::new(name.into(), direction, Arc::default(), settings, endpoints))
 }
 
 /// A snapshot of an empty document with these clusters.

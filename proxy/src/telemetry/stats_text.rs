@@ -48,7 +48,7 @@ impl Lines<'_> {
 }
 
 fn cluster_lines(lines: &mut Lines<'_>, cluster: &Cluster) {
-    let counters = &*cluster.counters;
+    let counters = cluster.counters();
     let mut add = |name: &str, value: i128| lines.add(&format!("cluster.{}.{name}", cluster.name), value);
     add("upstream_cx_active", counters.connections_active.get().into());
     add("upstream_cx_total", counters.connections_opened.get().into());
@@ -67,6 +67,8 @@ fn cluster_lines(lines: &mut Lines<'_>, cluster: &Cluster) {
     for (name, _, read) in RETRY_FAMILIES {
         add(name, read(counters).into());
     }
+    add("ejections", counters.ejections.get().into());
+    add("endpoints_ejected", i128::try_from(cluster.ejected()).unwrap_or(i128::MAX));
     add("unnamed_server_identities", counters.unnamed_identities.get().into());
 }
 

@@ -11,6 +11,7 @@
 pub mod client;
 pub mod identity;
 pub mod provider;
+pub mod read_ahead;
 pub mod server;
 mod summary;
 pub mod verify;
@@ -18,6 +19,7 @@ pub mod verify;
 pub use client::{ClientTls, ConnectError, Connected};
 pub use identity::{Identity, IdentityError, roots_from_pem};
 pub use provider::provider;
+pub use read_ahead::ReadAhead;
 pub use server::{AcceptError, Accepted, ClientCertificate, ServerTls};
 pub use summary::{CertificateSummary, CertificateUse};
 pub use verify::{Expect, Peer};

@@ -1,14 +1,20 @@
 //! A cluster: the endpoints that can serve a route, and everything that outlives a configuration update.
 
-use super::balance::Rotation;
+use super::affinity::Balancing;
+use super::balance::{Candidate, ClusterLoad, Draw, EndpointId, Settings as BalanceSettings, Tiers};
 use super::connect::Host;
 use super::endpoint::Endpoint;
 use super::gate::{Gate, GateLimits};
 use crate::policy::breaker::Breaker;
+use crate::policy::budget::RetryBudget;
+use crate::policy::outlier::{EjectionSettings, Ejections, EndpointHealth, Membership};
+use crate::policy::retry::RetryPolicy;
+use crate::runtime;
 use crate::telemetry::{Direction, counters::ClusterCounters};
 use arc_swap::ArcSwap;
+use smallvec::SmallVec;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A cluster: the endpoints that can serve a route, and everything that outlives a configuration update.
 #[derive(Debug)]
@@ -18,16 +24,29 @@ pub struct Cluster {
     /// Local clusters are inbound, all others outbound.
     pub direction: Direction,
     /// Kept over configuration updates.
-    pub counters: Arc<ClusterCounters>,
-    /// Kept over configuration updates.
-    pub gate: Arc<Gate>,
+    pub state: Arc<ClusterState>,
     /// Limits that the document sets.
     pub settings: ClusterSettings,
     /// Replaced on its own when only endpoints change.
     endpoints: ArcSwap<Endpoints>,
 }
 
-/// Limits that the document sets for a cluster.
+/// What a cluster keeps over configuration updates.
+#[derive(Debug)]
+pub struct ClusterState {
+    /// What is counted.
+    pub counters: Arc<ClusterCounters>,
+    /// What is open.
+    pub gate: Arc<Gate>,
+    /// Requests in flight, for balancing.
+    pub load: Arc<ClusterLoad>,
+    /// Endpoints that are left out for a while.
+    pub ejections: Ejections,
+    /// When the cluster was first known.
+    pub since: Instant,
+}
+
+/// Limits and policies that the document sets for a cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
     /// From the request to the response head.
@@ -38,23 +57,34 @@ pub struct ClusterSettings {
     pub limits: GateLimits,
     /// Circuit breaker (outbound).
     pub breaker: Option<Arc<Breaker>>,
+    /// What is retried (outbound); `None`: nothing.
+    pub retry: Option<Arc<RetryPolicy>>,
+    /// How much is retried.
+    pub budget: Arc<RetryBudget>,
+    /// How endpoints are chosen.
+    pub balancing: Balancing,
 }
 
-/// The endpoints of a cluster with their order of rotation.
+/// The endpoints of a cluster with their order of preference.
 #[derive(Debug)]
 pub struct Endpoints {
     members: Vec<Member>,
-    rotation: Rotation,
+    tiers: Tiers,
 }
 
-/// An endpoint with its weight.
+/// An endpoint with its place in the cluster.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// The endpoint.
     pub endpoint: Arc<Endpoint>,
     /// Share of the traffic; 0 is used only for failover.
     pub weight: u32,
+    /// Belongs to another cluster of the fleet (`Key`).
+    pub remote: bool,
 }
+
+/// The endpoints that a request has been offered to.
+pub type Tried = SmallVec<[Arc<Endpoint>; 2]>;
 
 /// One endpoint as shown to people.
 #[derive(Clone, Debug)]
@@ -71,21 +101,50 @@ pub struct EndpointStatus {
     pub requests: usize,
 }
 
+impl ClusterState {
+    /// The state of a cluster that is new.
+    pub fn new() -> Self {
+        let (counters, since) = (Arc::default(), Instant::now());
+        let gate = Arc::new(Gate::new(Arc::clone(&counters)));
+        let ejections = Ejections::new(EjectionSettings::default(), since);
+        Self { counters, gate, load: Arc::default(), ejections, since }
+    }
+}
+
+impl Default for ClusterState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Endpoints {
-    /// Lays out the rotation; continues `previous`'s if the weights are the same.
-    pub fn new(members: Vec<Member>, start: usize, previous: Option<&Endpoints>) -> Self {
-        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
-        let rotation = Rotation::new(&weights, start);
-        let rotation = match previous {
-            Some(previous) => rotation.continuing(&previous.rotation),
-            None => rotation,
+    /// Lays out the order of preference; continues `previous`'s round if the weights are the same.
+    pub fn new(balancing: &Balancing, members: Vec<Member>, start: usize, previous: Option<&Endpoints>) -> Self {
+        let candidate = |member: &Member| Candidate {
+            id: EndpointId::of(&member.endpoint.target.to_string()),
+            weight: member.weight,
+            remote: member.remote,
+            warming_since: balancing.warm_up.as_ref().and(member.endpoint.since),
+            load: Arc::clone(&member.endpoint.load),
         };
-        Self { members, rotation }
+        let candidates = members.iter().map(candidate).collect();
+        let settings = BalanceSettings { algorithm: balancing.algorithm, warm_up: balancing.warm_up };
+        let tiers = Tiers::new(settings, candidates, start, previous.map(|previous| &previous.tiers));
+        Self { members, tiers }
     }
 
     /// All of them, in the document's order.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    fn membership(&self) -> Membership {
+        let (weighted, failover) = self.tiers.counts();
+        Membership { weighted, failover }
+    }
+
+    fn health(&self) -> impl Iterator<Item = &EndpointHealth> {
+        self.members.iter().map(|member| &member.endpoint.health)
     }
 }
 
@@ -94,19 +153,84 @@ impl Cluster {
     pub fn new(
         name: Arc<str>,
         direction: Direction,
-        gate: Arc<Gate>,
+        state: Arc<ClusterState>,
         settings: ClusterSettings,
         endpoints: Endpoints,
     ) -> Self {
-        let counters = Arc::clone(gate.counters());
-        Self { name, direction, counters, gate, settings, endpoints: ArcSwap::from_pointee(endpoints) }
+        let health: Vec<&EndpointHealth> = endpoints.health().collect();
+        state.ejections.rebalance(endpoints.membership(), &health, Instant::now());
+        Self { name, direction, state, settings, endpoints: ArcSwap::from_pointee(endpoints) }
     }
 
-    /// The next endpoint by weight; `None` when there is none that may be used.
-    pub fn pick(&self) -> Option<Arc<Endpoint>> {
+    /// The cluster's counters.
+    pub fn counters(&self) -> &Arc<ClusterCounters> {
+        &self.state.counters
+    }
+
+    /// The endpoint for a request that has been offered to `tried`: one that is neither tried nor ejected; else one
+    /// that is ejected (too many are, so the fault is not theirs alone); never one that was tried. Requests
+    /// with the same `key` meet the same endpoint where the cluster hashes or keeps sessions.
+    pub fn pick(&self, now: Instant, tried: &Tried, key: Option<u64>) -> Option<Arc<Endpoint>> {
         let endpoints = self.endpoints.load();
-        let index = endpoints.rotation.next()?;
+        let untried = |index: usize| {
+            let endpoint = &endpoints.members[index].endpoint;
+            !tried.iter().any(|tried| Arc::ptr_eq(tried, endpoint))
+        };
+        let well = |index: usize| !self.state.ejections.is_ejected(&endpoints.members[index].endpoint.health, now);
+        let draw = Draw { key, random: runtime::random(), now };
+        if let (Some((_, sessions)), Some(key)) = (&self.settings.balancing.sessions, key)
+            && let Some(index) =
+                endpoints.tiers.pick_for_session(sessions, key, draw, |index| untried(index) && well(index))
+        {
+            return Some(Arc::clone(&endpoints.members[index].endpoint));
+        }
+        let index = endpoints
+            .tiers
+            .pick(draw, |index| untried(index) && well(index))
+            .or_else(|| endpoints.tiers.pick(draw, untried))?;
         Some(Arc::clone(&endpoints.members[index].endpoint))
+    }
+
+    /// Whether an endpoint is left out at the moment.
+    pub fn leaves_out(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        self.state.ejections.is_ejected(&endpoint.health, now)
+    }
+
+    /// Tells the cluster how an endpoint has done; it may be left out for a while then.
+    pub fn record(&self, endpoint: &Endpoint, failed: bool, now: Instant) {
+        let endpoints = self.endpoints.load();
+        let ejections = &self.state.ejections;
+        let ejection = ejections.record(
+            &endpoint.health,
+            failed,
+            endpoints.membership(),
+            || endpoints.health(),
+            now,
+            runtime::random(),
+        );
+        if let Some(ejection) = ejection {
+            self.counters().ejections.increment();
+            tracing::warn!(
+                "endpoint {} of cluster {} is left out for {:?} (ejection {} in close succession): {} failures in a row",
+                endpoint.target,
+                self.name,
+                ejection.duration,
+                ejection.number,
+                ejections.settings().consecutive_failures,
+            );
+        }
+    }
+
+    /// How many endpoints are left out at the moment.
+    pub fn ejected(&self) -> usize {
+        let now = Instant::now();
+        self.endpoints.load().members.iter().filter(|member| self.leaves_out(&member.endpoint, now)).count()
+    }
+
+    /// Whether it has endpoints that only stand in for others.
+    pub fn has_failover(&self) -> bool {
+        let (weighted, failover) = self.endpoints.load().tiers.counts();
+        weighted > 0 && failover > 0
     }
 
     /// Whether its endpoints are sidecars of the mesh, which understand every version of HTTP.
@@ -135,7 +259,12 @@ impl Cluster {
 
     /// The endpoints with their live state, for `/clusters`.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        self.endpoints.load().members.iter().map(|member| member.endpoint.status(member.weight)).collect()
+        let now = Instant::now();
+        let status = |member: &Member| {
+            let healthy = !self.leaves_out(&member.endpoint, now);
+            member.endpoint.status(member.weight, healthy)
+        };
+        self.endpoints.load().members.iter().map(status).collect()
     }
 
     /// Closes connections that have been idle for too long.

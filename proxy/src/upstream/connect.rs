@@ -7,6 +7,7 @@ use crate::limits;
 use crate::reason::Reason;
 use crate::tcp::{RelayOptions, Relayed, relay};
 use crate::telemetry::counters::{ClusterCounters, Counter};
+use crate::tls::ReadAhead;
 use crate::tls::client::{ClientTls, ConnectError};
 use arcstr::ArcStr;
 use parking_lot::Mutex;
@@ -117,7 +118,7 @@ pub enum Connection {
     /// Plaintext.
     Plain(TcpStream),
     /// Secured.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
     /// Opened for us by an egress gateway.
     Tunnel(Box<Tunnel>),
 }
@@ -174,7 +175,7 @@ pub async fn connect(
         (Host::Name(name), true) => Some(name.as_str()),
         _ => None,
     };
-    match client.connect(stream, server_name, transport.connect_timeout).await {
+    match client.connect(ReadAhead::new(stream), server_name, transport.connect_timeout).await {
         Ok(connected) => {
             if !connected.named {
                 counters.unnamed_identities.increment();

@@ -1,17 +1,19 @@
 //! One endpoint: where it is, its connections, and the exchange of one request for one response.
 
+use super::balance::{Answer, EndpointLoad};
 use super::cluster::EndpointStatus;
 use super::connect::{self, Connection, Protocol, ResolvedNames, Target, Transport};
 use super::error::{Sent, UpstreamError};
 use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
 use super::pool::{Dial, Http1Connection, Lease, Pool};
 use crate::http::body::{BodyProgress, RequestBody, ResponseBody};
+use crate::policy::outlier::EndpointHealth;
 use crate::reason::Reason;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// One endpoint of a cluster. Lives over configuration updates for as long as its address and transport stay.
@@ -24,6 +26,14 @@ pub struct Endpoint {
     names: ResolvedNames,
     pool: Arc<Pool>,
     gate: Arc<Gate>,
+    /// Requests in flight and latency, for balancing.
+    pub load: Arc<EndpointLoad>,
+    /// Failures and ejections.
+    pub health: EndpointHealth,
+    /// What its cluster's ingress wants before the path (`Path`, multi-cluster).
+    pub path_prefix: Option<Box<str>>,
+    /// When it joined a cluster that was there already; such endpoints are warmed up.
+    pub since: Option<Instant>,
 }
 
 /// What an exchange must know besides the request.
@@ -54,8 +64,16 @@ pub struct FailedExchange {
 
 impl Endpoint {
     /// An endpoint without connections.
-    pub fn new(target: Target, transport: Arc<Transport>, gate: Arc<Gate>) -> Self {
-        Self { target, transport, names: ResolvedNames::default(), pool: Arc::default(), gate }
+    pub fn new(
+        target: Target,
+        transport: Arc<Transport>,
+        gate: Arc<Gate>,
+        load: Arc<EndpointLoad>,
+        path_prefix: Option<Box<str>>,
+        since: Option<Instant>,
+    ) -> Self {
+        let (names, pool) = (ResolvedNames::default(), Arc::default());
+        Self { target, transport, names, pool, gate, load, health: EndpointHealth::default(), path_prefix, since }
     }
 
     /// Sends a request and waits for the head of the response.
@@ -71,10 +89,17 @@ impl Endpoint {
         request: Request<RequestBody>,
         options: ExchangeOptions,
     ) -> Result<Response<ResponseBody>, FailedExchange> {
-        match options.protocol {
+        let in_flight = self.load.begin(Instant::now());
+        let mut outcome = match options.protocol {
             Protocol::Http2 => self.exchange_http2(request, options).await,
             Protocol::Http1 | Protocol::Tcp => self.exchange_http1(request, options).await,
+        };
+        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
+        in_flight.answered(if failed { Answer::Failed } else { Answer::Good }, Instant::now());
+        if let Ok(response) = &mut outcome {
+            response.body_mut().hold(in_flight);
         }
+        outcome
     }
 
     /// Opens a connection for bytes of any kind.
@@ -93,13 +118,13 @@ impl Endpoint {
     }
 
     /// The live state, for people.
-    pub fn status(&self, weight: u32) -> EndpointStatus {
+    pub fn status(&self, weight: u32, healthy: bool) -> EndpointStatus {
         EndpointStatus {
             address: self.target.to_string(),
             weight,
-            healthy: true,
+            healthy,
             connections: self.pool.connections(),
-            requests: 0,
+            requests: self.load.in_flight(),
         }
     }
 

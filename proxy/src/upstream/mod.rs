@@ -1,5 +1,6 @@
 //! Whom we connect to: clusters, endpoints, balancing, pools and connecting.
 
+pub mod affinity;
 pub mod balance;
 pub mod cluster;
 pub mod connect;

@@ -7,6 +7,7 @@
 //!
 //! Each worker has its own shelf, so workers do not contend; a shelf's lock is never held across an await.
 
+use super::balance::InFlight;
 use super::connect::{Connection, Counted, Protocol, ResolvedNames, Target, Transport, connect};
 use super::error::UpstreamError;
 use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
@@ -120,7 +121,9 @@ impl Pool {
                 return Ok((idle, true));
             }
             if let Some(guard) = dial.gate.connection(dial.limits) {
-                return self.open_http1(dial, upgrade, guard).await.map(|connection| (connection, false));
+                // Rare beside reuse, and large: in a box it does not make every request's future larger.
+                let opening = Box::pin(self.open_http1(dial, upgrade, guard));
+                return opening.await.map(|connection| (connection, false));
             }
             dial.gate.wait(dial.limits, &dial.target.to_string()).await?;
         }
@@ -168,7 +171,7 @@ impl Pool {
                 None => dial.gate.wait(dial.limits, &dial.target.to_string()).await?,
             }
         };
-        let sender = match open(dial, Protocol::Http2, guard).await? {
+        let sender = match Box::pin(open(dial, Protocol::Http2, guard)).await? {
             (Connection::Plain(stream), guard) => handshake_http2(stream, dial, guard).await?,
             (Connection::Tls(stream), guard) => handshake_http2(stream, dial, guard).await?,
             (Connection::Tunnel(tunnel), guard) => match *tunnel {
@@ -244,6 +247,7 @@ pub struct Lease {
     held: Held,
     gate: Arc<Gate>,
     _request: RequestGuard,
+    in_flight: Option<InFlight>,
 }
 
 #[derive(Debug)]
@@ -262,7 +266,7 @@ impl Lease {
         gate: Arc<Gate>,
         guard: RequestGuard,
     ) -> Self {
-        Self { held: Held::Http1 { connection, pool, request, reusable }, gate, _request: guard }
+        Self { held: Held::Http1 { connection, pool, request, reusable }, gate, _request: guard, in_flight: None }
     }
 
     /// Whether it holds a stream of HTTP/2.
@@ -272,7 +276,12 @@ impl Lease {
 
     /// Holds a place on an HTTP/2 connection.
     pub const fn http2(stream: Http2Stream, gate: Arc<Gate>, guard: RequestGuard) -> Self {
-        Self { held: Held::Http2 { _stream: stream }, gate, _request: guard }
+        Self { held: Held::Http2 { _stream: stream }, gate, _request: guard, in_flight: None }
+    }
+
+    /// Keeps a request counted as in flight for as long.
+    pub fn hold(&mut self, in_flight: InFlight) {
+        self.in_flight = Some(in_flight);
     }
 
     /// The response has passed whole: the connection may serve another request.

@@ -54,7 +54,8 @@ async fn a_sidecar_lives_on_what_the_repository_publishes() {
     let sidecar = &pair.server_sidecar;
     eventually("the first document is in force again", async || sidecar.version().await == "71").await;
 
-    // The controller is gone, and the sidecar restarts.
+    // The controller is gone, and the sidecar restarts. It has kept what it has reported.
+    eventually("the first document is reported again", async || repository.was_asked("POST", "")).await;
     repository.go_down();
     pair.server_sidecar.kill().await;
     pair.server_sidecar = Sidecar::launch_from_repository(&pair.scene.server, &repository.url());

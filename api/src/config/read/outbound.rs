@@ -9,7 +9,7 @@ use super::super::{
     OutboundTcpRouteRules, OutboundTrafficMatch,
 };
 use super::cursor::{Bearable, Loss, Node, Reading, Unreadable};
-use super::policy::{read_connection_settings, read_retry_policy};
+use super::policy::{read_connection_settings, read_load_balancing, read_retry_policy};
 use super::read_certificate;
 use super::rule::{read_hosts, read_plugins, read_protocol, read_rules, read_weights};
 use std::collections::BTreeMap;
@@ -112,6 +112,7 @@ fn read_cluster(node: &Node<'_>) -> Result<ClusterConfig, Unreadable> {
         retry_policy: read_retry_policy(&cluster.member("RetryPolicy")),
         source_cert: read_certificate(&cluster.member("SourceCert")),
         hash: cluster.member("Hash").unsigned(HASH).value(),
+        load_balancing: read_load_balancing(&cluster.member("LoadBalancing")),
         // Without them any certificate of the mesh would do.
         service_identities: cluster.member("ServiceIdentities").texts(CLUSTER)?.unwrap_or_default(),
     })

@@ -2,8 +2,8 @@
 //! problem says. A policy is never applied in part where the part would mean something else than the whole.
 
 use super::super::{
-    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit, NameValue,
-    RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit,
+    CircuitBreaking, ConnectionSettings, HttpConnectionSettings, HttpLocalRateLimit, HttpRateLimit, LoadBalancing,
+    NameValue, RetryPolicy, TcpConnectionSettings, TcpLocalRateLimit, TcpRateLimit, WarmUp,
 };
 use super::cursor::{Bearable, Loss, Node, Reading, Unreadable};
 
@@ -39,6 +39,24 @@ pub(super) fn read_connection_settings(node: &Node<'_>) -> Option<ConnectionSett
             max_pending_requests: http.member("MaxPendingRequests").count(UNSET).value(),
             max_retries: http.member("MaxRetries").count(UNSET).value(),
             circuit_breaking: read_circuit_breaking(&http.member("CircuitBreaking")).value(),
+        }),
+    })
+}
+
+/// How endpoints are chosen, each part for itself.
+pub(super) fn read_load_balancing(node: &Node<'_>) -> Option<LoadBalancing> {
+    const BALANCING: Loss = Loss::error("endpoints are chosen in turn, by weight");
+    const UNSET: Loss = Loss::error("it takes its default");
+    let balancing = node.object(BALANCING).value()?;
+    let warm_up = balancing.member("WarmUp");
+    Some(LoadBalancing {
+        algorithm: balancing.member("Algorithm").text(UNSET).value(),
+        hash_on: balancing.member("HashOn").text(UNSET).value(),
+        session_seconds: balancing.member("SessionSeconds").seconds(UNSET).value(),
+        warm_up: warm_up.object(UNSET).value().map(|warm_up| WarmUp {
+            window: warm_up.member("Window").seconds(UNSET).value(),
+            aggression: warm_up.member("Aggression").seconds(UNSET).value(),
+            least: warm_up.member("Least").fraction(UNSET).value(),
         }),
     })
 }

@@ -3,16 +3,20 @@
 use super::{Compiler, Own};
 use crate::config::snapshot::{Settings, TlsKey, TransportKey};
 use crate::limits;
+use crate::policy::budget::{BudgetSettings, RetryBudget};
+use crate::policy::retry::RetryPolicy;
 use crate::telemetry::Direction;
 use crate::tls::{Alpn, ClientTls, Expect, Identity, IdentityError, roots_from_pem};
-use crate::upstream::cluster::{Cluster, ClusterSettings, Endpoints, Member};
+use crate::upstream::affinity::Balancing;
+use crate::upstream::balance::EndpointLoad;
+use crate::upstream::cluster::{Cluster, ClusterSettings, ClusterState, Endpoints, Member};
 use crate::upstream::connect::{Host, Target, Transport, UpstreamTls};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::gate::{Gate, GateLimits};
+use crate::upstream::gate::GateLimits;
 use fsm_api::config::{Certificate, ClusterConfig, Outbound};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Name under which passed-through connections are counted; no cluster of a document can have it.
 pub(super) const PASSTHROUGH: &str = "egress-passthrough";
@@ -27,14 +31,10 @@ impl Compiler<'_> {
         let transport = self.transport(key, None, "Inbound");
         for (name, endpoints) in &inbound.clusters_configs {
             let path = format!("Inbound.ClustersConfigs[{name:?}]");
-            let endpoints: Vec<(&str, u32)> =
-                endpoints.iter().map(|(address, weight)| (address.as_str(), *weight)).collect();
-            let settings = ClusterSettings {
-                response_timeout: settings.response_timeout,
-                requests_per_connection: None,
-                breaker: None,
-                limits: GateLimits::default(),
-            };
+            let endpoints = endpoints.iter();
+            let endpoints: Vec<Wanted<'_>> =
+                endpoints.map(|(address, weight)| Wanted::local(address, *weight)).collect();
+            let settings = plain_settings(settings);
             let cluster = self.cluster(name, Direction::Inbound, settings, &endpoints, transport.as_ref(), &path);
             self.local.insert(Arc::clone(&cluster.name), cluster);
         }
@@ -55,8 +55,8 @@ impl Compiler<'_> {
             let transport = self.remote_transport(config, in_mesh, rule, identity, &path);
             // Without a secure way to its endpoints a cluster has none; it never falls back to an insecure one.
             let usable = if transport.is_some() { config.endpoints.clone() } else { BTreeMap::new() };
-            let endpoints: Vec<(&str, u32)> =
-                usable.iter().map(|(address, endpoint)| (address.as_str(), endpoint.weight)).collect();
+            let endpoints: Vec<Wanted<'_>> =
+                usable.iter().map(|(address, endpoint)| Wanted::remote(address, endpoint)).collect();
             let http = config.connection_settings.as_ref().and_then(|settings| settings.http.as_ref());
             let breaker = http.and_then(|http| http.circuit_breaking.as_ref());
             let breaker = breaker.and_then(|breaker| self.breaker(breaker, name, &path));
@@ -64,6 +64,9 @@ impl Compiler<'_> {
                 response_timeout: settings.response_timeout,
                 breaker,
                 limits: gate_limits(config),
+                retry: self.retry(config, &path),
+                budget: self.budget(config, Direction::Outbound, name),
+                balancing: self.balancing(config, name, &path),
                 requests_per_connection: http
                     .and_then(|http| http.max_requests_per_connection)
                     .filter(|&requests| requests > 0),
@@ -78,15 +81,10 @@ impl Compiler<'_> {
         let via = self.forward_rule(None);
         let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via };
         let transport = self.transport(key, None, "Outbound");
-        let cluster_settings = ClusterSettings {
-            response_timeout: settings.response_timeout,
-            requests_per_connection: None,
-            breaker: None,
-            limits: GateLimits::default(),
-        };
-        let gate = self.gate(Direction::Outbound, PASSTHROUGH);
-        let endpoints = Endpoints::new(Vec::new(), 0, None);
-        let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, gate, cluster_settings, endpoints);
+        let cluster_settings = plain_settings(settings);
+        let state = self.state(Direction::Outbound, PASSTHROUGH);
+        let endpoints = Endpoints::new(&Balancing::default(), Vec::new(), 0, None);
+        let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, state, cluster_settings, endpoints);
         let cluster = Arc::new(cluster);
         self.remote.insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
         (cluster, transport)
@@ -197,40 +195,88 @@ impl Compiler<'_> {
         name: &str,
         direction: Direction,
         settings: ClusterSettings,
-        endpoints: &[(&str, u32)],
+        endpoints: &[Wanted<'_>],
         transport: Option<&Arc<Transport>>,
         path: &str,
     ) -> Arc<Cluster> {
-        let gate = self.gate(direction, name);
+        let state = self.state(direction, name);
         let before = self.previous.and_then(|previous| previous.cluster(direction, name)).map(|cluster| cluster.load());
+        let joined = before.is_some().then(Instant::now);
         let mut members = Vec::with_capacity(endpoints.len());
-        let secured =
-            transport.iter().flat_map(|transport| endpoints.iter().map(move |endpoint| (transport, endpoint)));
-        for (transport, (address, weight)) in secured {
+        for wanted in endpoints {
+            let address = wanted.through.unwrap_or(wanted.address);
             let target: Target = match address.parse() {
                 Ok(target) => target,
                 Err(error) => {
-                    self.error(format!("{path}[{address:?}]"), format!("{error}; the endpoint is left out"));
+                    self.error(format!("{path}[{:?}]", wanted.address), format!("{error}; the endpoint is left out"));
                     continue;
                 }
             };
-            let known = before
-                .iter()
-                .flat_map(|before| before.members())
-                .find(|member| member.endpoint.target == target && Arc::ptr_eq(&member.endpoint.transport, transport));
+            // What leads through another cluster's ingress or gateway speaks to it in plaintext (FSM's rule).
+            let transport = if wanted.is_plaintext() { self.plaintext(path) } else { transport.cloned() };
+            let Some(transport) = transport else { continue };
+            let known = before.iter().flat_map(|before| before.members()).find(|member| {
+                let endpoint = &member.endpoint;
+                endpoint.target == target
+                    && endpoint.path_prefix.as_deref() == wanted.path_prefix
+                    && Arc::ptr_eq(&endpoint.transport, &transport)
+            });
             let endpoint = match known {
                 Some(member) => Arc::clone(&member.endpoint),
-                None => Arc::new(Endpoint::new(target, Arc::clone(transport), Arc::clone(&gate))),
+                None => {
+                    let load = Arc::new(EndpointLoad::new(Arc::clone(&state.load), state.since));
+                    let prefix = wanted.path_prefix.map(Into::into);
+                    Arc::new(Endpoint::new(target, transport, Arc::clone(&state.gate), load, prefix, joined))
+                }
             };
-            members.push(Member { endpoint, weight: *weight });
+            members.push(Member { endpoint, weight: wanted.weight, remote: wanted.remote });
         }
-        let endpoints = Endpoints::new(members, self.start, before.as_deref());
-        Arc::new(Cluster::new(name.into(), direction, gate, settings, endpoints))
+        let endpoints = Endpoints::new(&settings.balancing, members, self.start, before.as_deref());
+        Arc::new(Cluster::new(name.into(), direction, state, settings, endpoints))
     }
 
-    fn gate(&self, direction: Direction, name: &str) -> Arc<Gate> {
+    fn plaintext(&mut self, path: &str) -> Option<Arc<Transport>> {
+        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via: None };
+        self.transport(key, None, path)
+    }
+
+    fn state(&self, direction: Direction, name: &str) -> Arc<ClusterState> {
         let before = self.previous.and_then(|previous| previous.cluster(direction, name));
-        before.map_or_else(|| Arc::new(Gate::new(Arc::default())), |cluster| Arc::clone(&cluster.gate))
+        before.map_or_else(Arc::default, |cluster| Arc::clone(&cluster.state))
+    }
+
+    /// The retry budget of a cluster: the previous one if its settings are the same.
+    fn budget(&self, config: &ClusterConfig, direction: Direction, name: &str) -> Arc<RetryBudget> {
+        let http = config.connection_settings.as_ref().and_then(|settings| settings.http.as_ref());
+        let most_at_a_time = http.and_then(|http| http.max_retries).filter(|&retries| retries > 0);
+        let settings = BudgetSettings { most_at_a_time, ..BudgetSettings::default() };
+        let before = self.previous.and_then(|previous| previous.cluster(direction, name));
+        let before = before.map(|cluster| &cluster.settings.budget).filter(|budget| *budget.settings() == settings);
+        before.map_or_else(|| Arc::new(RetryBudget::new(settings, Instant::now())), Arc::clone)
+    }
+
+    fn balancing(&mut self, config: &ClusterConfig, name: &str, path: &str) -> Balancing {
+        let Some(wanted) = &config.load_balancing else { return Balancing::default() };
+        let before = self.previous.and_then(|previous| previous.cluster(Direction::Outbound, name));
+        let (balancing, problems) = Balancing::from_config(wanted, before.map(|before| &before.settings.balancing));
+        for problem in problems {
+            self.error(format!("{path}.LoadBalancing"), problem);
+        }
+        balancing
+    }
+
+    fn retry(&mut self, config: &ClusterConfig, path: &str) -> Option<Arc<RetryPolicy>> {
+        let Some(retry) = &config.retry_policy else {
+            // FSM: what fails at an endpoint is made once more at a failover endpoint, where there are any.
+            let failover = config.endpoints.values().any(|endpoint| endpoint.weight == 0)
+                && config.endpoints.values().any(|endpoint| endpoint.weight > 0);
+            return failover.then(|| Arc::new(RetryPolicy::for_failover()));
+        };
+        let (policy, problems) = RetryPolicy::from_config(retry);
+        for problem in problems {
+            self.error(format!("{path}.RetryPolicy"), problem);
+        }
+        policy.is_active().then(|| Arc::new(policy))
     }
 }
 
@@ -256,6 +302,45 @@ fn clusters_of_mesh_destinations(outbound: &Outbound) -> BTreeSet<&str> {
     };
     mesh.retain(|name| !external(name));
     mesh
+}
+
+/// Settings of clusters that have no policies: local ones and passed-through connections.
+fn plain_settings(settings: &Settings) -> ClusterSettings {
+    ClusterSettings {
+        response_timeout: settings.response_timeout,
+        requests_per_connection: None,
+        limits: GateLimits::default(),
+        breaker: None,
+        retry: None,
+        budget: Arc::new(RetryBudget::new(BudgetSettings::default(), Instant::now())),
+        balancing: Balancing::default(),
+    }
+}
+
+/// An endpoint as the document wants it.
+struct Wanted<'a> {
+    address: &'a str,
+    weight: u32,
+    remote: bool,
+    path_prefix: Option<&'a str>,
+    through: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn local(address: &'a str, weight: u32) -> Self {
+        Self { address, weight, remote: false, path_prefix: None, through: None }
+    }
+
+    fn remote(address: &'a str, endpoint: &'a fsm_api::config::Endpoint) -> Self {
+        let path_prefix =
+            endpoint.path.as_deref().map(|path| path.trim_end_matches('/')).filter(|path| !path.is_empty());
+        let through = endpoint.via_gateway.as_deref();
+        Self { address, weight: endpoint.weight, remote: endpoint.key.is_some(), path_prefix, through }
+    }
+
+    const fn is_plaintext(&self) -> bool {
+        self.path_prefix.is_some() || self.through.is_some()
+    }
 }
 
 fn gate_limits(config: &ClusterConfig) -> GateLimits {

@@ -3,9 +3,11 @@
 use super::*;
 use crate::config::snapshot::{Carries, Source};
 use crate::route::table::Question;
+use crate::upstream::cluster::Tried;
 use crate::upstream::connect::Transport;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 const PERMISSIVE: &str = include_str!("../../../../tests/fixtures/documents/permissive.json");
 const SMI: &str = include_str!("../../../../tests/fixtures/documents/smi.json");
@@ -103,7 +105,7 @@ fn a_service_port_leads_to_the_container_port() {
         let service = port.hosts.find(host).unwrap_or_else(|| panic!("{host} is known"));
         let route = service.route(asks(&Method::PATCH, "/any", None, &HeaderMap::new())).unwrap();
         let cluster = route.split.pick().unwrap();
-        assert_eq!(cluster.pick().unwrap().target.to_string(), "127.0.0.1:8080");
+        assert_eq!(cluster.pick(Instant::now(), &Tried::new(), None).unwrap().target.to_string(), "127.0.0.1:8080");
     }
     assert!(port.hosts.find("cart").is_none());
     assert!(inbound.allows("10.244.1.21".parse().unwrap()));
@@ -160,7 +162,7 @@ fn the_canary_is_exact_and_failover_endpoints_stay_out() {
     assert_eq!(picks, 10);
     let cluster = snapshot.cluster(Direction::Outbound, "shop/billing-v1|8080").unwrap();
     for _ in 0..10 {
-        assert_ne!(cluster.pick().unwrap().target.to_string(), "192.0.2.80:8080");
+        assert_ne!(cluster.pick(Instant::now(), &Tried::new(), None).unwrap().target.to_string(), "192.0.2.80:8080");
     }
     assert!(port.ranged.find("10.96.50.9".parse().unwrap()).is_none());
     assert!(port.any_http.is_none() && port.any_tcp.is_none());
@@ -173,23 +175,23 @@ fn an_unrelated_update_keeps_connections_counters_and_rounds() {
     let first = compile_value(&document, None);
     let cluster = |snapshot: &Snapshot| Arc::clone(snapshot.cluster(Direction::Outbound, "shop/cart|9090").unwrap());
     let before = cluster(&first);
-    before.counters.retries.increment();
-    let first_pick = before.pick().unwrap();
+    before.counters().retries.increment();
+    let first_pick = before.pick(Instant::now(), &Tried::new(), None).unwrap();
     document["Version"] = json!("2");
     document["Outbound"]["ClustersConfigs"]["bank/rates|50051"]["Endpoints"] =
         json!({ "10.244.3.10:80": { "Weight": 100 } });
     let second = compile_value(&document, Some(&first));
     let after = cluster(&second);
     assert!(Arc::ptr_eq(first.identity.as_ref().unwrap(), second.identity.as_ref().unwrap()));
-    assert_eq!(after.counters.retries.get(), 1);
+    assert_eq!(after.counters().retries.get(), 1);
     let same = |one: &Arc<Cluster>, other: &Arc<Cluster>| {
         let (one, other) = (one.load(), other.load());
         one.members().iter().zip(other.members()).all(|(one, other)| Arc::ptr_eq(&one.endpoint, &other.endpoint))
     };
     assert!(same(&before, &after), "endpoints keep their connections");
-    assert!(!Arc::ptr_eq(&after.pick().unwrap(), &first_pick), "the round goes on");
+    assert!(!Arc::ptr_eq(&after.pick(Instant::now(), &Tried::new(), None).unwrap(), &first_pick), "the round goes on");
     let rates = second.cluster(Direction::Outbound, "bank/rates|50051").unwrap();
-    assert_eq!(rates.pick().unwrap().target.to_string(), "10.244.3.10:80");
+    assert_eq!(rates.pick(Instant::now(), &Tried::new(), None).unwrap().target.to_string(), "10.244.3.10:80");
 }
 
 #[test]
@@ -225,7 +227,14 @@ fn an_unusable_certificate_keeps_the_previous_one_or_closes_the_mesh() {
     let closed = compile_value(&broken, None);
     assert!(closed.identity.is_none());
     assert!(matches!(closed.inbound.as_ref().unwrap().mesh_tls, MeshTls::Broken));
-    assert!(closed.cluster(Direction::Outbound, "shop/cart|9090").unwrap().pick().is_none(), "no plaintext instead");
+    assert!(
+        closed
+            .cluster(Direction::Outbound, "shop/cart|9090")
+            .unwrap()
+            .pick(Instant::now(), &Tried::new(), None)
+            .is_none(),
+        "no plaintext instead"
+    );
     assert!(errors(&closed).iter().any(|error| error.contains("Certificate.PrivateKey")), "{:?}", errors(&closed));
 }
 

@@ -166,7 +166,7 @@ fn request_durations(page: &mut Page<'_>, clusters: &ClusterRows<'_>, workload: 
         let mut counts = [0; LATENCY_BOUNDS_MS.len() + 1];
         let mut sum = 0.0;
         for cluster in clusters {
-            let (read, milliseconds) = cluster.counters.latency.read();
+            let (read, milliseconds) = cluster.counters().latency.read();
             counts.iter_mut().zip(read).for_each(|(count, read)| *count += read);
             sum += milliseconds;
         }

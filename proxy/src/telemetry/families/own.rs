@@ -7,6 +7,7 @@ use crate::telemetry::build::{GIT_COMMIT, VERSION};
 use crate::telemetry::certificates::{self, Role};
 use crate::telemetry::process::Process;
 use crate::telemetry::{Direction, Telemetry};
+use crate::upstream::cluster::Cluster;
 use prometheus_client::metrics::MetricType;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,12 +24,15 @@ pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &Vie
 }
 
 fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Result {
-    const COUNTERS: [ClusterFamily; 3] = [
+    const COUNTERS: [ClusterFamily; 4] = [
         ("fsm_proxy_cluster_connections_opened_total", "Upstream connections opened.", |counters| {
             counters.connections_opened.get()
         }),
         ("fsm_proxy_cluster_connect_failures_total", "Connection attempts that failed.", |counters| {
             counters.connect_failures.get()
+        }),
+        ("fsm_proxy_cluster_ejections_total", "Times that an endpoint was left out for failing.", |counters| {
+            counters.ejections.get()
         }),
         (
             "fsm_proxy_unnamed_server_identities_total",
@@ -39,6 +43,12 @@ fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Res
     for (name, help, read) in COUNTERS {
         page.family(name, help, MetricType::Counter, clusters.sums("cluster", read))?;
     }
+    page.family(
+        "fsm_proxy_cluster_endpoints_ejected",
+        "Endpoints that are left out at the moment.",
+        MetricType::Gauge,
+        clusters.outbound().counts("cluster", Cluster::ejected),
+    )?;
     page.family(
         "fsm_proxy_cluster_requests_active",
         "Requests in flight.",

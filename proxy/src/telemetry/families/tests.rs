@@ -20,12 +20,12 @@ fn assert_line(page: &str, line: &str) {
 fn fsm_names_come_out_exactly_with_integer_classes() {
     let remote = cluster("shop/pay|8080", Direction::Outbound);
     let view = view(vec![remote.clone()]);
-    remote.counters.response(StatusCode::OK, Duration::from_millis(7));
-    remote.counters.response(StatusCode::NOT_FOUND, Duration::from_millis(7));
-    remote.counters.sent_bytes.add(100);
-    remote.counters.received_bytes.add(200);
-    remote.counters.connections_active.increment();
-    remote.counters.retries.increment();
+    remote.counters().response(StatusCode::OK, Duration::from_millis(7));
+    remote.counters().response(StatusCode::NOT_FOUND, Duration::from_millis(7));
+    remote.counters().sent_bytes.add(100);
+    remote.counters().received_bytes.add(200);
+    remote.counters().connections_active.increment();
+    remote.counters().retries.increment();
 
     let page = prometheus_text(&view);
 
@@ -54,7 +54,7 @@ fn fsm_names_come_out_exactly_with_integer_classes() {
 #[test]
 fn local_clusters_are_not_external() {
     let local = cluster("shop/web|80|local", Direction::Inbound);
-    local.counters.response(StatusCode::OK, Duration::from_millis(1));
+    local.counters().response(StatusCode::OK, Duration::from_millis(1));
 
     let page = prometheus_text(&view(vec![local]));
 
@@ -66,7 +66,7 @@ fn local_clusters_are_not_external() {
 fn the_duration_histogram_is_cumulative_and_ends_at_infinity() {
     let remote = cluster("c", Direction::Outbound);
     for milliseconds in [3, 5, 30, 4_000_000] {
-        remote.counters.response(StatusCode::OK, Duration::from_millis(milliseconds));
+        remote.counters().response(StatusCode::OK, Duration::from_millis(milliseconds));
     }
 
     let page = prometheus_text(&view(vec![remote]));
@@ -94,8 +94,8 @@ fn names_of_the_configuration_are_escaped() {
 #[test]
 fn no_series_appears_twice_even_if_a_local_and_a_remote_cluster_share_a_name() {
     let (local, remote) = (cluster("c", Direction::Inbound), cluster("c", Direction::Outbound));
-    local.counters.response(StatusCode::OK, Duration::from_millis(1));
-    remote.counters.response(StatusCode::OK, Duration::from_millis(1));
+    local.counters().response(StatusCode::OK, Duration::from_millis(1));
+    remote.counters().response(StatusCode::OK, Duration::from_millis(1));
 
     let page = prometheus_text(&view(vec![local, remote]));
 
@@ -109,7 +109,7 @@ fn no_series_appears_twice_even_if_a_local_and_a_remote_cluster_share_a_name() {
 #[test]
 fn every_family_is_declared_once_before_its_series() {
     let remote = cluster("c", Direction::Outbound);
-    remote.counters.response(StatusCode::OK, Duration::from_millis(1));
+    remote.counters().response(StatusCode::OK, Duration::from_millis(1));
     let view = view(vec![remote]);
     view.telemetry.direction(Direction::Inbound).refused(Reason::NoRoute);
     let page = prometheus_text(&view);
@@ -166,7 +166,7 @@ fn the_size_of_the_page_depends_on_the_configuration_only() {
             for cluster in &view.snapshot.as_ref().unwrap().clusters {
                 for status in 100..600 {
                     let status = StatusCode::from_u16(status).unwrap();
-                    cluster.counters.response(status, Duration::from_millis(round));
+                    cluster.counters().response(status, Duration::from_millis(round));
                 }
             }
             for direction in Direction::ALL {
@@ -206,7 +206,7 @@ fn the_documentation_lists_exactly_what_is_exported() {
         .collect();
 
     let remote = cluster("c", Direction::Outbound);
-    remote.counters.response(StatusCode::OK, Duration::from_millis(1));
+    remote.counters().response(StatusCode::OK, Duration::from_millis(1));
     let mut view = view(vec![remote]);
     let inbound = view.telemetry.direction(Direction::Inbound);
     inbound.refused(Reason::NoRoute);

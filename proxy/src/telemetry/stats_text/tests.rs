@@ -8,8 +8,8 @@ use crate::telemetry::{ConnectionLimit, Direction};
 #[test]
 fn the_lines_that_fsm_demos_search_for_are_there() {
     let remote = cluster("retry/httpbin|14001", Direction::Outbound);
-    remote.counters.retries.add(5);
-    remote.counters.retry_limit_exceeded.increment();
+    remote.counters().retries.add(5);
+    remote.counters().retry_limit_exceeded.increment();
     let view = view(vec![remote]);
     let inbound = view.telemetry.direction(Direction::Inbound);
     inbound.refused(Reason::RateLimitedService);

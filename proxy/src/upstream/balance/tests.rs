@@ -1,64 +1,58 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::fixtures::{Random, all, candidates};
 use super::*;
-use proptest::prelude::*;
+use std::time::Duration;
 
-fn counts(rotation: &Rotation, picks: usize, targets: usize) -> Vec<usize> {
-    let mut counts = vec![0; targets];
-    for _ in 0..picks {
-        counts[rotation.next().expect("a weight above 0")] += 1;
+#[test]
+fn algorithms_have_our_names_and_those_of_the_ingress_and_service_export() {
+    for (name, algorithm) in [
+        ("", Algorithm::RoundRobin),
+        ("round-robin", Algorithm::RoundRobin),
+        ("RoundRobinLoadBalancer", Algorithm::RoundRobin),
+        ("least-request", Algorithm::LeastRequest),
+        ("least-work", Algorithm::LeastRequest),
+        ("LeastWorkLoadBalancer", Algorithm::LeastRequest),
+        ("hash", Algorithm::Hash),
+        ("hashing", Algorithm::Hash),
+        ("HashingLoadBalancer", Algorithm::Hash),
+    ] {
+        assert_eq!(name.parse(), Ok(algorithm), "{name}");
     }
-    counts
+    assert!("random".parse::<Algorithm>().unwrap_err().contains("`random`"));
 }
 
 #[test]
-fn seventy_five_to_twenty_five_is_exact_over_any_four_picks() {
-    for start in 0..7 {
-        let rotation = Rotation::new(&[75, 25], start);
-        for _ in 0..10 {
-            assert_eq!(counts(&rotation, 4, 2), [3, 1]);
-        }
-    }
+fn round_robin_gives_a_new_endpoint_a_tenth_of_its_share_and_all_of_it_when_warm() {
+    let (mut candidates, now) = candidates(&[100; 4]);
+    candidates[0].warming_since = Some(now);
+    let warm_up = WarmUp::default();
+    let view = View { warm_up: Some(&warm_up), ..all(&candidates) };
+    let balancer = Balancer::new(Algorithm::RoundRobin, &candidates, &[100; 4], 0);
+    let mut random = Random(2);
+    let mut part = |age: u64| {
+        let now = now + Duration::from_secs(age);
+        (0..8_000).filter(|_| balancer.pick(&view, random.draw(now)) == Some(0)).count() as f64 / 8_000.0
+    };
+    // A tenth of 1, beside three with 1.
+    assert!((part(0) - 0.1 / 3.1).abs() < 0.01);
+    assert!((part(45) - 0.5 / 3.5).abs() < 0.02);
+    assert_eq!(part(90), 0.25);
 }
 
 #[test]
-fn weight_zero_is_never_chosen() {
-    let rotation = Rotation::new(&[0, 5, 0, 5], 3);
-    assert_eq!(counts(&rotation, 100, 4), [0, 50, 0, 50]);
-    assert_eq!(Rotation::new(&[0, 0], 0).next(), None);
-    assert_eq!(Rotation::new(&[], 0).next(), None);
-}
-
-#[test]
-fn an_update_with_the_same_weights_continues_the_round() {
-    let first = Rotation::new(&[1, 1, 1], 0);
-    assert_eq!([first.next(), first.next()], [Some(0), Some(1)]);
-    let second = Rotation::new(&[2, 2, 2], 0).continuing(&first);
-    assert_eq!(second.next(), Some(2));
-    let third = Rotation::new(&[1, 2, 1], 0).continuing(&second);
-    assert_ne!(third.order, second.order);
-}
-
-proptest! {
-    #[test]
-    fn every_round_gives_every_target_its_share(weights in prop::collection::vec(0_u32..200, 1..12), start: usize) {
-        let rotation = Rotation::new(&weights, start);
-        let round = rotation.order.len();
-        prop_assume!(round > 0);
-        let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
-        let counts = counts(&rotation, round, weights.len());
-        for (count, &weight) in counts.iter().zip(&weights) {
-            // start may wrap the counter inside a round; a full round is exact all the same
-            prop_assert_eq!(*count as u64 * total, u64::from(weight) * round as u64);
+fn a_cluster_of_new_endpoints_only_still_serves() {
+    let (mut candidates, now) = candidates(&[100; 3]);
+    candidates.iter_mut().for_each(|candidate| candidate.warming_since = Some(now));
+    let warm_up = WarmUp::default();
+    let view = View { warm_up: Some(&warm_up), ..all(&candidates) };
+    for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Hash] {
+        let balancer = Balancer::new(algorithm, &candidates, &[100; 3], 0);
+        let mut random = Random(2);
+        let mut counts = [0_usize; 3];
+        for _ in 0..3_000 {
+            counts[balancer.pick(&view, random.draw(now)).expect("an endpoint")] += 1;
         }
-    }
-
-    #[test]
-    fn extreme_weights_neither_panic_nor_starve_the_least(weights in prop::collection::vec(any::<u32>(), 1..40)) {
-        let rotation = Rotation::new(&weights, 0);
-        for (index, &weight) in weights.iter().enumerate() {
-            prop_assert_eq!(rotation.order.contains(&u16::try_from(index).unwrap()), weight > 0);
-        }
-        prop_assert!(rotation.order.len() <= 4096 + weights.len());
+        assert!(counts.iter().all(|count| count.abs_diff(1_000) < 300), "{algorithm:?}: {counts:?}");
     }
 }
