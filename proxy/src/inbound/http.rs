@@ -7,7 +7,7 @@ use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward::{self, Outgoing};
 use crate::http::reply::{self, Answer, Refusal};
-use crate::http::sanitize::SERVICE_IDENTITY;
+use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
 use crate::http::server::{self, Version};
 use crate::http::{grpc, target};
 use crate::policy::rate::{Decision, LimitedAnswer};
@@ -89,7 +89,12 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let started = Instant::now();
-    let outcome = send(cluster, outgoing).await;
+    let mut outcome = send(cluster, outgoing).await;
+    if let (Ok(response), Some(stats), true) =
+        (&mut outcome, &connection.proxy.stats_header, snapshot.settings.stats_headers)
+    {
+        response.headers_mut().insert(STATS, stats.clone());
+    }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
     cluster.counters().response(status, started.elapsed());
     outcome
