@@ -19,6 +19,7 @@ use crate::telemetry::log;
 use crate::telemetry::workload::Workload;
 use crate::telemetry::{Direction, Telemetry};
 use anyhow::Context;
+use http::HeaderValue;
 use listeners::DataListeners;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Proxy {
     pub telemetry: Arc<Telemetry>,
     /// Announces the end.
     pub drain: Drain,
+    /// Which workload and pod this is, for response headers.
+    pub stats_header: Option<HeaderValue>,
     /// What all requests together may keep for sending it again.
     pub replay: Arc<Allowance>,
 }
@@ -74,16 +77,18 @@ impl App {
             }
         }
         let store = Arc::new(store);
+        let workload = Workload::from_environment();
         let proxy = Arc::new(Proxy {
             store: Arc::clone(&store),
             telemetry: Arc::clone(&telemetry),
             drain: Drain::new(),
+            stats_header: workload.stats_header(),
             replay: Arc::new(Allowance::new(REPLAY_BYTES)),
         });
         let admin = Arc::new(AdminState {
             store,
             telemetry,
-            workload: Arc::new(Workload::from_environment()),
+            workload: Arc::new(workload),
             readiness: Arc::new(Readiness::new()),
             listeners: Arc::new(Listeners::default()),
             log,

@@ -53,6 +53,9 @@ pub struct FeatureFlags {
     pub enable_sidecar_active_health_checks: bool,
     /// Route requests for an unknown host to the first host of the port.
     pub enable_auto_default_route: bool,
+    /// *Additive.* Responses do not tell which workload and pod answered (`fsm-stats`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hide_stats_headers: bool,
 }
 
 /// The pod's own probes, as rewritten by the injector; one entry for each container that has one.

@@ -56,6 +56,8 @@ pub struct Settings {
     pub http2_per_request: bool,
     /// Unknown hosts are served by the first service of the port.
     pub auto_default_route: bool,
+    /// Responses tell which workload and pod answered.
+    pub stats_headers: bool,
 }
 
 impl Default for Settings {
@@ -67,6 +69,7 @@ impl Default for Settings {
             http1_per_request: false,
             http2_per_request: true,
             auto_default_route: false,
+            stats_headers: true,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod forward;
+pub mod forwarded;
 pub mod grpc;
 pub mod reply;
 pub mod sanitize;

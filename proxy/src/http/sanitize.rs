@@ -9,6 +9,10 @@ pub const SERVICE_IDENTITY: HeaderName = HeaderName::from_static("serviceidentit
 /// Why a local reply was made.
 pub const REASON: HeaderName = HeaderName::from_static("x-fsm-reason");
 
+/// Which workload and pod answered: `<namespace>,<kind>,<service account>,<pod>`. Set by the server's sidecar, taken off
+/// again by the client's; clients outside the mesh see it.
+pub const STATS: HeaderName = HeaderName::from_static("fsm-stats");
+
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 

@@ -7,9 +7,9 @@ use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward::{self, Outgoing};
 use crate::http::reply::{self, Answer, Refusal};
-use crate::http::sanitize::SERVICE_IDENTITY;
+use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
 use crate::http::server::{self, Version};
-use crate::http::{grpc, target};
+use crate::http::{forwarded, grpc, target};
 use crate::policy::rate::{Decision, LimitedAnswer};
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
@@ -79,7 +79,10 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     throttle(service.limit.as_ref(), Reason::RateLimitedService)?;
     throttle(route.limit.as_ref(), Reason::RateLimitedRoute)?;
 
-    // Headers: the application learns who called.
+    // Headers: the application learns who called, and of clients outside the mesh where they are.
+    if !port.sources.is_empty() && port.sources.find(client.info.peer.ip()).is_some() && caller.is_none() {
+        forwarded::add_client(request.headers_mut(), client.info.peer.ip(), client.peer.is_some());
+    }
     if let Some(caller) = caller.and_then(|caller| HeaderValue::from_str(caller).ok()) {
         request.headers_mut().insert(SERVICE_IDENTITY, caller);
     }
@@ -89,7 +92,12 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let started = Instant::now();
-    let outcome = send(cluster, outgoing).await;
+    let mut outcome = send(cluster, outgoing).await;
+    if let (Ok(response), Some(stats), true) =
+        (&mut outcome, &connection.proxy.stats_header, snapshot.settings.stats_headers)
+    {
+        response.headers_mut().insert(STATS, stats.clone());
+    }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
     cluster.counters().response(status, started.elapsed());
     outcome

@@ -8,7 +8,7 @@ use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward;
 use crate::http::reply::{self, Refusal};
-use crate::http::sanitize::SERVICE_IDENTITY;
+use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
 use crate::http::server::{self, Version};
 use crate::http::{grpc, target};
 use crate::listen::ConnInfo;
@@ -98,7 +98,12 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc, key };
     let started = Instant::now();
-    let outcome = attempts::send(&course, outgoing).await;
+    let mut outcome = attempts::send(&course, outgoing).await;
+    if let Ok(response) = &mut outcome
+        && cluster.is_of_sidecars()
+    {
+        response.headers_mut().remove(STATS);
+    }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
     cluster.counters().response(status, started.elapsed());
     outcome

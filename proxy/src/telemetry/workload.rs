@@ -3,6 +3,8 @@
 //! Taken once from the environment that FSM's injector sets; an absent variable is an empty label, which Prometheus
 //! treats as no label.
 
+use http::HeaderValue;
+
 /// The workload that this proxy belongs to: labels `source_*` of FSM's metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
@@ -31,6 +33,13 @@ impl Workload {
             name: value("SERVICE_ACCOUNT"),
             pod: value("POD_NAME"),
         }
+    }
+
+    /// Value of the `fsm-stats` response header: `<namespace>,<kind>,<service account>,<pod>`; `None` outside a pod.
+    pub fn stats_header(&self) -> Option<HeaderValue> {
+        let Self { namespace, kind, name, pod } = self;
+        let known = [namespace, kind, name, pod].iter().all(|part| !part.is_empty());
+        known.then(|| HeaderValue::from_str(&format!("{namespace},{kind},{name},{pod}")).ok()).flatten()
     }
 
     /// The label of FSM's counter `sidecar_local_rate_limit_inbound`:

@@ -55,6 +55,7 @@ fn read_feature_flags(node: &Node<'_>) -> FeatureFlags {
     FeatureFlags {
         enable_sidecar_active_health_checks: flag("EnableSidecarActiveHealthChecks"),
         enable_auto_default_route: flag("EnableAutoDefaultRoute"),
+        hide_stats_headers: flag("HideStatsHeaders"),
     }
 }
 

@@ -157,6 +157,7 @@ impl Compiler<'_> {
             http1_per_request: spec.traffic.http1_per_request_load_balancing,
             http2_per_request: spec.traffic.http2_per_request_load_balancing,
             auto_default_route: spec.feature_flags.enable_auto_default_route,
+            stats_headers: !spec.feature_flags.hide_stats_headers,
         }
     }
 
