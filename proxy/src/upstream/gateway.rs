@@ -155,6 +155,8 @@ fn socks5_request(target: &Target) -> io::Result<Vec<u8>> {
             request.push(4);
             request.extend_from_slice(&address.octets());
         }
+        // No connection is ever opened to "any of them"; the resolver of the other end would say so too.
+        Host::Below(_) => return Err(io::Error::other("a wildcard is no host")),
         Host::Name(name) => {
             let length = u8::try_from(name.len()).map_err(|_| io::Error::other("the name is longer than 255 bytes"))?;
             request.extend_from_slice(&[3, length]);
