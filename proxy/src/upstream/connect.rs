@@ -200,9 +200,16 @@ pub async fn connect(
         Protocol::Http2 => &tls.http2,
         Protocol::Tcp => &tls.tcp,
     };
-    let server_name = match (&target.host, tls.send_server_name) {
-        (Host::Name(name), true) => Some(name.as_str()),
-        _ => None,
+    // An address is never sent (RFC 6066 §3), but the certificate must name it all the same.
+    let address = match &target.host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(_) | Host::Below(_) => String::new(),
+    };
+    let server_name = match &target.host {
+        _ if !tls.send_server_name => None,
+        Host::Name(name) => Some(name.as_str()),
+        Host::Address(_) => Some(address.as_str()),
+        Host::Below(_) => None,
     };
     match client.connect(ReadAhead::new(stream), server_name, transport.connect_timeout).await {
         Ok(connected) => {
