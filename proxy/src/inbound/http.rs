@@ -15,6 +15,7 @@ use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
 use crate::shared::Proxy;
 use crate::telemetry::Direction;
+use crate::tls::Alpn;
 use crate::upstream::cluster::{Cluster, Tried};
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -38,9 +39,11 @@ where
 {
     let drain = proxy.drain.watch();
     let peer = client.info.peer;
+    // Pipy takes any GOAWAY for an error and fails what is under way: it gets one only when the time is up.
+    let patience = if client.alpn == Alpn::None { Phase::Closing } else { Phase::Draining };
     let connection = Arc::new(Connection { proxy: Arc::clone(proxy), client, drain: drain.clone(), version });
     let handle = move |request| handle(Arc::clone(&connection), request);
-    if let Err(error) = server::serve(io, version, drain, handle).await {
+    if let Err(error) = server::serve(io, version, drain, patience, handle).await {
         tracing::debug!(direction = "inbound", %peer, %error, "HTTP connection ended");
     }
 }
