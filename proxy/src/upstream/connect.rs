@@ -170,6 +170,7 @@ impl Connection {
             Self::Tunnel(mut tunnel) => match &mut *tunnel {
                 Tunnel::Http2(stream) => relay(io, stream, options).await,
                 Tunnel::Socks5(stream) => relay(io, stream, options).await,
+                Tunnel::Socks5Tls(stream) => relay(io, &mut **stream, options).await,
             },
         }
     }
@@ -187,9 +188,9 @@ pub async fn connect(
     counters: &ClusterCounters,
 ) -> Result<Connection, UpstreamError> {
     if let Some(gateways) = &transport.via {
-        let (gateway, mode) = gateways.pick(target)?;
-        let stream = connect_tcp(gateway, transport, &ResolvedNames::default(), counters).await?;
-        return gateway::open(stream, mode, gateway, target).await.map(|tunnel| Connection::Tunnel(Box::new(tunnel)));
+        let gateway = gateways.pick(target)?;
+        let stream = connect_tcp(&gateway.target, transport, &gateway.names, counters).await?;
+        return gateway::open(stream, gateway, target).await.map(|tunnel| Connection::Tunnel(Box::new(tunnel)));
     }
     let stream = connect_tcp(target, transport, names, counters).await?;
     let Some(tls) = &transport.tls else {
@@ -238,6 +239,19 @@ async fn connect_tcp(
         return attempt(target, SocketAddr::new(*address, target.port), transport, counters).await;
     }
     let addresses = names.resolve(target).await?;
+    race(target, &addresses, transport, counters).await
+}
+
+/// Connects to the first of a target's addresses that answers.
+///
+/// # Errors
+/// [`UpstreamError`] of the last address.
+pub async fn race(
+    target: &Target,
+    addresses: &[SocketAddr],
+    transport: &Transport,
+    counters: &ClusterCounters,
+) -> Result<TcpStream, UpstreamError> {
     let mut waiting = addresses.iter().take(limits::ADDRESSES_PER_CONNECT);
     let mut attempts: Attempts<'_> = Vec::new();
     let mut last = None;

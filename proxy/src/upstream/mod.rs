@@ -9,4 +9,4 @@ pub mod error;
 pub mod gate;
 pub mod gateway;
 pub mod pool;
-mod resolve;
+pub mod resolve;

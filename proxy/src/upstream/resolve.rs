@@ -47,7 +47,7 @@ impl ResolvedNames {
     ///
     /// # Errors
     /// [`Reason::UpstreamUnresolved`].
-    pub(super) async fn resolve(&self, target: &Target) -> Result<Arc<[SocketAddr]>, UpstreamError> {
+    pub async fn resolve(&self, target: &Target) -> Result<Arc<[SocketAddr]>, UpstreamError> {
         let unresolved =
             |why: &str| UpstreamError::unsent(Reason::UpstreamUnresolved, format!("endpoint {target}: {why}"));
         let name = match &target.host {
@@ -112,11 +112,11 @@ impl ResolvedNames {
 
 /// The addresses of names that clients choose (below a wildcard). Their number is bounded, whatever clients ask for.
 #[derive(Debug, Default)]
-pub(super) struct ChosenNames(Mutex<FxHashMap<ArcStr, ResolvedNames>>);
+pub struct ChosenNames(Mutex<FxHashMap<ArcStr, ResolvedNames>>);
 
 impl ChosenNames {
     /// What is known of a name.
-    pub(super) fn of(&self, name: &ArcStr) -> ResolvedNames {
+    pub fn of(&self, name: &ArcStr) -> ResolvedNames {
         let mut names = self.0.lock();
         if let Some(known) = names.get(name) {
             return known.clone();

@@ -2,6 +2,7 @@
 
 mod access;
 mod certificates;
+mod gateway;
 mod names;
 
 use fsm_tests::{Authority, Document, Mesh, Pod, Sidecar, Wire, eventually};

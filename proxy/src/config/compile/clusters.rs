@@ -89,8 +89,12 @@ impl Compiler<'_> {
     }
 
     /// The cluster under which passed-through connections are counted; each goes to its own original destination.
-    pub(super) fn passthrough_cluster(&mut self, settings: &Settings) -> (Arc<Cluster>, Option<Arc<Transport>>) {
-        let transport = self.plain_passthrough(None);
+    pub(super) fn passthrough_cluster(
+        &mut self,
+        settings: &Settings,
+        identity: Option<&Arc<Identity>>,
+    ) -> (Arc<Cluster>, Option<Arc<Transport>>) {
+        let transport = self.plain_passthrough(None, identity);
         let cluster_settings = plain_settings(settings);
         let state = self.state(Direction::Outbound, PASSTHROUGH);
         let endpoints = Endpoints::new(&Balancing::default(), Vec::new(), 0, None);
@@ -101,13 +105,14 @@ impl Compiler<'_> {
     }
 
     /// How connections pass through in plaintext: through the gateways of a forward rule, if there is one.
-    pub(super) fn plain_passthrough(&mut self, rule: Option<&str>) -> Option<Arc<Transport>> {
+    pub(super) fn plain_passthrough(
+        &mut self,
+        rule: Option<&str>,
+        identity: Option<&Arc<Identity>>,
+    ) -> Option<Arc<Transport>> {
         let via = self.forward_rule(rule);
-        self.transport(
-            TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via },
-            None,
-            "Outbound",
-        )
+        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via };
+        self.transport(key, identity, "Outbound")
     }
 
     fn remote_transport(
@@ -161,7 +166,8 @@ impl Compiler<'_> {
             (None, None) => true,
             _ => false,
         };
-        let depends_on_identity = matches!(key.tls, TlsKey::Mesh(_));
+        let through = key.via.as_deref().is_some_and(|rule| self.gateways_know_us(rule));
+        let depends_on_identity = through || matches!(key.tls, TlsKey::Mesh(_));
         (same_identity || !depends_on_identity).then(|| previous.carried.transports.get(key).cloned()).flatten()
     }
 
@@ -178,11 +184,7 @@ impl Compiler<'_> {
                     path: "Certificate".to_owned(),
                     expected: "CERTIFICATE",
                 })?;
-                let expect = if identities.is_empty() {
-                    Expect::AnyOfMesh
-                } else {
-                    Expect::Principals(identities.iter().map(|name| name.as_str().into()).collect())
-                };
+                let expect = Expect::of_mesh(identities);
                 let client = |alpn| ClientTls::new(Some(identity), Arc::clone(identity.roots()), expect.clone(), alpn);
                 Some(UpstreamTls {
                     http1: client(Alpn::HTTP1_ONLY)?,
@@ -210,7 +212,7 @@ impl Compiler<'_> {
                 })
             }
         };
-        let via = key.via.as_deref().map(|rule| Arc::new(self.gateways(rule)));
+        let via = key.via.as_deref().map(|rule| self.gateways(rule, identity).map(Arc::new)).transpose()?;
         Ok(Transport { tls, connect_timeout: key.connect_timeout, via, mark: self.environment.mark })
     }
 

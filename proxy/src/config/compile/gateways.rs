@@ -1,9 +1,11 @@
 //! Egress gateways: which traffic must leave through which of them.
 
 use super::Compiler;
+use crate::tls::{Alpn, ClientTls, Expect, Identity, IdentityError};
 use crate::upstream::connect::{Host, Target};
-use crate::upstream::gateway::{Gateways, Mode};
+use crate::upstream::gateway::{Gateway, Gateways, Mode};
 use fsm_api::config::EgressGateway;
+use std::sync::Arc;
 
 /// The rule for traffic that names none.
 const GLOBAL: &str = "*";
@@ -30,16 +32,35 @@ impl Compiler<'_> {
 
     /// The gateways of a rule as [`Self::forward_rule`] said it. A rule that leads to no usable gateway refuses: what
     /// must leave through a gateway does not leave without one.
-    pub(super) fn gateways(&self, said: &str) -> Gateways {
-        let rule = said.lines().next().unwrap_or_default();
-        let Some(forward) = &self.document.forward else { return Gateways::new(Vec::new(), 0) };
+    ///
+    /// # Errors
+    /// [`IdentityError`] when a gateway wants mutual TLS and there is no certificate for it.
+    pub(super) fn gateways(&self, said: &str, identity: Option<&Arc<Identity>>) -> Result<Gateways, IdentityError> {
         let mut members = Vec::new();
-        for (name, weight) in forward.forward_matches.get(rule).into_iter().flatten() {
-            let Some(gateway) = forward.egress_gateways.get(name) else { continue };
+        for (gateway, weight) in self.members(said) {
+            let tls = match &gateway.service_identities {
+                None => None,
+                Some(identities) => Some(gateway_tls(gateway, identities, identity)?),
+            };
             // The controller turns a weight of 0 into 100 (all gateways of a rule share the load).
-            members.extend(endpoints(gateway).map(|(target, mode)| (target, mode, (*weight).max(1))));
+            let weight = weight.max(1);
+            members.extend(endpoints(gateway).map(|(target, mode)| (Gateway::new(target, mode, tls.clone()), weight)));
         }
-        Gateways::new(members, self.start)
+        Ok(Gateways::new(members, self.start))
+    }
+
+    /// Whether the gateways of a rule, as [`Self::forward_rule`] said it, are asked with the mesh's certificate.
+    pub(super) fn gateways_know_us(&self, said: &str) -> bool {
+        self.members(said).any(|(gateway, _)| gateway.service_identities.is_some())
+    }
+
+    fn members(&self, said: &str) -> impl Iterator<Item = (&EgressGateway, u32)> {
+        let rule = said.lines().next().unwrap_or_default();
+        let forward = self.document.forward.as_ref();
+        let members = forward.and_then(|forward| Some((forward, forward.forward_matches.get(rule)?)));
+        members.into_iter().flat_map(|(forward, members)| {
+            members.iter().filter_map(|(name, weight)| Some((forward.egress_gateways.get(name)?, *weight)))
+        })
     }
 
     /// Names every gateway that cannot be used, once.
@@ -111,6 +132,17 @@ fn parse(address: &str) -> Result<Target, String> {
     }
 }
 
+fn gateway_tls(
+    gateway: &EgressGateway,
+    identities: &[String],
+    identity: Option<&Arc<Identity>>,
+) -> Result<ClientTls, IdentityError> {
+    let missing = || IdentityError::Missing { path: "Certificate".to_owned(), expected: "CERTIFICATE" };
+    let identity = identity.ok_or_else(missing)?;
+    let alpn = if mode(gateway) == Some(Mode::Socks5) { Alpn::ANY } else { Alpn::H2_ONLY };
+    ClientTls::new(Some(identity), Arc::clone(identity.roots()), Expect::of_mesh(identities), alpn)
+}
+
 fn endpoints(gateway: &EgressGateway) -> impl Iterator<Item = (Target, Mode)> {
     let mode = mode(gateway);
     let targets = gateway.endpoints.keys().filter_map(|address| parse(address).ok());
@@ -118,9 +150,5 @@ fn endpoints(gateway: &EgressGateway) -> impl Iterator<Item = (Target, Mode)> {
 }
 
 fn mode(gateway: &EgressGateway) -> Option<Mode> {
-    match gateway.mode.as_str() {
-        "http2tunnel" | "" => Some(Mode::Http2Tunnel),
-        "sock5" | "socks5" => Some(Mode::Socks5),
-        _ => None,
-    }
+    if gateway.mode.is_empty() { Some(Mode::default()) } else { gateway.mode.parse().ok() }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 impl Compiler<'_> {
     pub(super) fn outbound(&mut self, settings: &Settings, identity: &Own) -> Outbound {
-        let (passthrough, passthrough_transport) = self.passthrough_cluster(settings);
+        let (passthrough, passthrough_transport) = self.passthrough_cluster(settings, identity.as_ref());
         let surroundings = Surroundings { settings, identity: identity.as_ref() };
         let mut ports = FxHashMap::default();
         if let Some(outbound) = &self.document.outbound {
@@ -131,7 +131,7 @@ impl Compiler<'_> {
         let permitted = rules.allowed_egress_traffic || surroundings.settings.egress_passthrough;
         let passthrough = (permitted && split.is_none()).then(|| match certified {
             Some(certified) => certified.passthrough.clone(),
-            None => self.plain_passthrough(rules.egress_forward_gateway.as_deref()),
+            None => self.plain_passthrough(rules.egress_forward_gateway.as_deref(), surroundings.identity),
         });
         Some(OutboundTcp { split, passthrough: passthrough.flatten() })
     }

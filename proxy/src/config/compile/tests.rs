@@ -350,8 +350,10 @@ fn passing_through_goes_by_the_rule_that_the_entry_names() {
         let snapshot = compile_value(document, None);
         let entry = snapshot.outbound.ports[&5432].ranged.find("198.51.100.1".parse().unwrap()).unwrap();
         let transport = entry.tcp.as_ref().unwrap().passthrough.clone().expect("a way out");
-        let gateway =
-            transport.via.as_ref().map(|via| via.pick(&"192.0.2.1:1".parse().unwrap()).map(|(at, _)| at.to_string()));
+        let gateway = transport
+            .via
+            .as_ref()
+            .map(|via| via.pick(&"192.0.2.1:1".parse().unwrap()).map(|gateway| gateway.target.to_string()));
         (gateway, errors(&snapshot))
     };
     let rule = "/Outbound/TrafficMatches/5432/0/TcpServiceRouteRules/EgressForwardGateway";
