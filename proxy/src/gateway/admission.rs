@@ -40,7 +40,8 @@ impl EgressGateway {
         })?;
         let listed = admission.addresses.find(info.peer.ip()).is_some();
         // With certificates an empty list leaves the decision to them, as for every port of the mesh.
-        if !listed && !(admission.addresses.is_empty() && admission.tls.is_some()) {
+        let certificates_decide = admission.addresses.is_empty() && admission.tls.is_some();
+        if !listed && !certificates_decide {
             return Err(Reason::SourceNotAllowed.into());
         }
         let mut first = [0];

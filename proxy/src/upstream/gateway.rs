@@ -117,13 +117,14 @@ pub async fn open(stream: TcpStream, gateway: &Gateway, target: &Target) -> Resu
     };
     enum Way {
         Plain(TcpStream),
-        Tls(TlsStream<ReadAhead<TcpStream>>),
+        Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
     }
     let way = match &gateway.tls {
         None => Way::Plain(stream),
         Some(tls) => {
             let connecting = tls.connect(ReadAhead::new(stream), None, limits::TLS_HANDSHAKE_TIMEOUT);
-            Way::Tls(connecting.await.map_err(|error| failed(error.reason(), &error.to_string()))?.stream)
+            let connected = connecting.await.map_err(|error| failed(error.reason(), &error.to_string()))?;
+            Way::Tls(Box::new(connected.stream))
         }
     };
     let opening = async {
@@ -132,7 +133,7 @@ pub async fn open(stream: TcpStream, gateway: &Gateway, target: &Target) -> Resu
             (Mode::Http2Tunnel, Way::Tls(stream)) => http2_tunnel(stream, target).await.map(Tunnel::Http2),
             (Mode::Socks5, Way::Plain(stream)) => socks5(stream, target).await.map(Tunnel::Socks5),
             (Mode::Socks5, Way::Tls(stream)) => {
-                socks5(stream, target).await.map(|stream| Tunnel::Socks5Tls(Box::new(stream)))
+                socks5(stream, target).await.map(Tunnel::Socks5Tls)
             }
         }
     };
