@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::policy::breaker::Breaker;
-use crate::policy::rate::{Decision, LimitedAnswer, RateLimiter};
+use crate::policy::rate::{Decision, RateLimiter};
 use crate::route::ranges::Ranges;
 use crate::route::split::Split;
 use crate::route::table::{HostTable, Route};
@@ -153,15 +153,6 @@ impl ConnectionLimit {
         self.counter.get_or_init(counter).increment();
         false
     }
-}
-
-/// Limit of requests to a service or a route.
-#[derive(Clone, Debug)]
-pub struct RequestLimit {
-    /// The tokens.
-    pub limiter: Arc<RateLimiter>,
-    /// The answer when there are none.
-    pub answer: Arc<LimitedAnswer>,
 }
 
 /// Where inbound TCP connections go.

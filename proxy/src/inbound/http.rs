@@ -1,8 +1,7 @@
 //! One HTTP request towards our application, in the order of FSM's inbound chain.
 
 use super::Client;
-use crate::app::Proxy;
-use crate::config::snapshot::{Carries, InboundPort, RequestLimit, Snapshot, Source};
+use crate::config::snapshot::{Carries, InboundPort, Snapshot, Source};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward::{self, Outgoing};
@@ -10,10 +9,11 @@ use crate::http::reply::{self, Answer, Refusal};
 use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
 use crate::http::server::{self, Version};
 use crate::http::{forwarded, grpc, target};
-use crate::policy::rate::{Decision, LimitedAnswer};
+use crate::policy::rate::{Decision, LimitedAnswer, RequestLimit};
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
+use crate::shared::Proxy;
 use crate::telemetry::Direction;
 use crate::upstream::cluster::{Cluster, Tried};
 use bytes::Bytes;

@@ -10,7 +10,6 @@
 pub mod http;
 pub mod tcp;
 
-use crate::app::Proxy;
 use crate::config::snapshot::{Carries, Inbound, InboundPort, MeshTls, Source};
 use crate::detect::{self, Prefixed, Protocol};
 use crate::http::reply::Refusal;
@@ -18,6 +17,7 @@ use crate::http::server::Version;
 use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
+use crate::shared::Proxy;
 use crate::tcp::reset_on_close;
 use crate::telemetry::Direction;
 use crate::tls::{Accepted, Alpn, Peer, ReadAhead, ServerTls};
@@ -45,21 +45,7 @@ enum Stream {
 
 /// Carries one connection from accept to end.
 pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
-    let counters = proxy.telemetry.direction(Direction::Inbound);
-    counters.connections_opened.increment();
-    counters.connections_active.increment();
-    if let Err(refusal) = carry(&proxy, stream, &info).await {
-        counters.refused(refusal.reason);
-        tracing::debug!(
-            direction = "inbound",
-            reason = refusal.reason.code(),
-            peer = %info.peer,
-            destination = %info.destination,
-            detail = refusal.detail,
-            "connection refused"
-        );
-    }
-    counters.connections_active.decrement();
+    proxy.attend(Direction::Inbound, &info, carry(&proxy, stream, &info)).await;
 }
 
 async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 
 use super::Route;
 use super::attempts::{self, Course};
-use crate::app::Proxy;
+use super::connection::Connection;
 use crate::config::snapshot::{Carries, OutboundEntry, Settings, Snapshot};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
@@ -14,10 +14,9 @@ use crate::http::{grpc, target};
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
-use crate::runtime::drain::{DrainWatch, Phase};
+use crate::runtime::drain::Phase;
+use crate::shared::Proxy;
 use crate::telemetry::Direction;
-use crate::upstream::cluster::Cluster;
-use crate::upstream::endpoint::Endpoint;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -25,16 +24,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
-
-pub(super) struct Connection {
-    pub(super) proxy: Arc<Proxy>,
-    info: ConnInfo,
-    drain: DrainWatch,
-    pub(super) version: Version,
-    /// The endpoint that this connection's requests go to, where the configuration wants one choice for each
-    /// downstream connection.
-    pub(super) chosen: Mutex<Option<(Arc<Cluster>, Arc<Endpoint>)>>,
-}
 
 /// Serves the requests of one connection.
 pub async fn serve<IO>(proxy: &Arc<Proxy>, io: Prefixed<IO>, version: Version, info: &ConnInfo) -> Result<(), Refusal>
