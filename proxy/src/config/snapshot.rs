@@ -95,8 +95,10 @@ pub enum MeshTls {
     On {
         /// For ports that speak HTTP: agrees on `h2` or `http/1.1`.
         http: ServerTls,
-        /// For all other ports: agrees on anything.
+        /// For all other ports, and clients of the mesh: agrees on `fsm-tcp` with our own sidecars.
         tcp: ServerTls,
+        /// For all other ports, and clients outside the mesh: agrees on anything.
+        tcp_outside: ServerTls,
     },
     /// Not at all: the document's certificate is unusable, and there is no earlier one.
     Broken,

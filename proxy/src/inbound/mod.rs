@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::shared::Proxy;
 use crate::tcp::reset_on_close;
 use crate::telemetry::Direction;
-use crate::tls::{Accepted, Alpn, Peer, ReadAhead, ServerTls};
+use crate::tls::{Accepted, Alpn, Lenient, Peer, ReadAhead, ServerTls};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,7 +75,11 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
         (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => http::serve(proxy, io, version, client).await,
         (_, Stream::Plain(io)) => tcp::serve(proxy, io, &client).await?,
-        (_, Stream::Tls(io)) => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::Tls(io)) if client.alpn == Alpn::MeshTcp => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::Tls(io)) => {
+            let (prefix, stream) = io.into_parts();
+            tcp::serve(proxy, Prefixed::new(prefix, Lenient(stream)), &client).await?;
+        }
         (_, Stream::TlsAfterPeek(io)) => tcp::serve(proxy, io, &client).await?,
     }
     Ok(())
@@ -119,7 +123,13 @@ async fn terminate_tls(
             return Err(Refusal::explained(Reason::DownstreamTls, detail));
         }
         (MeshTls::On { http, .. }, true) => http,
-        (MeshTls::On { tcp, .. }, false) => tcp,
+        (MeshTls::On { tcp, tcp_outside, .. }, false) => {
+            if port.sources.find(info.peer.ip()).is_none() {
+                tcp
+            } else {
+                tcp_outside
+            }
+        }
     };
     match port.sources.find(info.peer.ip()) {
         Some(Source::Plaintext) if http => plaintext_or_tls(proxy, stream, tls).await,
@@ -179,7 +189,7 @@ where
     match alpn {
         Alpn::H2 => return Ok((Version::Http2, Prefixed::new(Bytes::new(), io))),
         Alpn::Http1 => return Ok((Version::Http1, Prefixed::new(Bytes::new(), io))),
-        Alpn::None | Alpn::Other => {}
+        Alpn::None | Alpn::MeshTcp | Alpn::Other => {}
     }
     let detected = detect::detect_http(io, limits::DETECT_TIMEOUT).await;
     match detected.protocol {
