@@ -152,7 +152,7 @@ impl EgressGateway {
         let detected = match alpn {
             Alpn::H2 => Detected { io: Prefixed::new(Bytes::new(), io), protocol: Protocol::Http2 },
             Alpn::Http1 => Detected { io: Prefixed::new(Bytes::new(), io), protocol: Protocol::Http1 },
-            Alpn::None | Alpn::Other => detect::detect_http(io, limits::DETECT_TIMEOUT).await,
+            Alpn::None | Alpn::Other | Alpn::MeshTcp => detect::detect_http(io, limits::DETECT_TIMEOUT).await,
         };
         let version = match detected.protocol {
             Protocol::Http2 => Version::Http2,

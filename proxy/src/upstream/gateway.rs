@@ -132,9 +132,7 @@ pub async fn open(stream: TcpStream, gateway: &Gateway, target: &Target) -> Resu
             (Mode::Http2Tunnel, Way::Plain(stream)) => http2_tunnel(stream, target).await.map(Tunnel::Http2),
             (Mode::Http2Tunnel, Way::Tls(stream)) => http2_tunnel(stream, target).await.map(Tunnel::Http2),
             (Mode::Socks5, Way::Plain(stream)) => socks5(stream, target).await.map(Tunnel::Socks5),
-            (Mode::Socks5, Way::Tls(stream)) => {
-                socks5(stream, target).await.map(Tunnel::Socks5Tls)
-            }
+            (Mode::Socks5, Way::Tls(stream)) => socks5(stream, target).await.map(Tunnel::Socks5Tls),
         }
     };
     match tokio::time::timeout(limits::CONNECT_TIMEOUT, opening).await {
