@@ -152,7 +152,7 @@ async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<Accept
 where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let accepted = tls.accept(ReadAhead::new(stream), limits::TLS_HANDSHAKE_TIMEOUT).await;
+    let accepted = tls.accept(ReadAhead::of_client(stream), limits::TLS_HANDSHAKE_TIMEOUT).await;
     let accepted = accepted.map_err(|error| Refusal::explained(error.reason(), error.to_string()))?;
     proxy.telemetry.direction(Direction::Inbound).handshakes.increment();
     Ok(accepted)
