@@ -72,6 +72,9 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     let (inbound, port) = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => {
+            // Reset before it has sent anything, a client takes us for a port where nobody listens: FSM's pages show
+            // "connection reset by peer" (curl's 56), not a failure to connect (7).
+            let _ = tokio::time::timeout(limits::REFUSAL_GRACE, stream.peek(&mut [0])).await;
             reset_on_close(&stream);
             return Err(reason.into());
         }
