@@ -6,6 +6,7 @@
 
 mod config;
 mod conformance;
+mod demos;
 mod harness;
 mod resilience;
 mod security;
