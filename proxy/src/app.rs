@@ -14,12 +14,12 @@ use crate::options::{Options, RuntimeFlavor};
 use crate::policy::budget::{Allowance, REPLAY_BYTES};
 use crate::runtime::drain::{Drain, Phase};
 use crate::runtime::workers::{Scheduling, Workers};
+use crate::shared::Proxy;
 use crate::telemetry::build::VERSION;
 use crate::telemetry::log;
 use crate::telemetry::workload::Workload;
 use crate::telemetry::{Direction, Telemetry};
 use anyhow::Context;
-use http::HeaderValue;
 use listeners::DataListeners;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,21 +27,6 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// What every connection shares.
-#[derive(Debug)]
-pub struct Proxy {
-    /// The configuration in force.
-    pub store: Arc<Store>,
-    /// Counters of the proxy as a whole.
-    pub telemetry: Arc<Telemetry>,
-    /// Announces the end.
-    pub drain: Drain,
-    /// Which workload and pod this is, for response headers.
-    pub stats_header: Option<HeaderValue>,
-    /// What all requests together may keep for sending it again.
-    pub replay: Arc<Allowance>,
-}
 
 /// The proxy, ready to run.
 pub struct App {

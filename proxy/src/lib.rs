@@ -20,6 +20,7 @@ pub mod policy;
 pub mod reason;
 pub mod route;
 pub mod runtime;
+pub mod shared;
 pub mod tcp;
 pub mod telemetry;
 pub mod tls;

@@ -1,11 +1,11 @@
 //! The ports that carry traffic, opened when a configuration first wants them.
 
-use super::Proxy;
 use crate::admin::Listeners;
 use crate::limits;
 use crate::listen::{self, ConnInfo, accept_loop};
 use crate::options::Options;
 use crate::runtime::workers::Workers;
+use crate::shared::Proxy;
 use crate::telemetry::Direction;
 use crate::{inbound, outbound, runtime};
 use parking_lot::Mutex;

@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::policy::breaker::Breaker;
-use crate::policy::rate::{Decision, LimitedAnswer, RateLimiter};
+use crate::policy::rate::{Decision, RateLimiter};
 use crate::route::ranges::Ranges;
 use crate::route::split::Split;
 use crate::route::table::{HostTable, Route};
@@ -95,8 +95,10 @@ pub enum MeshTls {
     On {
         /// For ports that speak HTTP: agrees on `h2` or `http/1.1`.
         http: ServerTls,
-        /// For all other ports: agrees on anything.
+        /// For all other ports, and clients of the mesh: agrees on `fsm-tcp` with our own sidecars.
         tcp: ServerTls,
+        /// For all other ports, and clients outside the mesh: agrees on anything.
+        tcp_outside: ServerTls,
     },
     /// Not at all: the document's certificate is unusable, and there is no earlier one.
     Broken,
@@ -153,15 +155,6 @@ impl ConnectionLimit {
         self.counter.get_or_init(counter).increment();
         false
     }
-}
-
-/// Limit of requests to a service or a route.
-#[derive(Clone, Debug)]
-pub struct RequestLimit {
-    /// The tokens.
-    pub limiter: Arc<RateLimiter>,
-    /// The answer when there are none.
-    pub answer: Arc<LimitedAnswer>,
 }
 
 /// Where inbound TCP connections go.

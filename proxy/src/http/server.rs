@@ -28,9 +28,17 @@ pub enum Version {
 
 /// Serves a connection until it ends or the proxy drains.
 ///
+/// `patience`: the phase at which an HTTP/2 client is asked to leave (GOAWAY).
+///
 /// # Errors
 /// What the codec found wrong with the connection; local replies have been sent where the protocol allows them.
-pub async fn serve<IO, H, F>(io: IO, version: Version, mut drain: DrainWatch, handle: H) -> Result<(), hyper::Error>
+pub async fn serve<IO, H, F>(
+    io: IO,
+    version: Version,
+    mut drain: DrainWatch,
+    patience: Phase,
+    handle: H,
+) -> Result<(), hyper::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Send + 'static,
@@ -85,7 +93,7 @@ where
             tokio::select! {
                 biased;
                 result = connection.as_mut() => return result,
-                () = drain.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
+                () = drain.reached(patience) => connection.as_mut().graceful_shutdown(),
             }
             connection.await
         }

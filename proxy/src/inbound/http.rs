@@ -1,8 +1,7 @@
 //! One HTTP request towards our application, in the order of FSM's inbound chain.
 
 use super::Client;
-use crate::app::Proxy;
-use crate::config::snapshot::{Carries, InboundPort, RequestLimit, Snapshot, Source};
+use crate::config::snapshot::{Carries, InboundPort, Snapshot, Source};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward::{self, Outgoing};
@@ -10,11 +9,13 @@ use crate::http::reply::{self, Answer, Refusal};
 use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
 use crate::http::server::{self, Version};
 use crate::http::{forwarded, grpc, target};
-use crate::policy::rate::{Decision, LimitedAnswer};
+use crate::policy::rate::{Decision, LimitedAnswer, RequestLimit};
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
+use crate::shared::Proxy;
 use crate::telemetry::Direction;
+use crate::tls::Alpn;
 use crate::upstream::cluster::{Cluster, Tried};
 use bytes::Bytes;
 use http::header::CONNECTION;
@@ -38,9 +39,11 @@ where
 {
     let drain = proxy.drain.watch();
     let peer = client.info.peer;
+    // Pipy takes any GOAWAY for an error and fails what is under way: it gets one only when the time is up.
+    let patience = if client.alpn == Alpn::None { Phase::Closing } else { Phase::Draining };
     let connection = Arc::new(Connection { proxy: Arc::clone(proxy), client, drain: drain.clone(), version });
     let handle = move |request| handle(Arc::clone(&connection), request);
-    if let Err(error) = server::serve(io, version, drain, handle).await {
+    if let Err(error) = server::serve(io, version, drain, patience, handle).await {
         tracing::debug!(direction = "inbound", %peer, %error, "HTTP connection ended");
     }
 }

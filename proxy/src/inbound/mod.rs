@@ -10,7 +10,6 @@
 pub mod http;
 pub mod tcp;
 
-use crate::app::Proxy;
 use crate::config::snapshot::{Carries, Inbound, InboundPort, MeshTls, Source};
 use crate::detect::{self, Prefixed, Protocol};
 use crate::http::reply::Refusal;
@@ -18,9 +17,10 @@ use crate::http::server::Version;
 use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
+use crate::shared::Proxy;
 use crate::tcp::reset_on_close;
 use crate::telemetry::Direction;
-use crate::tls::{Accepted, Alpn, Peer, ReadAhead, ServerTls};
+use crate::tls::{Accepted, Alpn, Lenient, Peer, ReadAhead, ServerTls};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +34,8 @@ pub struct Client {
     pub info: ConnInfo,
     /// Verified certificate; `None` on plaintext connections.
     pub peer: Option<Peer>,
+    /// Agreed application protocol: our own sidecars always name one for HTTP, Pipy never does.
+    pub alpn: Alpn,
 }
 
 /// The bytes of an admitted connection.
@@ -45,21 +47,7 @@ enum Stream {
 
 /// Carries one connection from accept to end.
 pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
-    let counters = proxy.telemetry.direction(Direction::Inbound);
-    counters.connections_opened.increment();
-    counters.connections_active.increment();
-    if let Err(refusal) = carry(&proxy, stream, &info).await {
-        counters.refused(refusal.reason);
-        tracing::debug!(
-            direction = "inbound",
-            reason = refusal.reason.code(),
-            peer = %info.peer,
-            destination = %info.destination,
-            detail = refusal.detail,
-            "connection refused"
-        );
-    }
-    counters.connections_active.decrement();
+    proxy.attend(Direction::Inbound, &info, carry(&proxy, stream, &info)).await;
 }
 
 async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {
@@ -83,14 +71,18 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     let established = Box::pin(terminate_tls(proxy, stream, info, inbound, &port)).await?;
     // The connection may live for days; the snapshot must not.
     drop(snapshot);
-    let (stream, peer, version) = established;
-    let client = Client { info: *info, peer };
+    let (stream, peer, version, alpn) = established;
+    let client = Client { info: *info, peer, alpn };
     match (carries, stream) {
         (Carries::Http | Carries::Grpc, Stream::Plain(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => http::serve(proxy, io, version, client).await,
         (_, Stream::Plain(io)) => tcp::serve(proxy, io, &client).await?,
-        (_, Stream::Tls(io)) => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::Tls(io)) if client.alpn == Alpn::MeshTcp => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::Tls(io)) => {
+            let (prefix, stream) = io.into_parts();
+            tcp::serve(proxy, Prefixed::new(prefix, Lenient(stream)), &client).await?;
+        }
         (_, Stream::TlsAfterPeek(io)) => tcp::serve(proxy, io, &client).await?,
     }
     Ok(())
@@ -115,7 +107,7 @@ fn throttle(proxy: &Proxy, port: &InboundPort) -> bool {
     port.limit.as_ref().is_none_or(|limit| limit.admits(Instant::now(), &proxy.telemetry))
 }
 
-type Established = (Stream, Option<Peer>, Version);
+type Established = (Stream, Option<Peer>, Version, Alpn);
 
 /// Step 3: mesh clients come with mTLS wherever the mesh has certificates; sources outside the mesh as their entry says.
 async fn terminate_tls(
@@ -134,7 +126,13 @@ async fn terminate_tls(
             return Err(Refusal::explained(Reason::DownstreamTls, detail));
         }
         (MeshTls::On { http, .. }, true) => http,
-        (MeshTls::On { tcp, .. }, false) => tcp,
+        (MeshTls::On { tcp, tcp_outside, .. }, false) => {
+            if port.sources.find(info.peer.ip()).is_none() {
+                tcp
+            } else {
+                tcp_outside
+            }
+        }
     };
     match port.sources.find(info.peer.ip()) {
         Some(Source::Plaintext) if http => plaintext_or_tls(proxy, stream, tls).await,
@@ -146,7 +144,7 @@ async fn terminate_tls(
             } else {
                 (Version::Http1, Prefixed::new(Bytes::new(), accepted.stream))
             };
-            Ok((Stream::Tls(io), accepted.peer, version))
+            Ok((Stream::Tls(io), accepted.peer, version, accepted.alpn))
         }
     }
 }
@@ -163,10 +161,10 @@ where
 
 async fn plaintext(proxy: &Proxy, stream: TcpStream, http: bool) -> Result<Established, Refusal> {
     if !http {
-        return Ok((Stream::Plain(Prefixed::new(Bytes::new(), stream)), None, Version::Http1));
+        return Ok((Stream::Plain(Prefixed::new(Bytes::new(), stream)), None, Version::Http1, Alpn::None));
     }
     let (version, io) = detect_version(proxy, stream, Alpn::None).await?;
-    Ok((Stream::Plain(io), None, version))
+    Ok((Stream::Plain(io), None, version, Alpn::None))
 }
 
 /// A source that may come in plaintext may be a mesh pod as well: then it comes with TLS and an identity.
@@ -176,14 +174,14 @@ async fn plaintext_or_tls(proxy: &Proxy, stream: TcpStream, tls: &ServerTls) -> 
         Protocol::Tls(_) => {
             let accepted = accept(proxy, tls, detected.io).await?;
             let (version, io) = detect_version(proxy, accepted.stream, accepted.alpn).await?;
-            return Ok((Stream::TlsAfterPeek(io), accepted.peer, version));
+            return Ok((Stream::TlsAfterPeek(io), accepted.peer, version, accepted.alpn));
         }
         Protocol::Http2 => Version::Http2,
         // The HTTP/1 codec answers garbage with 400, which tells its sender more than silence.
         Protocol::Http1 | Protocol::Other => Version::Http1,
         Protocol::Timeout | Protocol::Closed => return Err(undetected(proxy, &detected.protocol)),
     };
-    Ok((Stream::Plain(detected.io), None, version))
+    Ok((Stream::Plain(detected.io), None, version, Alpn::None))
 }
 
 /// HTTP/1 or HTTP/2: by agreement (ALPN), else by the first bytes.
@@ -194,7 +192,7 @@ where
     match alpn {
         Alpn::H2 => return Ok((Version::Http2, Prefixed::new(Bytes::new(), io))),
         Alpn::Http1 => return Ok((Version::Http1, Prefixed::new(Bytes::new(), io))),
-        Alpn::None | Alpn::Other => {}
+        Alpn::None | Alpn::MeshTcp | Alpn::Other => {}
     }
     let detected = detect::detect_http(io, limits::DETECT_TIMEOUT).await;
     match detected.protocol {

@@ -1,11 +1,11 @@
 //! One TCP connection towards our application.
 
 use super::Client;
-use crate::app::Proxy;
 use crate::config::snapshot::Source;
 use crate::detect::Prefixed;
 use crate::http::reply::Refusal;
 use crate::reason::Reason;
+use crate::shared::Proxy;
 use crate::upstream::cluster::{Cluster, Tried};
 use std::sync::Arc;
 use std::time::Instant;

@@ -4,7 +4,7 @@
 //! an endpoint that has certainly seen nothing of the request is no attempt at all, another one gets the request at once;
 //! the retry policy decides; at last the route's failover cluster gets the request, once.
 
-use super::http::Connection;
+use super::connection::Connection;
 use crate::config::snapshot::Settings;
 use crate::http::body::{Kept, RequestBody, ResponseBody};
 use crate::http::forward::{self, Outgoing};

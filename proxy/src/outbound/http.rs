@@ -2,7 +2,7 @@
 
 use super::Route;
 use super::attempts::{self, Course};
-use crate::app::Proxy;
+use super::connection::Connection;
 use crate::config::snapshot::{Carries, OutboundEntry, Settings, Snapshot};
 use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
@@ -14,27 +14,17 @@ use crate::http::{grpc, target};
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
-use crate::runtime::drain::{DrainWatch, Phase};
+use crate::runtime::drain::Phase;
+use crate::shared::Proxy;
 use crate::telemetry::Direction;
-use crate::upstream::cluster::Cluster;
-use crate::upstream::endpoint::Endpoint;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
-
-pub(super) struct Connection {
-    pub(super) proxy: Arc<Proxy>,
-    info: ConnInfo,
-    drain: DrainWatch,
-    pub(super) version: Version,
-    /// The endpoint that this connection's requests go to, where the configuration wants one choice for each
-    /// downstream connection.
-    pub(super) chosen: Mutex<Option<(Arc<Cluster>, Arc<Endpoint>)>>,
-}
 
 /// Serves the requests of one connection.
 pub async fn serve<IO>(proxy: &Arc<Proxy>, io: Prefixed<IO>, version: Version, info: &ConnInfo) -> Result<(), Refusal>
@@ -50,7 +40,7 @@ where
         chosen: Mutex::default(),
     });
     let handle = move |request| handle(Arc::clone(&connection), request);
-    if let Err(error) = server::serve(io, version, drain, handle).await {
+    if let Err(error) = server::serve(io, version, drain, Phase::Closing, handle).await {
         tracing::debug!(direction = "outbound", peer = %info.peer, %error, "HTTP connection ended");
     }
     Ok(())
@@ -95,6 +85,10 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     let grpc = grpc::is_grpc(request.headers());
     let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, cluster.is_of_sidecars());
     let key = cluster.settings.balancing.key(request.headers(), connection.info.peer.ip());
+    if cluster.is_of_sidecars() {
+        // Pipy at the other end compares hosts letter by letter.
+        canonicalize(&mut host);
+    }
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc, key };
     let started = Instant::now();
@@ -131,6 +125,15 @@ fn service<'a>(
     let default = settings.auto_default_route.then(|| entry.hosts.first()).flatten().ok_or(Reason::NoService)?;
     *host = HeaderValue::from_str(&default.name).map_err(|_| Reason::NoService)?;
     Ok(default)
+}
+
+fn canonicalize(host: &mut HeaderValue) {
+    let canonical = host.to_str().ok().map(target::canonical_host);
+    if let Some(Cow::Owned(canonical)) = canonical
+        && let Ok(canonical) = HeaderValue::from_str(&canonical)
+    {
+        *host = canonical;
+    }
 }
 
 fn refuse(connection: &Connection, refusal: Refusal, grpc: bool) -> Response<ResponseBody> {

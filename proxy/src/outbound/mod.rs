@@ -6,11 +6,11 @@
 //! A connection to an unknown destination is closed without a reset, as FSM does it, and counted under its reason.
 
 mod attempts;
+mod connection;
 pub mod egress;
 pub mod http;
 pub mod tcp;
 
-use crate::app::Proxy;
 use crate::config::snapshot::{Carries, OutboundEntry, OutboundPort, Snapshot};
 use crate::detect::{self, Protocol};
 use crate::http::reply::Refusal;
@@ -18,6 +18,7 @@ use crate::http::server::Version;
 use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
+use crate::shared::Proxy;
 use crate::tcp::reset_on_close;
 use crate::telemetry::Direction;
 use std::net::SocketAddr;
@@ -38,21 +39,7 @@ pub enum Route {
 
 /// Carries one connection from accept to end.
 pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
-    let counters = proxy.telemetry.direction(Direction::Outbound);
-    counters.connections_opened.increment();
-    counters.connections_active.increment();
-    if let Err(refusal) = carry(&proxy, stream, &info).await {
-        counters.refused(refusal.reason);
-        tracing::debug!(
-            direction = "outbound",
-            reason = refusal.reason.code(),
-            peer = %info.peer,
-            destination = %info.destination,
-            detail = refusal.detail,
-            "connection refused"
-        );
-    }
-    counters.connections_active.decrement();
+    proxy.attend(Direction::Outbound, &info, carry(&proxy, stream, &info)).await;
 }
 
 async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {

@@ -170,6 +170,15 @@ impl LimitedAnswer {
     }
 }
 
+/// Limit of requests to a service or a route.
+#[derive(Clone, Debug)]
+pub struct RequestLimit {
+    /// The tokens.
+    pub limiter: Arc<RateLimiter>,
+    /// The answer when there are none.
+    pub answer: Arc<LimitedAnswer>,
+}
+
 /// Headers that belong to the message framing and to the connection: the proxy sets them itself, and a second opinion
 /// about where a response ends is how responses are split.
 const FRAMING: [HeaderName; 6] = [

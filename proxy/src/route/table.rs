@@ -2,8 +2,8 @@
 
 use super::matcher::{HeaderMatcher, MethodMatcher, PathMatcher};
 use super::split::Split;
-use crate::config::snapshot::RequestLimit;
 use crate::http::target;
+use crate::policy::rate::RequestLimit;
 use crate::reason::Reason;
 use http::{HeaderMap, Method};
 use rustc_hash::FxHashMap;

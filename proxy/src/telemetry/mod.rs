@@ -149,7 +149,24 @@ impl Default for Telemetry {
     }
 }
 
+/// An open downstream connection; counted until it is dropped, also by a panic.
+#[derive(Debug)]
+pub struct OpenConnection<'a>(&'a DirectionCounters);
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.connections_active.decrement();
+    }
+}
+
 impl DirectionCounters {
+    /// Counts one more connection.
+    pub fn connection(&self) -> OpenConnection<'_> {
+        self.connections_opened.increment();
+        self.connections_active.increment();
+        OpenConnection(self)
+    }
+
     /// Counts a refusal, of a request or of a connection.
     pub fn refused(&self, reason: Reason) {
         self.refusals[reason as usize].increment();

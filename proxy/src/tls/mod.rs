@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod identity;
+pub mod lenient;
 pub mod provider;
 pub mod read_ahead;
 pub mod server;
@@ -18,6 +19,7 @@ pub mod verify;
 
 pub use client::{ClientTls, ConnectError, Connected};
 pub use identity::{Identity, IdentityError, roots_from_pem};
+pub use lenient::Lenient;
 pub use provider::provider;
 pub use read_ahead::ReadAhead;
 pub use server::{AcceptError, Accepted, ClientCertificate, ServerTls};
@@ -34,7 +36,9 @@ pub enum Alpn {
     H2,
     /// `http/1.1`
     Http1,
-    /// Something that is neither.
+    /// `fsm-tcp`: bytes between two of our own sidecars.
+    MeshTcp,
+    /// Something else.
     Other,
 }
 
@@ -45,6 +49,8 @@ impl Alpn {
     pub const H2_ONLY: &'static [&'static [u8]] = &[b"h2"];
     /// The offer of a cluster that must speak HTTP/1.1.
     pub const HTTP1_ONLY: &'static [&'static [u8]] = &[b"http/1.1"];
+    /// The offer for bytes between our own sidecars, which say goodbye as TLS wants it.
+    pub const MESH_TCP: &'static [&'static [u8]] = &[b"fsm-tcp"];
     /// No opinion: any client is accepted, whatever it offers.
     pub const ANY: &'static [&'static [u8]] = &[];
 
@@ -53,6 +59,7 @@ impl Alpn {
             None => Self::None,
             Some(b"h2") => Self::H2,
             Some(b"http/1.1") => Self::Http1,
+            Some(b"fsm-tcp") => Self::MeshTcp,
             Some(_) => Self::Other,
         }
     }

@@ -3,7 +3,7 @@
 use super::affinity::Balancing;
 use super::balance::{Candidate, ClusterLoad, Draw, EndpointId, Settings as BalanceSettings, Tiers};
 use super::connect::Host;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointStatus};
 use super::gate::{Gate, GateLimits};
 use crate::policy::breaker::Breaker;
 use crate::policy::budget::RetryBudget;
@@ -85,21 +85,6 @@ pub struct Member {
 
 /// The endpoints that a request has been offered to.
 pub type Tried = SmallVec<[Arc<Endpoint>; 2]>;
-
-/// One endpoint as shown to people.
-#[derive(Clone, Debug)]
-pub struct EndpointStatus {
-    /// `host:port` as configured.
-    pub address: String,
-    /// Share of the traffic.
-    pub weight: u32,
-    /// Whether the balancer may choose it at the moment.
-    pub healthy: bool,
-    /// Open connections: idle HTTP/1 ones and all HTTP/2 ones.
-    pub connections: usize,
-    /// Requests in flight.
-    pub requests: usize,
-}
 
 impl ClusterState {
     /// The state of a cluster that is new.

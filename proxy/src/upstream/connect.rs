@@ -7,8 +7,8 @@ use crate::limits;
 use crate::reason::Reason;
 use crate::tcp::{RelayOptions, Relayed, relay};
 use crate::telemetry::counters::{ClusterCounters, Counter};
-use crate::tls::ReadAhead;
 use crate::tls::client::{ClientTls, ConnectError};
+use crate::tls::{Alpn, Lenient, ReadAhead};
 use arcstr::ArcStr;
 use parking_lot::Mutex;
 use std::fmt;
@@ -119,6 +119,8 @@ pub enum Connection {
     Plain(TcpStream),
     /// Secured.
     Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
+    /// Secured, with a sidecar that is not ours at the other end; for bytes only.
+    TlsToPipy(Box<Lenient<TlsStream<ReadAhead<TcpStream>>>>),
     /// Opened for us by an egress gateway.
     Tunnel(Box<Tunnel>),
 }
@@ -138,6 +140,7 @@ impl Connection {
         match self {
             Self::Plain(mut stream) => relay(io, &mut stream, options).await,
             Self::Tls(mut stream) => relay(io, &mut *stream, options).await,
+            Self::TlsToPipy(mut stream) => relay(io, &mut *stream, options).await,
             Self::Tunnel(mut tunnel) => match &mut *tunnel {
                 Tunnel::Http2(stream) => relay(io, stream, options).await,
                 Tunnel::Socks5(stream) => relay(io, stream, options).await,
@@ -179,6 +182,10 @@ pub async fn connect(
         Ok(connected) => {
             if !connected.named {
                 counters.unnamed_identities.increment();
+            }
+            let ours = connected.alpn == Alpn::MeshTcp;
+            if protocol == Protocol::Tcp && !tls.send_server_name && !ours {
+                return Ok(Connection::TlsToPipy(Box::new(Lenient(connected.stream))));
             }
             Ok(Connection::Tls(Box::new(connected.stream)))
         }

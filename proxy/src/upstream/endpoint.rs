@@ -1,7 +1,6 @@
 //! One endpoint: where it is, its connections, and the exchange of one request for one response.
 
 use super::balance::{Answer, EndpointLoad};
-use super::cluster::EndpointStatus;
 use super::connect::{self, Connection, Protocol, ResolvedNames, Target, Transport};
 use super::error::{Sent, UpstreamError};
 use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
@@ -49,6 +48,21 @@ pub struct ExchangeOptions {
     pub requests_per_connection: Option<u32>,
     /// The cluster's limits.
     pub limits: GateLimits,
+}
+
+/// One endpoint as shown to people.
+#[derive(Clone, Debug)]
+pub struct EndpointStatus {
+    /// `host:port` as configured.
+    pub address: String,
+    /// Share of the traffic.
+    pub weight: u32,
+    /// Whether the balancer may choose it at the moment.
+    pub healthy: bool,
+    /// Open connections: idle HTTP/1 ones and all HTTP/2 ones.
+    pub connections: usize,
+    /// Requests in flight.
+    pub requests: usize,
 }
 
 type Exchanged = Result<Response<Incoming>, FailedExchange>;

@@ -40,7 +40,27 @@ impl UpstreamError {
         use std::error::Error as _;
         let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
         let detail = format!("endpoint {endpoint}: {error}{cause}");
-        let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
+        let reason = if is_refusal_of_our_certificate(error) {
+            Reason::UpstreamTls
+        } else if error.is_parse() {
+            Reason::UpstreamProtocol
+        } else {
+            Reason::UpstreamReset
+        };
         if error.is_canceled() { Self::unsent(reason, detail) } else { Self::sent(reason, detail) }
     }
+}
+
+/// In TLS 1.3 a server may refuse our certificate after our side of the handshake is over: it comes as an alert on the
+/// first read.
+fn is_refusal_of_our_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let tls = current.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::AlertReceived(_))) {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
 }

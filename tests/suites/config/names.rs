@@ -23,7 +23,7 @@ async fn wait_pipy_holds_until_the_proxy_is_ready() {
     let mut early = hook(&pair, "wait-pipy", &["--timeout", "1"]);
     let status = early.exit().await;
     assert_eq!(status.code(), Some(1), "{:?}", early.output());
-    assert!(early.output().join(" ").contains("not ready within 1 s"), "{:?}", early.output());
+    early.says("not ready within 1 s").await;
     let mut waiting = hook(&pair, "wait-pipy", &[]);
     assert!(waiting.exit_status().is_none());
     // … and no longer.

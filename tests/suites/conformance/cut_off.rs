@@ -1,9 +1,10 @@
 //! What was cut off never looks whole: neither an upload to the application nor an answer to its client.
 
 use fsm_tests::h2raw::{DATA, Outcome, RST_STREAM, RawHttp2};
-use fsm_tests::{Pair, Wire, full, next_data, piecewise, request, within};
+use fsm_tests::{Pair, Scene, Wire, full, next_data, piecewise, request, within};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
@@ -40,9 +41,24 @@ async fn an_upload_that_its_client_closes_has_no_end() {
 
 #[tokio::test]
 async fn an_upload_that_its_client_resets_has_no_end() {
-    let Some(pair) = Pair::start().await else {
+    let Some(scene) = Scene::new() else {
         return;
     };
+    resets_have_no_end(scene.start().await).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_kept_for_a_retry_and_reset_has_no_end() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let policy = json!({"RetryOn": "5xx", "NumRetries": 2, "RetryBackoffBaseInterval": 0.01});
+    scene.client_document =
+        scene.client_document.clone().set("/Outbound/ClustersConfigs/shop~1raw|8081/RetryPolicy", policy);
+    resets_have_no_end(scene.start().await).await;
+}
+
+async fn resets_have_no_end(pair: Pair) {
     let upstream = pair.scene.server.listen(RAW);
     let fields: [(&[u8], &[u8]); 4] =
         [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"raw.shop")];

@@ -163,7 +163,7 @@ impl Compiler<'_> {
                 Some(UpstreamTls {
                     http1: client(Alpn::HTTP1_ONLY)?,
                     http2: client(Alpn::H2_ONLY)?,
-                    tcp: client(Alpn::ANY)?,
+                    tcp: client(Alpn::MESH_TCP)?,
                     send_server_name: false,
                 })
             }

@@ -1,9 +1,9 @@
 //! Rate limits and circuit breakers: settings from the document, state from the previous snapshot.
 
 use super::Compiler;
-use crate::config::snapshot::{ConnectionLimit, RequestLimit};
+use crate::config::snapshot::ConnectionLimit;
 use crate::policy::breaker::{Breaker, BreakerSettings};
-use crate::policy::rate::{LimitedAnswer, RateLimit, RateLimiter};
+use crate::policy::rate::{LimitedAnswer, RateLimit, RateLimiter, RequestLimit};
 use fsm_api::config::{CircuitBreaking, HttpRateLimit, TcpRateLimit};
 use std::sync::Arc;
 

@@ -166,7 +166,13 @@ impl Compiler<'_> {
             return if self.document.certificate.is_some() { MeshTls::Broken } else { MeshTls::Off };
         };
         let server = |alpn| ServerTls::new(identity, ClientCertificate::Required, alpn);
-        let both = || Ok::<_, IdentityError>(MeshTls::On { http: server(Alpn::HTTP)?, tcp: server(Alpn::ANY)? });
+        let both = || {
+            Ok::<_, IdentityError>(MeshTls::On {
+                http: server(Alpn::HTTP)?,
+                tcp: server(Alpn::MESH_TCP)?,
+                tcp_outside: server(Alpn::ANY)?,
+            })
+        };
         both().unwrap_or_else(|error| {
             self.error(error.path().to_owned(), format!("{error}; nothing enters over mTLS until it is mended"));
             MeshTls::Broken

@@ -1,0 +1,50 @@
+//! What every connection shares, and what happens to every connection whatever it carries.
+
+use crate::config::store::Store;
+use crate::http::reply::Refusal;
+use crate::listen::ConnInfo;
+use crate::policy::budget::Allowance;
+use crate::runtime::drain::Drain;
+use crate::telemetry::{Direction, Telemetry};
+use http::HeaderValue;
+use std::future::Future;
+use std::sync::Arc;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The configuration in force.
+    pub store: Arc<Store>,
+    /// Counters of the proxy as a whole.
+    pub telemetry: Arc<Telemetry>,
+    /// Announces the end.
+    pub drain: Drain,
+    /// Which workload and pod this is, for response headers.
+    pub stats_header: Option<HeaderValue>,
+    /// What all requests together may keep for sending it again.
+    pub replay: Arc<Allowance>,
+}
+
+impl Proxy {
+    /// Counts a connection while it is carried, and its refusal if it ends in one.
+    pub async fn attend(
+        &self,
+        direction: Direction,
+        info: &ConnInfo,
+        carrying: impl Future<Output = Result<(), Refusal>>,
+    ) {
+        let counters = self.telemetry.direction(direction);
+        let _counted = counters.connection();
+        if let Err(refusal) = carrying.await {
+            counters.refused(refusal.reason);
+            tracing::debug!(
+                direction = direction.name(),
+                reason = refusal.reason.code(),
+                peer = %info.peer,
+                destination = %info.destination,
+                detail = refusal.detail,
+                "connection refused"
+            );
+        }
+    }
+}
