@@ -8,6 +8,7 @@ use crate::config::compile::Environment;
 use crate::config::snapshot::Snapshot;
 use crate::config::source::{self, Source};
 use crate::config::store::Store;
+use crate::gateway::EgressGateway;
 use crate::limits;
 use crate::listen;
 use crate::options::{Options, RuntimeFlavor};
@@ -34,6 +35,7 @@ pub struct App {
     proxy: Arc<Proxy>,
     workers: Workers,
     admin: Arc<AdminState>,
+    gateway: Option<Arc<EgressGateway>>,
     stop: CancellationToken,
 }
 
@@ -80,7 +82,12 @@ impl App {
             drain: CancellationToken::new(),
             quit: CancellationToken::new(),
         });
-        Ok(Self { options, proxy, workers, admin, stop: CancellationToken::new() })
+        let gateway = options.gateway.as_ref().map(|gateway| EgressGateway::new(gateway, options.upstream_mark));
+        let gateway = gateway.transpose().context("cannot start the egress gateway")?.map(Arc::new);
+        if let Some(gateway) = &gateway {
+            let _ = proxy.telemetry.gateway.set((gateway.mode(), Arc::clone(gateway.counters())));
+        }
+        Ok(Self { options, proxy, workers, admin, gateway, stop: CancellationToken::new() })
     }
 
     /// Runs until the end has come: SIGTERM and all connections done, or SIGINT, or `/quitquitquit`.
@@ -112,6 +119,11 @@ impl App {
             self.stop.clone(),
         );
         let data = DataListeners::new(&self.options, Arc::clone(&self.proxy));
+        let gateway_stop = self.stop.child_token();
+        if let (Some(gateway), Some(options)) = (&self.gateway, &self.options.gateway) {
+            let listeners = &self.admin.listeners;
+            data.open_gateway(gateway, &options.listen, &self.workers, listeners, &gateway_stop)?;
+        }
         tokio::select! {
             () = follow => {}
             () = self.follow_configuration(&data) => {}
@@ -120,13 +132,16 @@ impl App {
             () = self.admin.quit.cancelled() => tracing::info!("asked to quit: ending at once"),
             () = self.end_asked_for(&mut terminate) => {
                 tokio::select! {
-                    () = self.drain(&data) => {}
+                    () = self.drain(&data, &gateway_stop) => {}
                     _ = interrupt.recv() => tracing::info!("interrupted: ending at once"),
                     () = self.admin.quit.cancelled() => tracing::info!("asked to quit: ending at once"),
                 }
             }
         }
         self.stop.cancel();
+        if let Some(gateway) = &self.gateway {
+            gateway.flush();
+        }
         self.admin.log.flush(Duration::from_secs(1));
         self.workers.stop();
         Ok(())
@@ -245,7 +260,7 @@ impl App {
     }
 
     /// The end, as `runtime::drain` describes it.
-    async fn drain(&self, data: &DataListeners) {
+    async fn drain(&self, data: &DataListeners, gateway: &CancellationToken) {
         let deadline = Instant::now() + self.options.drain_max;
         tracing::info!(
             "draining: not ready any more, still accepting for {:?}, cut off after {:?}",
@@ -256,6 +271,7 @@ impl App {
         self.proxy.drain.advance(Phase::Draining);
         tokio::time::sleep(self.options.drain_min.min(self.options.drain_max)).await;
         data.close(Direction::Inbound, &self.admin.listeners);
+        gateway.cancel();
         self.proxy.drain.advance(Phase::Closing);
         // The application may still be calling others while it ends: outbound stays open until all is quiet.
         while self.open_connections() > 0 && Instant::now() < deadline {

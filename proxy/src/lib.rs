@@ -2,13 +2,14 @@
 //!
 //! [`listen`] accepts a connection and learns where it was going, [`detect`] tells its protocol, [`tls`] proves who
 //! sent it, [`inbound`] and [`outbound`] carry it through the chain of steps, [`route`] and [`policy`] decide,
-//! [`upstream`] does. [`config`] supplies the immutable snapshot that every decision is made from; [`telemetry`] and
+//! [`upstream`] does; [`gateway`] is where traffic leaves the mesh. [`config`] supplies the immutable snapshot that every decision is made from; [`telemetry`] and
 //! [`admin`] tell what happened.
 
 pub mod admin;
 pub mod app;
 pub mod config;
 pub mod detect;
+pub mod gateway;
 pub mod http;
 pub mod inbound;
 pub mod limits;

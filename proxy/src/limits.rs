@@ -107,6 +107,18 @@ pub const ENDPOINTS_PER_REQUEST: usize = 3;
 /// How long the addresses of an external name are used before it is resolved again.
 pub const RESOLVE_TTL: Duration = Duration::from_secs(30);
 
+/// Beyond that they still serve while they are resolved again, up to this age; older ones are resolved first.
+pub const RESOLVE_STALE: Duration = Duration::from_secs(300);
+
+/// Names below one wildcard whose addresses are kept: clients choose them.
+pub const CHOSEN_NAMES: usize = 1024;
+
+/// Addresses of one name that a connection attempt tries.
+pub const ADDRESSES_PER_CONNECT: usize = 8;
+
+/// The next address of a name is tried when the one before has been silent for so long (RFC 8305 §5).
+pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+
 /// Resolving an external name.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 

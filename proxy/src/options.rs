@@ -16,6 +16,7 @@ mod values;
 pub use values::{LogFormat, LogLevel, RuntimeFlavor};
 
 use crate::config::source::{RepoUrl, Source};
+use crate::gateway::GatewayOptions;
 use crate::limits;
 use raw::{Given, RawOptions};
 use std::ffi::{OsStr, OsString};
@@ -55,6 +56,8 @@ pub struct Options {
     pub prometheus_listen: Vec<SocketAddr>,
     /// Addresses of the probe ports 15901–15904; all addresses. Empty: no probe ports.
     pub probe_listen_address: Vec<IpAddr>,
+    /// Egress gateway; `None`: this process is none.
+    pub gateway: Option<GatewayOptions>,
     /// Packet mark of the proxy's own connections.
     pub upstream_mark: Option<u32>,
     /// Data-plane threads; `None`: see [`Options::worker_threads`].
@@ -112,6 +115,8 @@ impl UsageError {
 
 /// Default port of the admin listeners.
 const ADMIN_PORT: u16 = 15000;
+/// Default port of an egress gateway: that of FSM's chart.
+const GATEWAY_PORT: u16 = 1080;
 /// How long `wait` holds by default.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -198,6 +203,7 @@ impl Options {
             admin_port: values::admin_port(raw.admin_port.as_ref(), &mut notes)?,
             prometheus_listen: values::listen(&raw.prometheus_listen, &wildcard, 15010)?,
             probe_listen_address: values::addresses(&raw.probe_listen_address, &wildcard)?,
+            gateway: gateway(&raw, &wildcard)?,
             upstream_mark: values::mark(raw.upstream_mark.as_ref())?,
             workers: values::workers(raw.workers.as_ref().or(threads.as_ref()))?,
             runtime: values::keyword(raw.runtime.as_ref())?,
@@ -210,6 +216,27 @@ impl Options {
             notes,
         })
     }
+}
+
+/// The gateway, if an address for it was given.
+fn gateway(raw: &RawOptions, addresses: &[IpAddr]) -> Result<Option<GatewayOptions>, UsageError> {
+    if raw.gateway_listen.is_empty() {
+        let stray = raw.gateway_mode.iter().chain(&raw.gateway_plaintext).chain(&raw.gateway_allow).next();
+        return match stray {
+            Some(given) => Err(given.refuse(format_args!("this process is no egress gateway; add --gateway-listen"))),
+            None => Ok(None),
+        };
+    }
+    let listen = values::listen(&raw.gateway_listen, addresses, GATEWAY_PORT)?;
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(GatewayOptions {
+        listen,
+        mode: values::keyword(raw.gateway_mode.as_ref())?,
+        plaintext: values::switch(raw.gateway_plaintext.as_ref())?,
+        permits: values::permits(&raw.gateway_allow)?,
+    }))
 }
 
 fn source(raw: &RawOptions, notes: &mut Vec<String>) -> Result<Source, UsageError> {

@@ -100,6 +100,8 @@ reasons! {
     DirectConnection = "direct-connection", 508, 9, "Loop Detected";
     /// The address may not connect to this pod.
     SourceNotAllowed = "source-not-allowed", 403, 7, "Access denied";
+    /// The egress gateway does not connect to this destination.
+    DestinationNotAllowed = "destination-not-allowed", 403, 7, "Access denied";
     /// Nothing is configured for this port.
     UnknownPort = "unknown-port", 403, 7, "Access denied";
     /// The destination is unknown and egress passthrough is off.

@@ -140,4 +140,9 @@ pub struct EgressGateway {
     pub endpoints: BTreeMap<String, Endpoint>,
     /// `http2tunnel` or `sock5` (FSM's spelling).
     pub mode: String,
+    /// *Additive.* The gateway is asked over mutual TLS, and its certificate must name one of these:
+    /// `<service account>.<namespace>` or whole principals; an empty list admits any certificate of the mesh CA.
+    /// `None`: plaintext, as FSM's own gateways want it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_identities: Option<Vec<String>>,
 }

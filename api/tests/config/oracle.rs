@@ -94,6 +94,10 @@ fn assert_outbound(config: &Config, document: &Value) {
             }
         }
     }
+    for (name, gateway) in config.forward.iter().flat_map(|forward| &forward.egress_gateways) {
+        let said = &document["Forward"]["EgressGateways"][name]["ServiceIdentities"];
+        assert_eq!(json!(gateway.service_identities), *said);
+    }
     for (name, cluster) in &outbound.clusters_configs {
         let said = &said["ClustersConfigs"][name];
         assert!(cluster.source_cert.is_some() || said["SourceCert"].is_null() || cluster.endpoints.is_empty());

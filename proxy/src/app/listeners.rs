@@ -1,6 +1,7 @@
 //! The ports that carry traffic, opened when a configuration first wants them.
 
 use crate::admin::Listeners;
+use crate::gateway::EgressGateway;
 use crate::limits;
 use crate::listen::{self, ConnInfo, accept_loop};
 use crate::options::Options;
@@ -70,21 +71,43 @@ impl DataListeners {
         }
     }
 
-    fn open(&self, port: &Port, workers: &Workers, shown: &Listeners) -> Result<CancellationToken, listen::BindError> {
-        let share = workers.runtimes() > 1;
-        let mut sockets = Vec::new();
-        for address in &port.addresses {
-            for index in 0..workers.runtimes() {
-                match listen::bind(*address, share) {
-                    Ok(socket) => sockets.push((index, *address, socket)),
-                    // A machine without IPv6 has no IPv6 traffic to catch either.
-                    Err(error) if address.is_ipv6() && error.address_missing() => break,
-                    Err(error) => return Err(error),
+    /// Opens the ports of an egress gateway until `stop` is cancelled.
+    pub(super) fn open_gateway(
+        &self,
+        gateway: &Arc<EgressGateway>,
+        addresses: &[SocketAddr],
+        workers: &Workers,
+        shown: &Listeners,
+        stop: &CancellationToken,
+    ) -> Result<(), listen::BindError> {
+        let admission = Arc::new(Semaphore::new(limits::MAX_DOWNSTREAM_CONNECTIONS));
+        for (worker, address, socket) in sockets(addresses, workers)? {
+            let (proxy, gateway) = (Arc::clone(&self.proxy), Arc::clone(gateway));
+            let (admission, stop) = (Arc::clone(&admission), stop.clone());
+            workers.spawn(worker, async move {
+                let handle = move |stream: TcpStream, info: ConnInfo, permit: OwnedSemaphorePermit| {
+                    let (proxy, gateway) = (Arc::clone(&proxy), Arc::clone(&gateway));
+                    drop(runtime::spawn(async move {
+                        gateway.serve(proxy, stream, info).await;
+                        drop(permit);
+                    }));
+                };
+                let accepted = match tokio::net::TcpListener::from_std(socket) {
+                    Ok(listener) => accept_loop(listener, stop, admission, handle).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = accepted {
+                    tracing::error!("{GATEWAY}: cannot accept connections any more: {error}");
                 }
-            }
+            });
+            shown.opened(GATEWAY, address);
         }
+        Ok(())
+    }
+
+    fn open(&self, port: &Port, workers: &Workers, shown: &Listeners) -> Result<CancellationToken, listen::BindError> {
         let stop = CancellationToken::new();
-        for (index, address, socket) in sockets {
+        for (index, address, socket) in sockets(&port.addresses, workers)? {
             self.accept(port, index, socket, workers, stop.clone());
             shown.opened(name(port.direction), address);
         }
@@ -123,6 +146,28 @@ impl DataListeners {
             }
         });
     }
+}
+
+const GATEWAY: &str = "gateway-listener";
+
+/// A socket for each address and runtime.
+fn sockets(
+    addresses: &[SocketAddr],
+    workers: &Workers,
+) -> Result<Vec<(usize, SocketAddr, std::net::TcpListener)>, listen::BindError> {
+    let share = workers.runtimes() > 1;
+    let mut sockets = Vec::new();
+    for address in addresses {
+        for index in 0..workers.runtimes() {
+            match listen::bind(*address, share) {
+                Ok(socket) => sockets.push((index, *address, socket)),
+                // A machine without IPv6 has no IPv6 traffic to catch either.
+                Err(error) if address.is_ipv6() && error.address_missing() => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(sockets)
 }
 
 const fn name(direction: Direction) -> &'static str {

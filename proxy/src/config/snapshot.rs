@@ -223,8 +223,8 @@ pub struct OutboundEntry {
 pub struct OutboundTcp {
     /// Clusters by weight; `None` when there is only passing through.
     pub split: Option<Split>,
-    /// Pass through to the original destination when there is no cluster.
-    pub passthrough: bool,
+    /// How connections pass through to their original destination when there is no cluster; `None` refuses them.
+    pub passthrough: Option<Arc<Transport>>,
 }
 
 /// State that the next compilation continues.

@@ -58,6 +58,10 @@ pub(super) struct RawOptions {
     pub(super) admin_port: Option<Given>,
     pub(super) prometheus_listen: Vec<Given>,
     pub(super) probe_listen_address: Vec<Given>,
+    pub(super) gateway_listen: Vec<Given>,
+    pub(super) gateway_mode: Option<Given>,
+    pub(super) gateway_plaintext: Option<Given>,
+    pub(super) gateway_allow: Vec<Given>,
     pub(super) upstream_mark: Option<Given>,
     pub(super) workers: Option<Given>,
     pub(super) runtime: Option<Given>,
@@ -91,6 +95,10 @@ impl RawOptions {
             admin_port: one("--admin-port", flags.admin_port),
             prometheus_listen: many("--prometheus-listen", flags.prometheus_listen),
             probe_listen_address: many("--probe-listen-address", flags.probe_listen_address),
+            gateway_listen: many("--gateway-listen", flags.gateway_listen),
+            gateway_mode: one("--gateway-mode", flags.gateway_mode),
+            gateway_plaintext: one("--gateway-plaintext", flags.gateway_plaintext),
+            gateway_allow: many("--gateway-allow", flags.gateway_allow),
             upstream_mark: one("--upstream-mark", flags.upstream_mark),
             workers: one("--workers", flags.workers),
             runtime: one("--runtime", flags.runtime),
@@ -239,6 +247,18 @@ pub(super) struct ServeFlags {
     /// Answer probes on ports 15901 to 15904 of these IP addresses [default: 0.0.0.0 and ::]
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     probe_listen_address: Vec<OsString>,
+    /// Be an egress gateway here: sidecars ask for connections to the outside [default: none; port 1080]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    gateway_listen: Vec<OsString>,
+    /// How sidecars ask the gateway: http2tunnel (CONNECT) or sock5 [default: http2tunnel]
+    #[arg(long, value_name = "MODE")]
+    gateway_mode: Option<OsString>,
+    /// Whether addresses of the mesh may ask the gateway without TLS, as FSM's sidecars do: yes or no [default: no]
+    #[arg(long, value_name = "YES|NO", num_args = 0..=1, default_missing_value = "yes")]
+    gateway_plaintext: Option<OsString>,
+    /// Connect the gateway's clients to nothing but this: HOST:PORT, *.HOST:PORT, CIDR:PORT; port * for all [default: any]
+    #[arg(long, value_name = "DESTINATION", value_delimiter = ',')]
+    gateway_allow: Vec<OsString>,
     /// Packet mark (SO_MARK) of every connection that the proxy opens, where redirection tells the proxy's own traffic by
     /// mark instead of by user: the same number as fsm-init's --proxy-mark. Needs CAP_NET_ADMIN [default: none]
     #[arg(long, value_name = "MARK")]

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::upstream::gateway::Mode;
 use clap::CommandFactory;
 use std::os::unix::ffi::OsStringExt;
 
@@ -47,6 +48,7 @@ fn file_and_defaults() {
         admin_port: None,
         prometheus_listen: sockets(&["0.0.0.0:15010", "[::]:15010"]),
         probe_listen_address: vec!["0.0.0.0".parse().unwrap(), "::".parse().unwrap()],
+        gateway: None,
         upstream_mark: None,
         workers: None,
         runtime: RuntimeFlavor::WorkStealing,
@@ -183,6 +185,10 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         ("FSM_PROXY_ADMIN_PORT", "6060"),
         ("FSM_PROXY_PROMETHEUS_LISTEN", "off"),
         ("FSM_PROXY_PROBE_LISTEN_ADDRESS", "off"),
+        ("FSM_PROXY_GATEWAY_LISTEN", "127.0.0.1:6"),
+        ("FSM_PROXY_GATEWAY_MODE", "sock5"),
+        ("FSM_PROXY_GATEWAY_PLAINTEXT", "yes"),
+        ("FSM_PROXY_GATEWAY_ALLOW", "*.example.org:443"),
         ("FSM_PROXY_UPSTREAM_MARK", "0x5dc"),
         ("FSM_PROXY_WORKERS", "7"),
         ("FSM_PROXY_RUNTIME", "per-core"),
@@ -200,6 +206,12 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         admin_port: Some(6060),
         prometheus_listen: vec![],
         probe_listen_address: vec![],
+        gateway: Some(GatewayOptions {
+            listen: sockets(&["127.0.0.1:6"]),
+            mode: Mode::Socks5,
+            plaintext: true,
+            permits: vec!["*.example.org:443".parse().unwrap()],
+        }),
         upstream_mark: Some(1500),
         workers: NonZeroUsize::new(7),
         runtime: RuntimeFlavor::PerCore,
@@ -406,5 +418,33 @@ fn every_flag_and_variable_is_documented() {
     }
     for variable in ["FSM_PROXY_REPO", "FSM_PROXY_ADMIN", "FSM_PROXY_WAIT_TIMEOUT", "FSM_PROXY_DRAIN_TIMEOUT"] {
         assert!(page.contains(&format!("`{variable}`")), "{variable} is missing in docs/configuration.md");
+    }
+}
+
+#[test]
+fn a_gateway_has_an_address_and_says_who_may_go_where() {
+    let options = |arguments: &[&str]| {
+        let argv = ["fsm-proxy", "--config", "x"].iter().chain(arguments).map(OsString::from);
+        match Options::parse(argv, |_| None) {
+            Ok(Invocation::Serve(options)) => Ok(options.gateway),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    assert_eq!(options(&[]), Ok(None));
+    assert_eq!(options(&["--gateway-listen", "off"]), Ok(None));
+    let gateway = options(&["--gateway-listen", "1080"]).unwrap().unwrap();
+    assert_eq!(gateway.listen, ["0.0.0.0:1080".parse().unwrap(), "[::]:1080".parse().unwrap()]);
+    assert_eq!((gateway.mode, gateway.plaintext, gateway.permits.len()), (Mode::Http2Tunnel, false, 0));
+    let all = ["--gateway-listen", "127.0.0.1:9", "--gateway-mode", "sock5", "--gateway-plaintext", "--gateway-allow"];
+    let gateway = options(&[&all[..], &["*.example.org:443,10.0.0.0/8:*"]].concat()).unwrap().unwrap();
+    assert_eq!((gateway.mode, gateway.plaintext, gateway.permits.len()), (Mode::Socks5, true, 2));
+    for (arguments, said) in [
+        (&["--gateway-plaintext"][..], "--gateway-plaintext yes: this process is no egress gateway"),
+        (&["--gateway-listen", "1080", "--gateway-mode", "x"], "--gateway-mode x: this word is not known"),
+        (&["--gateway-listen", "1080", "--gateway-allow", "example.org"], "`example.org` has no port"),
+    ] {
+        let error = options(arguments).unwrap_err();
+        assert!(error.contains(said), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! The second stage: from a given text to a value, with a reason and a remedy when it is not one.
 
 use super::{UsageError, raw::Given};
+use crate::gateway::destination::Permit;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -124,6 +125,22 @@ where
         return Ok(T::default());
     };
     given.text()?.parse().map_err(|words| given.refuse(format_args!("this word is not known; give {words}")))
+}
+
+/// `yes` or `no`; the default is no.
+pub(super) fn switch(given: Option<&Given>) -> Result<bool, UsageError> {
+    let Some(given) = given else { return Ok(false) };
+    match given.text()? {
+        "yes" | "true" | "1" => Ok(true),
+        "no" | "false" | "0" => Ok(false),
+        _ => Err(given.refuse(format_args!("this word is not known; give yes or no"))),
+    }
+}
+
+/// Destinations of an egress gateway, separated by commas.
+pub(super) fn permits(given: &[Given]) -> Result<Vec<Permit>, UsageError> {
+    let permit = |(text, given): (&str, &Given)| text.parse().map_err(|error| given.refuse(format_args!("{error}")));
+    pieces(given)?.into_iter().map(permit).collect()
 }
 
 /// A time: seconds, or a number with the unit `ms`, `s` or `m`.

@@ -51,7 +51,10 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     match find(&snapshot, info.destination)? {
         Route::Http(_) => serve_http(proxy, stream, info).await,
         Route::Tcp(entry) => tcp::serve(&snapshot, &entry, stream, info).await,
-        Route::Passthrough => egress::passthrough(&snapshot, stream, info).await,
+        Route::Passthrough => {
+            let transport = snapshot.outbound.passthrough_transport.as_ref();
+            egress::passthrough(&snapshot, transport, stream, info).await
+        }
         Route::HttpOrTcp(_, tcp) => {
             let detected = detect::detect(stream, limits::DETECT_TIMEOUT).await;
             match detected.protocol {

@@ -25,11 +25,7 @@ where
 {
     let tcp = entry.tcp.as_ref().ok_or(Reason::NoCluster)?;
     let Some(split) = &tcp.split else {
-        return if tcp.passthrough || snapshot.settings.egress_passthrough {
-            egress::passthrough(snapshot, io, info).await
-        } else {
-            Err(Reason::UnknownDestination.into())
-        };
+        return egress::passthrough(snapshot, tcp.passthrough.as_ref(), io, info).await;
     };
     let cluster = split.pick().ok_or(Reason::NoCluster)?;
     if entry.carries == Carries::Tls && cluster.is_external() {
@@ -42,8 +38,8 @@ where
     Ok(())
 }
 
-/// TLS to the outside: the client's server name must be one of the cluster's hosts, and leads to that very host.
-/// (FSM took the hosts of a port in turn, whatever the client asked for: weakness C-1.)
+/// TLS to the outside: the client's server name must be one of the cluster's hosts, or lie below one of its wildcards,
+/// and leads to that very host. (FSM took the hosts of a port in turn, whatever the client asked for: weakness C-1.)
 async fn serve_by_server_name<IO>(cluster: &Arc<Cluster>, io: IO) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -56,14 +52,13 @@ where
             return Err(Reason::UnknownProtocol.into());
         }
     };
-    let endpoint = name.as_deref().and_then(|name| cluster.named(name));
-    let endpoint = endpoint.ok_or_else(|| {
-        Refusal::explained(
-            Reason::UnknownServerName,
-            format!("server name {:?} is none of cluster `{}`", name.as_deref().unwrap_or(""), cluster.name),
-        )
-    })?;
-    let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
+    let refused = |what: String| {
+        let detail = format!("{what}; cluster `{}` takes only the hosts that it lists", cluster.name);
+        Refusal::explained(Reason::UnknownServerName, detail)
+    };
+    let name = name.ok_or_else(|| refused("the client names no server".to_owned()))?;
+    let endpoint = cluster.named(&name).ok_or_else(|| refused(format!("server name {name:?} is not permitted")))?;
+    let (upstream, guard) = Box::pin(endpoint.open_tcp_to(&name, cluster.settings.limits)).await?;
     upstream.relay(&mut detected.io, guard).await;
     Ok(())
 }

@@ -12,10 +12,11 @@ pub mod stats_text;
 pub mod workload;
 
 use crate::reason::Reason;
-use counters::{Counter, Gauge};
+use crate::upstream::gateway::Mode;
+use counters::{ClusterCounters, Counter, Gauge};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// Which way traffic flows through the pod's proxy.
@@ -56,6 +57,8 @@ pub struct Telemetry {
     pub panics: Counter,
     /// Failed probes of the application.
     pub probe_failures: ProbeFailures,
+    /// What the egress gateway counts, where this process is one.
+    pub gateway: OnceLock<(Mode, Arc<ClusterCounters>)>,
     connection_limits: Mutex<BTreeMap<ConnectionLimit, Arc<Counter>>>,
 }
 
@@ -120,6 +123,7 @@ impl Telemetry {
             config_source_errors: Counter::default(),
             panics: Counter::default(),
             probe_failures: ProbeFailures::default(),
+            gateway: OnceLock::new(),
             connection_limits: Mutex::default(),
         }
     }

@@ -45,6 +45,17 @@ pub enum Expect {
     HostName,
 }
 
+impl Expect {
+    /// What the document's `ServiceIdentities` ask of a server of the mesh: one of them, or, if there are none, any.
+    pub fn of_mesh(identities: &[String]) -> Self {
+        if identities.is_empty() {
+            Self::AnyOfMesh
+        } else {
+            Self::Principals(identities.iter().map(|name| name.as_str().into()).collect())
+        }
+    }
+}
+
 /// The certificate is valid but names somebody else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the certificate names {presented:?}, expected one of {expected:?}")]

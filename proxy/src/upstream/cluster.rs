@@ -2,7 +2,6 @@
 
 use super::affinity::Balancing;
 use super::balance::{Candidate, ClusterLoad, Draw, EndpointId, Settings as BalanceSettings, Tiers};
-use super::connect::Host;
 use super::endpoint::{Endpoint, EndpointStatus};
 use super::gate::{Gate, GateLimits};
 use crate::policy::breaker::Breaker;
@@ -227,14 +226,18 @@ impl Cluster {
 
     /// Whether its endpoints are names of the outside world.
     pub fn is_external(&self) -> bool {
-        self.endpoints.load().members.iter().any(|member| matches!(member.endpoint.target.host, Host::Name(_)))
+        self.endpoints.load().members.iter().any(|member| member.endpoint.target.host.is_external())
     }
 
-    /// The endpoint whose host is exactly this name (lower case).
+    /// The endpoint for a host that a TLS client names (lower case): the one of exactly this name, else the one with
+    /// the longest wildcard above it.
     pub fn named(&self, name: &str) -> Option<Arc<Endpoint>> {
         let endpoints = self.endpoints.load();
-        let is_named = |member: &&Member| matches!(&member.endpoint.target.host, Host::Name(host) if **host == *name);
-        endpoints.members.iter().find(is_named).map(|member| Arc::clone(&member.endpoint))
+        let fitting = endpoints.members.iter().filter_map(|member| {
+            let fit = member.endpoint.target.host.fits(name)?;
+            Some((fit, &member.endpoint))
+        });
+        fitting.max_by_key(|(fit, _)| *fit).map(|(_, endpoint)| Arc::clone(endpoint))
     }
 
     /// The current endpoints.

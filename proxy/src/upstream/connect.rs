@@ -1,8 +1,12 @@
 //! Opening connections to endpoints: resolve, bind, connect, secure.
+//!
+//! A name with several addresses is tried as RFC 8305 ("happy eyeballs") wants it: one address after another, the next
+//! one as soon as one has failed or has been silent for [`limits::CONNECT_STAGGER`]; the first connection wins.
 
 use super::error::UpstreamError;
 use super::gate::ConnectionGuard;
 use super::gateway::{self, Gateways, Tunnel};
+pub use super::resolve::ResolvedNames;
 use crate::limits;
 use crate::reason::Reason;
 use crate::tcp::{RelayOptions, Relayed, relay};
@@ -10,15 +14,15 @@ use crate::telemetry::counters::{ClusterCounters, Counter};
 use crate::tls::client::{ClientTls, ConnectError};
 use crate::tls::{Alpn, Lenient, ReadAhead};
 use arcstr::ArcStr;
-use parking_lot::Mutex;
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
@@ -43,12 +47,33 @@ pub enum Host {
     Address(IpAddr),
     /// A DNS name.
     Name(ArcStr),
+    /// Every name below this one (`*.example.org`, one or more labels): leads to the host that a TLS client names.
+    Below(ArcStr),
+}
+
+impl Host {
+    /// Whether it belongs to the world outside: the mesh knows its pods by address.
+    pub const fn is_external(&self) -> bool {
+        !matches!(self, Self::Address(_))
+    }
+
+    /// How well a name (lower case) fits: `None` not at all, else the more the better.
+    pub fn fits(&self, name: &str) -> Option<usize> {
+        match self {
+            Self::Address(_) => None,
+            Self::Name(host) => (**host == *name).then_some(usize::MAX),
+            Self::Below(domain) => {
+                let labels = name.strip_suffix(domain.as_str())?.strip_suffix('.')?;
+                (!labels.is_empty()).then_some(domain.len())
+            }
+        }
+    }
 }
 
 impl FromStr for Target {
     type Err = String;
 
-    /// Parses `host:port`, with an IPv6 address in brackets.
+    /// Parses `host:port`, with an IPv6 address in brackets; the host may be `*.` and a name.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Self { host: Host::Address(address.ip()), port: address.port() });
@@ -56,10 +81,13 @@ impl FromStr for Target {
         let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port; write `host:port`"))?;
         let port = port.parse().map_err(|_| format!("`{port}` is no port number (1–65535)"))?;
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        if host.is_empty() || host.len() > 253 || !host.bytes().all(valid) {
+        let domain = host.strip_prefix("*.");
+        let name = domain.unwrap_or(host);
+        if name.is_empty() || host.len() > 253 || !name.bytes().all(valid) {
             return Err(format!("`{host}` is neither an IP address nor a DNS name"));
         }
-        Ok(Self { host: Host::Name(host.to_ascii_lowercase().into()), port })
+        let name = ArcStr::from(name.to_ascii_lowercase());
+        Ok(Self { host: if domain.is_some() { Host::Below(name) } else { Host::Name(name) }, port })
     }
 }
 
@@ -69,6 +97,7 @@ impl fmt::Display for Target {
             Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
             Host::Address(address) => write!(f, "{address}:{}", self.port),
             Host::Name(name) => write!(f, "{name}:{}", self.port),
+            Host::Below(domain) => write!(f, "*.{domain}:{}", self.port),
         }
     }
 }
@@ -144,6 +173,7 @@ impl Connection {
             Self::Tunnel(mut tunnel) => match &mut *tunnel {
                 Tunnel::Http2(stream) => relay(io, stream, options).await,
                 Tunnel::Socks5(stream) => relay(io, stream, options).await,
+                Tunnel::Socks5Tls(stream) => relay(io, &mut **stream, options).await,
             },
         }
     }
@@ -161,9 +191,9 @@ pub async fn connect(
     counters: &ClusterCounters,
 ) -> Result<Connection, UpstreamError> {
     if let Some(gateways) = &transport.via {
-        let (gateway, mode) = gateways.pick(target)?;
-        let stream = connect_tcp(gateway, transport, &ResolvedNames::default(), counters).await?;
-        return gateway::open(stream, mode, gateway, target).await.map(|tunnel| Connection::Tunnel(Box::new(tunnel)));
+        let gateway = gateways.pick(target)?;
+        let stream = connect_tcp(&gateway.target, transport, &gateway.names, counters).await?;
+        return gateway::open(stream, gateway, target).await.map(|tunnel| Connection::Tunnel(Box::new(tunnel)));
     }
     let stream = connect_tcp(target, transport, names, counters).await?;
     let Some(tls) = &transport.tls else {
@@ -174,9 +204,16 @@ pub async fn connect(
         Protocol::Http2 => &tls.http2,
         Protocol::Tcp => &tls.tcp,
     };
-    let server_name = match (&target.host, tls.send_server_name) {
-        (Host::Name(name), true) => Some(name.as_str()),
-        _ => None,
+    // An address is never sent (RFC 6066 §3), but the certificate must name it all the same.
+    let address = match &target.host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(_) | Host::Below(_) => String::new(),
+    };
+    let server_name = match &target.host {
+        _ if !tls.send_server_name => None,
+        Host::Name(name) => Some(name.as_str()),
+        Host::Address(_) => Some(address.as_str()),
+        Host::Below(_) => None,
     };
     match client.connect(ReadAhead::new(stream), server_name, transport.connect_timeout).await {
         Ok(connected) => {
@@ -205,33 +242,89 @@ async fn connect_tcp(
     names: &ResolvedNames,
     counters: &ClusterCounters,
 ) -> Result<TcpStream, UpstreamError> {
-    let mut last = None;
+    if let Host::Address(address) = &target.host {
+        return attempt(target, SocketAddr::new(*address, target.port), transport, counters).await;
+    }
     let addresses = names.resolve(target).await?;
-    for address in addresses.iter().take(4) {
-        let attempt = tokio::time::timeout(transport.connect_timeout, open(*address, transport.mark)).await;
-        match attempt {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => {
-                counters.connect_failures.increment();
-                let reason = match error.kind() {
-                    io::ErrorKind::ConnectionRefused => Reason::UpstreamRefused,
-                    io::ErrorKind::TimedOut => Reason::UpstreamConnectTimeout,
-                    _ => Reason::UpstreamUnreachable,
-                };
-                last = Some(UpstreamError::unsent(reason, format!("endpoint {target} at {address}: {error}")));
+    race(target, &addresses, transport, counters).await
+}
+
+/// Connects to the first of a target's addresses that answers.
+///
+/// # Errors
+/// [`UpstreamError`] of the last address.
+pub async fn race(
+    target: &Target,
+    addresses: &[SocketAddr],
+    transport: &Transport,
+    counters: &ClusterCounters,
+) -> Result<TcpStream, UpstreamError> {
+    let mut waiting = addresses.iter().take(limits::ADDRESSES_PER_CONNECT);
+    let mut attempts: Attempts<'_> = Vec::new();
+    let mut last = None;
+    loop {
+        match waiting.next() {
+            Some(address) => attempts.push(Box::pin(attempt(target, *address, transport, counters))),
+            None if attempts.is_empty() => {
+                return Err(last.unwrap_or_else(|| {
+                    let detail = format!("endpoint {target}: the name has no address");
+                    UpstreamError::unsent(Reason::UpstreamUnresolved, detail)
+                }));
             }
-            Err(_) => {
-                counters.connect_failures.increment();
-                counters.connect_timeouts.increment();
-                let detail =
-                    format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
-                last = Some(UpstreamError::unsent(Reason::UpstreamConnectTimeout, detail));
-            }
+            None => {}
+        }
+        let more = waiting.len() > 0;
+        tokio::select! {
+            biased;
+            finished = first(&mut attempts) => match finished {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            },
+            () = tokio::time::sleep(limits::CONNECT_STAGGER), if more => {}
         }
     }
-    Err(last.unwrap_or_else(|| {
-        UpstreamError::unsent(Reason::UpstreamUnresolved, format!("endpoint {target}: the name has no address"))
-    }))
+}
+
+type Attempts<'a> = Vec<Pin<Box<dyn Future<Output = Result<TcpStream, UpstreamError>> + Send + 'a>>>;
+
+/// Waits for the first attempt that ends, and takes it out.
+async fn first(attempts: &mut Attempts<'_>) -> Result<TcpStream, UpstreamError> {
+    poll_fn(|cx| {
+        for index in 0..attempts.len() {
+            if let Poll::Ready(outcome) = attempts[index].as_mut().poll(cx) {
+                drop(attempts.swap_remove(index));
+                return Poll::Ready(outcome);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn attempt(
+    target: &Target,
+    address: SocketAddr,
+    transport: &Transport,
+    counters: &ClusterCounters,
+) -> Result<TcpStream, UpstreamError> {
+    match tokio::time::timeout(transport.connect_timeout, open(address, transport.mark)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => {
+            counters.connect_failures.increment();
+            let reason = match error.kind() {
+                io::ErrorKind::ConnectionRefused => Reason::UpstreamRefused,
+                io::ErrorKind::TimedOut => Reason::UpstreamConnectTimeout,
+                _ => Reason::UpstreamUnreachable,
+            };
+            Err(UpstreamError::unsent(reason, format!("endpoint {target} at {address}: {error}")))
+        }
+        Err(_) => {
+            counters.connect_failures.increment();
+            counters.connect_timeouts.increment();
+            let detail = format!("endpoint {target} at {address}: no connection after {:?}", transport.connect_timeout);
+            Err(UpstreamError::unsent(Reason::UpstreamConnectTimeout, detail))
+        }
+    }
 }
 
 async fn open(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
@@ -248,44 +341,6 @@ async fn open(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
         socket.bind(SocketAddr::new(TO_APPLICATION, 0))?;
     }
     socket.connect(address).await
-}
-
-/// The addresses of names, kept for [`limits::RESOLVE_TTL`] (the system's resolver tells no TTL).
-#[derive(Debug, Default)]
-pub struct ResolvedNames(Mutex<Option<(Instant, Arc<[SocketAddr]>)>>);
-
-impl ResolvedNames {
-    async fn resolve(&self, target: &Target) -> Result<Arc<[SocketAddr]>, UpstreamError> {
-        let name = match &target.host {
-            Host::Address(address) => {
-                return Ok(Arc::new([SocketAddr::new(*address, target.port)]));
-            }
-            Host::Name(name) => name,
-        };
-        let fresh = |(since, _): &&(Instant, Arc<[SocketAddr]>)| since.elapsed() < limits::RESOLVE_TTL;
-        if let Some((_, addresses)) = self.0.lock().as_ref().filter(fresh) {
-            return Ok(Arc::clone(addresses));
-        }
-        let lookup = tokio::net::lookup_host((name.as_str(), target.port));
-        let outcome = tokio::time::timeout(limits::RESOLVE_TIMEOUT, lookup).await;
-        let failure = match outcome {
-            Ok(Ok(addresses)) => {
-                let addresses: Arc<[SocketAddr]> = addresses.collect();
-                if !addresses.is_empty() {
-                    *self.0.lock() = Some((Instant::now(), Arc::clone(&addresses)));
-                    return Ok(addresses);
-                }
-                "the name has no address".to_owned()
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer from the resolver after {:?}", limits::RESOLVE_TIMEOUT),
-        };
-        // A resolver that is down must not take a working destination with it.
-        if let Some((_, addresses)) = self.0.lock().as_ref() {
-            return Ok(Arc::clone(addresses));
-        }
-        Err(UpstreamError::unsent(Reason::UpstreamUnresolved, format!("endpoint {target}: {failure}")))
-    }
 }
 
 /// Counts the connection and every byte that passes it.

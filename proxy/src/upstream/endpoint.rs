@@ -1,13 +1,15 @@
 //! One endpoint: where it is, its connections, and the exchange of one request for one response.
 
 use super::balance::{Answer, EndpointLoad};
-use super::connect::{self, Connection, Protocol, ResolvedNames, Target, Transport};
+use super::connect::{self, Connection, Host, Protocol, ResolvedNames, Target, Transport};
 use super::error::{Sent, UpstreamError};
 use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
 use super::pool::{Dial, Http1Connection, Lease, Pool};
+use super::resolve::ChosenNames;
 use crate::http::body::{BodyProgress, RequestBody, ResponseBody};
 use crate::policy::outlier::EndpointHealth;
 use crate::reason::Reason;
+use arcstr::ArcStr;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use std::future::Future;
@@ -23,6 +25,8 @@ pub struct Endpoint {
     /// How connections to it are made.
     pub transport: Arc<Transport>,
     names: ResolvedNames,
+    /// Addresses of the hosts that clients name, for an endpoint that stands for many.
+    chosen: ChosenNames,
     pool: Arc<Pool>,
     gate: Arc<Gate>,
     /// Requests in flight and latency, for balancing.
@@ -86,8 +90,19 @@ impl Endpoint {
         path_prefix: Option<Box<str>>,
         since: Option<Instant>,
     ) -> Self {
-        let (names, pool) = (ResolvedNames::default(), Arc::default());
-        Self { target, transport, names, pool, gate, load, health: EndpointHealth::default(), path_prefix, since }
+        let (names, chosen, pool) = (ResolvedNames::default(), ChosenNames::default(), Arc::default());
+        Self {
+            target,
+            transport,
+            names,
+            chosen,
+            pool,
+            gate,
+            load,
+            health: EndpointHealth::default(),
+            path_prefix,
+            since,
+        }
     }
 
     /// Sends a request and waits for the head of the response.
@@ -121,13 +136,40 @@ impl Endpoint {
     /// # Errors
     /// [`UpstreamError`] naming the endpoint.
     pub async fn open_tcp(&self, limits: GateLimits) -> Result<(Connection, ConnectionGuard), UpstreamError> {
+        self.open_to(&self.target, &self.names, limits).await
+    }
+
+    /// The same for the host that a client names: of an endpoint that stands for many, that very one.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] naming the host.
+    pub async fn open_tcp_to(
+        &self,
+        name: &ArcStr,
+        limits: GateLimits,
+    ) -> Result<(Connection, ConnectionGuard), UpstreamError> {
+        match &self.target.host {
+            Host::Below(_) => {
+                let target = Target { host: Host::Name(name.clone()), port: self.target.port };
+                self.open_to(&target, &self.chosen.of(name), limits).await
+            }
+            Host::Address(_) | Host::Name(_) => self.open_tcp(limits).await,
+        }
+    }
+
+    async fn open_to(
+        &self,
+        target: &Target,
+        names: &ResolvedNames,
+        limits: GateLimits,
+    ) -> Result<(Connection, ConnectionGuard), UpstreamError> {
         let counters = self.gate.counters();
         let Some(guard) = self.gate.connection(limits) else {
             counters.overflows.increment();
-            let detail = format!("endpoint {}: the cluster has {} open connections", self.target, limits.connections);
+            let detail = format!("endpoint {target}: the cluster has {} open connections", limits.connections);
             return Err(UpstreamError::unsent(Reason::Overloaded, detail));
         };
-        let connecting = connect::connect(&self.target, &self.transport, Protocol::Tcp, &self.names, counters);
+        let connecting = connect::connect(target, &self.transport, Protocol::Tcp, names, counters);
         connecting.await.map(|connection| (connection, guard))
     }
 

@@ -1,15 +1,17 @@
 //! Leaving the mesh through an egress gateway: the gateway opens the connection, we speak through it.
 //!
 //! `http2tunnel` asks with an HTTP/2 `CONNECT` (RFC 9113 §8.5), `sock5` (FSM's spelling) with SOCKS5 (RFC 1928). Names
-//! are resolved by the gateway. When the configuration wants a gateway and none can be used, nothing leaves: going
+//! are resolved by the gateway. The gateway is asked over mutual TLS where the document says who it is, else in
+//! plaintext, which is all that FSM's gateways understand. When the configuration wants a gateway and none can be used, nothing leaves: going
 //! straight out instead would defeat the gateway's purpose.
 
 use super::balance::Rotation;
-use super::connect::{Host, Target};
+use super::connect::{Host, ResolvedNames, Target};
 use super::error::UpstreamError;
 use crate::limits;
 use crate::reason::Reason;
 use crate::runtime;
+use crate::tls::{ClientTls, ReadAhead};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Empty;
@@ -18,23 +20,58 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
 use std::net::IpAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::str::FromStr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// How a gateway is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// HTTP/2 `CONNECT` without TLS.
+    /// HTTP/2 `CONNECT`.
+    #[default]
     Http2Tunnel,
     /// SOCKS5 without authentication.
     Socks5,
 }
 
+impl FromStr for Mode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "http2tunnel" => Ok(Self::Http2Tunnel),
+            "sock5" | "socks5" => Ok(Self::Socks5),
+            _ => Err("http2tunnel or sock5"),
+        }
+    }
+}
+
 /// The gateways of a forward rule.
 #[derive(Debug)]
 pub struct Gateways {
-    members: Vec<(Target, Mode)>,
+    members: Vec<Gateway>,
     rotation: Rotation,
+}
+
+/// One gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where it is.
+    pub target: Target,
+    /// How it is asked.
+    pub mode: Mode,
+    /// Mesh mTLS with whom the document says; `None` asks in plaintext.
+    pub tls: Option<ClientTls>,
+    /// Resolved addresses of the target's name.
+    pub(super) names: ResolvedNames,
+}
+
+impl Gateway {
+    /// A gateway as compiled.
+    pub fn new(target: Target, mode: Mode, tls: Option<ClientTls>) -> Self {
+        Self { target, mode, tls, names: ResolvedNames::default() }
+    }
 }
 
 /// A connection that a gateway has opened for us.
@@ -44,13 +81,15 @@ pub enum Tunnel {
     Http2(TokioIo<Upgraded>),
     /// The connection to the SOCKS5 gateway itself.
     Socks5(TcpStream),
+    /// The same over TLS.
+    Socks5Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 impl Gateways {
     /// Gateways with their weights. None at all refuses everything.
-    pub fn new(members: Vec<(Target, Mode, u32)>, start: usize) -> Self {
-        let weights: Vec<u32> = members.iter().map(|(_, _, weight)| *weight).collect();
-        let members = members.into_iter().map(|(target, mode, _)| (target, mode)).collect();
+    pub fn new(members: Vec<(Gateway, u32)>, start: usize) -> Self {
+        let weights: Vec<u32> = members.iter().map(|(_, weight)| *weight).collect();
+        let members = members.into_iter().map(|(gateway, _)| gateway).collect();
         Self { members, rotation: Rotation::new(&weights, start) }
     }
 
@@ -58,9 +97,9 @@ impl Gateways {
     ///
     /// # Errors
     /// [`Reason::NoEndpoint`] when there is none.
-    pub fn pick(&self, target: &Target) -> Result<(&Target, Mode), UpstreamError> {
+    pub fn pick(&self, target: &Target) -> Result<&Gateway, UpstreamError> {
         let next = self.rotation.next().and_then(|index| self.members.get(index));
-        next.map(|(gateway, mode)| (gateway, *mode)).ok_or_else(|| {
+        next.ok_or_else(|| {
             let detail = format!("endpoint {target}: must leave through an egress gateway, and none has an endpoint");
             UpstreamError::unsent(Reason::NoEndpoint, detail)
         })
@@ -71,15 +110,30 @@ impl Gateways {
 ///
 /// # Errors
 /// [`UpstreamError`] naming gateway and target.
-pub async fn open(stream: TcpStream, mode: Mode, gateway: &Target, target: &Target) -> Result<Tunnel, UpstreamError> {
-    let opening = async {
-        match mode {
-            Mode::Http2Tunnel => http2_tunnel(stream, target).await.map(Tunnel::Http2),
-            Mode::Socks5 => socks5(stream, target).await.map(Tunnel::Socks5).map_err(|error| error.to_string()),
+pub async fn open(stream: TcpStream, gateway: &Gateway, target: &Target) -> Result<Tunnel, UpstreamError> {
+    let failed = |reason, cause: &str| {
+        let at = &gateway.target;
+        UpstreamError::unsent(reason, format!("endpoint {target} through egress gateway {at}: {cause}"))
+    };
+    enum Way {
+        Plain(TcpStream),
+        Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
+    }
+    let way = match &gateway.tls {
+        None => Way::Plain(stream),
+        Some(tls) => {
+            let connecting = tls.connect(ReadAhead::new(stream), None, limits::TLS_HANDSHAKE_TIMEOUT);
+            let connected = connecting.await.map_err(|error| failed(error.reason(), &error.to_string()))?;
+            Way::Tls(Box::new(connected.stream))
         }
     };
-    let failed = |reason, cause: &str| {
-        UpstreamError::unsent(reason, format!("endpoint {target} through egress gateway {gateway}: {cause}"))
+    let opening = async {
+        match (gateway.mode, way) {
+            (Mode::Http2Tunnel, Way::Plain(stream)) => http2_tunnel(stream, target).await.map(Tunnel::Http2),
+            (Mode::Http2Tunnel, Way::Tls(stream)) => http2_tunnel(stream, target).await.map(Tunnel::Http2),
+            (Mode::Socks5, Way::Plain(stream)) => socks5(stream, target).await.map(Tunnel::Socks5),
+            (Mode::Socks5, Way::Tls(stream)) => socks5(stream, target).await.map(Tunnel::Socks5Tls),
+        }
     };
     match tokio::time::timeout(limits::CONNECT_TIMEOUT, opening).await {
         Ok(Ok(tunnel)) => Ok(tunnel),
@@ -91,7 +145,10 @@ pub async fn open(stream: TcpStream, mode: Mode, gateway: &Target, target: &Targ
     }
 }
 
-async fn http2_tunnel(stream: TcpStream, target: &Target) -> Result<TokioIo<Upgraded>, String> {
+async fn http2_tunnel<IO>(stream: IO, target: &Target) -> Result<TokioIo<Upgraded>, String>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW)
@@ -117,7 +174,17 @@ async fn http2_tunnel(stream: TcpStream, target: &Target) -> Result<TokioIo<Upgr
     Ok(TokioIo::new(upgraded))
 }
 
-async fn socks5(mut stream: TcpStream, target: &Target) -> io::Result<TcpStream> {
+async fn socks5<IO>(stream: IO, target: &Target) -> Result<IO, String>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    ask_socks5(stream, target).await.map_err(|error| error.to_string())
+}
+
+async fn ask_socks5<IO>(mut stream: IO, target: &Target) -> io::Result<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     const VERSION: u8 = 5;
     const NO_AUTHENTICATION: u8 = 0;
     stream.write_all(&[VERSION, 1, NO_AUTHENTICATION]).await?;
@@ -155,6 +222,8 @@ fn socks5_request(target: &Target) -> io::Result<Vec<u8>> {
             request.push(4);
             request.extend_from_slice(&address.octets());
         }
+        // No connection is ever opened to "any of them"; the resolver of the other end would say so too.
+        Host::Below(_) => return Err(io::Error::other("a wildcard is no host")),
         Host::Name(name) => {
             let length = u8::try_from(name.len()).map_err(|_| io::Error::other("the name is longer than 255 bytes"))?;
             request.extend_from_slice(&[3, length]);

@@ -9,3 +9,4 @@ pub mod error;
 pub mod gate;
 pub mod gateway;
 pub mod pool;
+pub mod resolve;

@@ -142,6 +142,7 @@ impl Pool {
             (Connection::Tunnel(tunnel), guard) => match *tunnel {
                 Tunnel::Http2(stream) => handshake_http1(stream, dial, guard).await?,
                 Tunnel::Socks5(stream) => handshake_http1(stream, dial, guard).await?,
+                Tunnel::Socks5Tls(stream) => handshake_http1(*stream, dial, guard).await?,
             },
         };
         Ok(Http1Connection { sender, served: 0, task: (!upgrade).then_some(task) })
@@ -179,6 +180,7 @@ impl Pool {
             (Connection::Tunnel(tunnel), guard) => match *tunnel {
                 Tunnel::Http2(stream) => handshake_http2(stream, dial, guard).await?,
                 Tunnel::Socks5(stream) => handshake_http2(stream, dial, guard).await?,
+                Tunnel::Socks5Tls(stream) => handshake_http2(*stream, dial, guard).await?,
             },
         };
         let connection =

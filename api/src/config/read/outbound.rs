@@ -164,5 +164,7 @@ fn read_gateway(node: &Node<'_>, loss: Loss) -> Result<EgressGateway, Unreadable
     Ok(EgressGateway {
         endpoints: read_endpoints(&gateway.member("Endpoints"), loss),
         mode: gateway.member("Mode").text(loss)?.unwrap_or_default(),
+        // Without them the way to the gateway would be plaintext.
+        service_identities: gateway.member("ServiceIdentities").texts(loss)?,
     })
 }

@@ -216,6 +216,13 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         row(
             EGRESS,
+            "/Forward/EgressGateways/global-egress.gw/ServiceIdentities",
+            json!("egress.gw"),
+            r#"Forward.EgressGateways["global-egress.gw"].ServiceIdentities"#,
+            Missing("/Forward/EgressGateways/global-egress.gw"),
+        ),
+        row(
+            EGRESS,
             "/Forward/EgressGateways/global-egress.gw/Endpoints/10.244.4.4:1080",
             json!(100),
             r#"Forward.EgressGateways["global-egress.gw"].Endpoints["10.244.4.4:1080"]"#,

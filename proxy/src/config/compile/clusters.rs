@@ -10,7 +10,7 @@ use crate::tls::{Alpn, ClientTls, Expect, Identity, IdentityError, roots_from_pe
 use crate::upstream::affinity::Balancing;
 use crate::upstream::balance::EndpointLoad;
 use crate::upstream::cluster::{Cluster, ClusterSettings, ClusterState, Endpoints, Member};
-use crate::upstream::connect::{Host, Target, Transport, UpstreamTls};
+use crate::upstream::connect::{Target, Transport, UpstreamTls};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::gate::GateLimits;
 use fsm_api::config::{Certificate, ClusterConfig, Outbound};
@@ -53,34 +53,48 @@ impl Compiler<'_> {
             let in_mesh = mesh.contains(name.as_str());
             let rule = gateways.get(name.as_str()).copied();
             let transport = self.remote_transport(config, in_mesh, rule, identity, &path);
-            // Without a secure way to its endpoints a cluster has none; it never falls back to an insecure one.
-            let usable = if transport.is_some() { config.endpoints.clone() } else { BTreeMap::new() };
-            let endpoints: Vec<Wanted<'_>> =
-                usable.iter().map(|(address, endpoint)| Wanted::remote(address, endpoint)).collect();
-            let http = config.connection_settings.as_ref().and_then(|settings| settings.http.as_ref());
-            let breaker = http.and_then(|http| http.circuit_breaking.as_ref());
-            let breaker = breaker.and_then(|breaker| self.breaker(breaker, name, &path));
-            let settings = ClusterSettings {
-                response_timeout: settings.response_timeout,
-                breaker,
-                limits: gate_limits(config),
-                retry: self.retry(config, &path),
-                budget: self.budget(config, Direction::Outbound, name),
-                balancing: self.balancing(config, name, &path),
-                requests_per_connection: http
-                    .and_then(|http| http.max_requests_per_connection)
-                    .filter(|&requests| requests > 0),
-            };
-            let cluster = self.cluster(name, Direction::Outbound, settings, &endpoints, transport.as_ref(), &path);
+            let cluster = self.remote_cluster(name, config, transport.as_ref(), settings, &path);
             self.remote.insert(Arc::clone(&cluster.name), cluster);
         }
     }
 
+    /// One of them, with a transport that is already decided.
+    pub(super) fn remote_cluster(
+        &mut self,
+        name: &str,
+        config: &ClusterConfig,
+        transport: Option<&Arc<Transport>>,
+        settings: &Settings,
+        path: &str,
+    ) -> Arc<Cluster> {
+        // Without a secure way to its endpoints a cluster has none; it never falls back to an insecure one.
+        let usable = if transport.is_some() { config.endpoints.clone() } else { BTreeMap::new() };
+        let endpoints: Vec<Wanted<'_>> =
+            usable.iter().map(|(address, endpoint)| Wanted::remote(address, endpoint)).collect();
+        let http = config.connection_settings.as_ref().and_then(|settings| settings.http.as_ref());
+        let breaker = http.and_then(|http| http.circuit_breaking.as_ref());
+        let breaker = breaker.and_then(|breaker| self.breaker(breaker, name, path));
+        let settings = ClusterSettings {
+            response_timeout: settings.response_timeout,
+            breaker,
+            limits: gate_limits(config),
+            retry: self.retry(config, path),
+            budget: self.budget(config, Direction::Outbound, name),
+            balancing: self.balancing(config, name, path),
+            requests_per_connection: http
+                .and_then(|http| http.max_requests_per_connection)
+                .filter(|&requests| requests > 0),
+        };
+        self.cluster(name, Direction::Outbound, settings, &endpoints, transport, path)
+    }
+
     /// The cluster under which passed-through connections are counted; each goes to its own original destination.
-    pub(super) fn passthrough_cluster(&mut self, settings: &Settings) -> (Arc<Cluster>, Option<Arc<Transport>>) {
-        let via = self.forward_rule(None);
-        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via };
-        let transport = self.transport(key, None, "Outbound");
+    pub(super) fn passthrough_cluster(
+        &mut self,
+        settings: &Settings,
+        identity: Option<&Arc<Identity>>,
+    ) -> (Arc<Cluster>, Option<Arc<Transport>>) {
+        let transport = self.plain_passthrough(None, identity);
         let cluster_settings = plain_settings(settings);
         let state = self.state(Direction::Outbound, PASSTHROUGH);
         let endpoints = Endpoints::new(&Balancing::default(), Vec::new(), 0, None);
@@ -88,6 +102,17 @@ impl Compiler<'_> {
         let cluster = Arc::new(cluster);
         self.remote.insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
         (cluster, transport)
+    }
+
+    /// How connections pass through in plaintext: through the gateways of a forward rule, if there is one.
+    pub(super) fn plain_passthrough(
+        &mut self,
+        rule: Option<&str>,
+        identity: Option<&Arc<Identity>>,
+    ) -> Option<Arc<Transport>> {
+        let via = self.forward_rule(rule);
+        let key = TransportKey { tls: TlsKey::None, connect_timeout: limits::CONNECT_TIMEOUT, via };
+        self.transport(key, identity, "Outbound")
     }
 
     fn remote_transport(
@@ -101,8 +126,7 @@ impl Compiler<'_> {
         let connect_timeout = connect_timeout(config);
         let mtls = self.document.certificate.is_some();
         let tls = match &config.source_cert {
-            Some(certificate) if certificate.fsm_issued != Some(true) => TlsKey::origination(certificate),
-            Some(_) => TlsKey::Mesh(config.service_identities.clone()),
+            Some(certificate) => TlsKey::of_source(certificate, &config.service_identities),
             None if in_mesh && mtls => TlsKey::Mesh(config.service_identities.clone()),
             None => TlsKey::None,
         };
@@ -112,7 +136,12 @@ impl Compiler<'_> {
 
     /// A transport, the previous one if nothing about it changed. `None` (reported) when it cannot be made secure: its
     /// clusters then have no endpoint rather than an insecure one.
-    fn transport(&mut self, key: TransportKey, identity: Option<&Arc<Identity>>, path: &str) -> Option<Arc<Transport>> {
+    pub(super) fn transport(
+        &mut self,
+        key: TransportKey,
+        identity: Option<&Arc<Identity>>,
+        path: &str,
+    ) -> Option<Arc<Transport>> {
         if let Some(known) = self.carried.transports.get(&key) {
             return Some(Arc::clone(known));
         }
@@ -137,7 +166,8 @@ impl Compiler<'_> {
             (None, None) => true,
             _ => false,
         };
-        let depends_on_identity = matches!(key.tls, TlsKey::Mesh(_));
+        let through = key.via.as_deref().is_some_and(|rule| self.gateways_know_us(rule));
+        let depends_on_identity = through || matches!(key.tls, TlsKey::Mesh(_));
         (same_identity || !depends_on_identity).then(|| previous.carried.transports.get(key).cloned()).flatten()
     }
 
@@ -154,11 +184,7 @@ impl Compiler<'_> {
                     path: "Certificate".to_owned(),
                     expected: "CERTIFICATE",
                 })?;
-                let expect = if identities.is_empty() {
-                    Expect::AnyOfMesh
-                } else {
-                    Expect::Principals(identities.iter().map(|name| name.as_str().into()).collect())
-                };
+                let expect = Expect::of_mesh(identities);
                 let client = |alpn| ClientTls::new(Some(identity), Arc::clone(identity.roots()), expect.clone(), alpn);
                 Some(UpstreamTls {
                     http1: client(Alpn::HTTP1_ONLY)?,
@@ -186,7 +212,7 @@ impl Compiler<'_> {
                 })
             }
         };
-        let via = key.via.as_deref().map(|rule| Arc::new(self.gateways(rule)));
+        let via = key.via.as_deref().map(|rule| self.gateways(rule, identity).map(Arc::new)).transpose()?;
         Ok(Transport { tls, connect_timeout: key.connect_timeout, via, mark: self.environment.mark })
     }
 
@@ -297,7 +323,7 @@ fn clusters_of_mesh_destinations(outbound: &Outbound) -> BTreeSet<&str> {
     let external = |name: &&str| {
         outbound.clusters_configs.get(*name).is_some_and(|config| {
             let target = |address: &String| address.parse::<Target>();
-            config.endpoints.keys().any(|address| matches!(target(address), Ok(Target { host: Host::Name(_), .. })))
+            config.endpoints.keys().any(|address| target(address).is_ok_and(|target| target.host.is_external()))
         })
     };
     mesh.retain(|name| !external(name));
@@ -358,7 +384,7 @@ fn gate_limits(config: &ClusterConfig) -> GateLimits {
     limits
 }
 
-fn connect_timeout(config: &ClusterConfig) -> Duration {
+pub(super) fn connect_timeout(config: &ClusterConfig) -> Duration {
     let tcp = config.connection_settings.as_ref().and_then(|settings| settings.tcp.as_ref());
     let configured = tcp.and_then(|tcp| tcp.connect_timeout).filter(|seconds| *seconds > 0.0);
     configured.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(limits::CONNECT_TIMEOUT)

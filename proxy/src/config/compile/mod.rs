@@ -5,6 +5,7 @@
 //! belongs to did not change: counters by cluster name, connections by endpoint and transport, positions of round robin
 //! by route and weights.
 
+mod certificates;
 mod clusters;
 mod gateways;
 mod inbound;
@@ -19,6 +20,7 @@ use crate::route::table::Route;
 use crate::telemetry::Direction;
 use crate::tls::{Alpn, ClientCertificate, Identity, IdentityError, ServerTls};
 use crate::upstream::cluster::Cluster;
+use certificates::Variants;
 use fsm_api::config::{Config, PathType, Problem, RouteRule, Severity};
 use http::HeaderValue;
 use std::collections::BTreeMap;
@@ -50,6 +52,7 @@ pub fn compile(
         start: usize::try_from(RandomState::new().hash_one(0) >> 33).unwrap_or(0),
         local: BTreeMap::new(),
         remote: BTreeMap::new(),
+        variants: Variants::default(),
     };
     let identity = compiler.identity();
     let settings = compiler.settings();
@@ -59,7 +62,8 @@ pub fn compile(
     let outbound = compiler.outbound(&settings, &identity);
     compiler.report_gateways();
     compiler.report_what_is_not_done();
-    let Compiler { problems, carried, local, remote, .. } = compiler;
+    let Compiler { problems, carried, local, mut remote, variants, .. } = compiler;
+    remote.extend(variants.by_name);
     let identity = match identity {
         Own::Ready(identity) => Some(identity),
         Own::None | Own::Broken => None,
@@ -86,6 +90,8 @@ struct Compiler<'a> {
     start: usize,
     local: BTreeMap<Arc<str>, Arc<Cluster>>,
     remote: BTreeMap<Arc<str>, Arc<Cluster>>,
+    /// Remote clusters once more, for ranges with certificates of their own.
+    variants: Variants,
 }
 
 /// Our own certificate.
@@ -187,7 +193,19 @@ impl Compiler<'_> {
         direction: Direction,
         known: &BTreeMap<Arc<str>, Arc<Cluster>>,
     ) -> Option<Arc<Route>> {
-        let id = format!("{}|{}|{path}", direction.name(), rule.path).into_boxed_str();
+        self.route_variant(rule, path, direction, known, "")
+    }
+
+    /// The same where one rule is compiled several times, for different clusters; `variant` tells them apart.
+    fn route_variant(
+        &mut self,
+        rule: &RouteRule,
+        path: &str,
+        direction: Direction,
+        known: &BTreeMap<Arc<str>, Arc<Cluster>>,
+        variant: &str,
+    ) -> Option<Arc<Route>> {
+        let id = format!("{}|{}|{path}{variant}", direction.name(), rule.path).into_boxed_str();
         let compiled = self.route_conditions(rule, path)?;
         let split = self.split(&rule.target_clusters, &format!("{path}.TargetClusters"), known, &id);
         let callers = rule.allowed_services.as_deref().map(callers);

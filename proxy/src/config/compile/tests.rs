@@ -267,6 +267,132 @@ fn identities_of_a_cluster_are_expected_of_its_servers() {
     assert!(Arc::ptr_eq(&transport(&snapshot, "bank/rates|50051"), &transport(&snapshot, "shop/redis|6379")));
 }
 
+fn source_cert(pem: &Pem) -> Value {
+    json!({ "FsmIssued": false, "CertChain": pem.chain, "PrivateKey": pem.key, "IssuingCA": pem.roots })
+}
+
+fn picked(entry: &crate::config::snapshot::OutboundEntry, host: &str) -> Arc<Cluster> {
+    let headers = HeaderMap::new();
+    let question = asks(&Method::GET, "/public/x", None, &headers);
+    let route = entry.hosts.find(host).unwrap().route(question).unwrap();
+    Arc::clone(route.split.pick().unwrap())
+}
+
+fn first_transport(cluster: &Cluster) -> Arc<Transport> {
+    Arc::clone(&cluster.load().members()[0].endpoint.transport)
+}
+
+#[test]
+fn a_range_with_a_certificate_has_its_own_connections() {
+    let mesh = pem("batch.jobs.cluster.local");
+    let (one, other) = (pem("one.partner.test"), pem("other.partner.test"));
+    let mut document = with_certificates(EGRESS, &mesh);
+    let element = &mut document["Outbound"]["TrafficMatches"]["80"][0];
+    element["DestinationIPRanges"] = json!({
+        "203.0.113.0/28": { "SourceCert": source_cert(&one) },
+        "203.0.113.16/28": { "SourceCert": source_cert(&other) },
+        "203.0.113.32/28": { "SourceCert": source_cert(&one) },
+        "203.0.113.48/28": null,
+        "203.0.113.64/28": { "SourceCert": { "FsmIssued": true } },
+    });
+    let first = compile_value(&document, None);
+    assert_eq!(errors(&first), Vec::<String>::new());
+    let at = |snapshot: &Snapshot, address: &str| {
+        let entry = snapshot.outbound.ports[&80].ranged.find(address.parse().unwrap()).unwrap();
+        picked(entry, "feeds.example.org")
+    };
+    let [a, b, c, plain, own] =
+        ["203.0.113.1", "203.0.113.17", "203.0.113.33", "203.0.113.49", "203.0.113.65"].map(|ip| at(&first, ip));
+    assert!(Arc::ptr_eq(&a, &c), "one certificate, one set of connections");
+    assert_eq!((&*a.name, &*plain.name), ("feeds.example.org:80@203.0.113.0/28", "feeds.example.org:80"));
+    assert!(!Arc::ptr_eq(&first_transport(&a), &first_transport(&b)));
+    for certified in [&a, &b] {
+        let transport = first_transport(certified);
+        assert!(transport.tls.as_ref().is_some_and(|tls| tls.send_server_name) && transport.via.is_none());
+    }
+    assert!(first_transport(&plain).tls.is_none() && first_transport(&plain).via.is_some());
+    assert!(first_transport(&own).tls.as_ref().is_some_and(|tls| !tls.send_server_name), "the mesh's certificate");
+    assert!(first.cluster(Direction::Outbound, &a.name).is_some(), "it is counted");
+
+    a.counters().retries.increment();
+    document["Version"] = json!("2");
+    let second = compile_value(&document, Some(&first));
+    let after = at(&second, "203.0.113.1");
+    assert!(Arc::ptr_eq(&after.load().members()[0].endpoint, &a.load().members()[0].endpoint), "connections stay");
+    assert_eq!(after.counters().retries.get(), 1);
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_leaves_its_range_without_a_way_out() {
+    let mut document = with_certificates(EGRESS, &pem("batch.jobs.cluster.local"));
+    let element = &mut document["Outbound"]["TrafficMatches"]["80"][0];
+    let broken = json!({ "SourceCert": { "FsmIssued": false, "CertChain": "x", "PrivateKey": "y", "IssuingCA": "z" } });
+    element["DestinationIPRanges"] = json!({ "203.0.113.1/32": broken, "203.0.113.0/24": null });
+    document["Outbound"]["TrafficMatches"]["5432"][0]["DestinationIPRanges"] = json!({ "198.51.100.0/24": broken });
+    let snapshot = compile_value(&document, None);
+    let errors = errors(&snapshot);
+    assert!(errors.iter().any(|error| error.contains("[\"203.0.113.1/32\"].SourceCert")), "{errors:?}");
+    let entry = snapshot.outbound.ports[&80].ranged.find("203.0.113.1".parse().unwrap()).unwrap();
+    assert!(picked(entry, "feeds.example.org").load().members().is_empty());
+    let entry = snapshot.outbound.ports[&80].ranged.find("203.0.113.2".parse().unwrap()).unwrap();
+    assert!(!picked(entry, "feeds.example.org").load().members().is_empty());
+    let entry = snapshot.outbound.ports[&5432].ranged.find("198.51.100.1".parse().unwrap()).unwrap();
+    assert!(entry.tcp.as_ref().unwrap().passthrough.is_none());
+}
+
+#[test]
+fn passing_through_goes_by_the_rule_that_the_entry_names() {
+    let mut document = with_certificates(EGRESS, &pem("batch.jobs.cluster.local"));
+    document["Forward"]["ForwardMatches"]["jobs.db.0"] = json!({ "db-egress.gw": 100 });
+    document["Forward"]["EgressGateways"]["db-egress.gw"] =
+        json!({ "Endpoints": { "10.244.4.9:1080": { "Weight": 100 } }, "Mode": "http2tunnel" });
+    let passthrough = |document: &Value| {
+        let snapshot = compile_value(document, None);
+        let entry = snapshot.outbound.ports[&5432].ranged.find("198.51.100.1".parse().unwrap()).unwrap();
+        let transport = entry.tcp.as_ref().unwrap().passthrough.clone().expect("a way out");
+        let gateway = transport
+            .via
+            .as_ref()
+            .map(|via| via.pick(&"192.0.2.1:1".parse().unwrap()).map(|gateway| gateway.target.to_string()));
+        (gateway, errors(&snapshot))
+    };
+    let rule = "/Outbound/TrafficMatches/5432/0/TcpServiceRouteRules/EgressForwardGateway";
+    *document.pointer_mut(rule).unwrap() = json!("jobs.db.0");
+    let (gateway, found) = passthrough(&document);
+    assert_eq!((gateway.unwrap().unwrap().as_str(), found), ("10.244.4.9:1080", vec![]));
+    *document.pointer_mut(rule).unwrap() = json!("nobody");
+    let (gateway, found) = passthrough(&document);
+    assert!(gateway.unwrap().is_err(), "what must leave through a gateway does not leave without one");
+    assert!(found[0].contains("no rule `nobody` is defined"), "{found:?}");
+    document["Forward"] = Value::Null;
+    assert!(passthrough(&document).0.unwrap().is_err());
+    *document.pointer_mut(rule).unwrap() = json!("*");
+    assert!(passthrough(&document).0.is_none(), "FSM writes `*` whether or not there are gateways");
+}
+
+#[test]
+fn a_tls_host_leads_to_itself_or_to_the_nearest_wildcard() {
+    let mut document = with_certificates(EGRESS, &pem("batch.jobs.cluster.local"));
+    let weight = json!({ "Weight": 100 });
+    document["Outbound"]["ClustersConfigs"]["443"]["Endpoints"] = json!({
+        "*.example.org:443": weight, "*.eu.example.org:443": weight, "api.example.org:443": weight,
+    });
+    let snapshot = compile_value(&document, None);
+    assert_eq!(errors(&snapshot), Vec::<String>::new());
+    let cluster = snapshot.cluster(Direction::Outbound, "443").unwrap();
+    assert!(cluster.is_external());
+    let named = |name: &str| cluster.named(name).map(|endpoint| endpoint.target.to_string());
+    let found = |text: &str| Some(text.to_owned());
+    assert_eq!(named("api.example.org"), found("api.example.org:443"));
+    assert_eq!(named("cdn.example.org"), found("*.example.org:443"));
+    assert_eq!(named("a.b.example.org"), found("*.example.org:443"));
+    assert_eq!(named("x.eu.example.org"), found("*.eu.example.org:443"));
+    assert_eq!(named("eu.example.org"), found("*.example.org:443"));
+    for refused in ["example.org", ".example.org", "evilexample.org", "example.org.evil.test", "*.example.com"] {
+        assert_eq!(named(refused), None, "{refused}");
+    }
+}
+
 #[test]
 fn private_keys_never_show_in_debug_output() {
     let mesh = pem("web.shop.cluster.local");

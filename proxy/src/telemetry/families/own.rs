@@ -8,6 +8,7 @@ use crate::telemetry::certificates::{self, Role};
 use crate::telemetry::process::Process;
 use crate::telemetry::{Direction, Telemetry};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::gateway::Mode;
 use prometheus_client::metrics::MetricType;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::time::SystemTime;
 pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &View) -> fmt::Result {
     cluster_families(page, clusters)?;
     connection_families(page, &view.telemetry)?;
+    gateway_families(page, &view.telemetry)?;
     probe_families(page, &view.telemetry)?;
     config_families(page, view)?;
     certificate_families(page, view.snapshot.as_deref())?;
@@ -92,6 +94,25 @@ fn connection_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Resul
         })
     });
     page.family("fsm_proxy_refusals_total", "Refused requests and connections; see docs/reasons.md.", Counter, refusals)
+}
+
+/// FSM's names for its egress gateway, without its labels: clients chose those (weakness P-5).
+fn gateway_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    let Some((mode, counters)) = telemetry.gateway.get() else { return Ok(()) };
+    let prefix = match mode {
+        Mode::Http2Tunnel => "http2tunnel",
+        Mode::Socks5 => "socks",
+    };
+    let active = counters.connections_active.get();
+    page.single(&format!("{prefix}_active_connection"), "Open tunnels.", MetricType::Gauge, active)?;
+    for (name, help, value) in [
+        ("total_connection", "Tunnels opened.", counters.connections_opened.get()),
+        ("send_bytes_total", "Bytes sent to destinations.", counters.sent_bytes.get()),
+        ("receive_bytes_total", "Bytes received from destinations.", counters.received_bytes.get()),
+    ] {
+        page.single(&format!("{prefix}_{name}"), help, MetricType::Counter, value)?;
+    }
+    Ok(())
 }
 
 fn probe_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
