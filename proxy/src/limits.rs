@@ -21,6 +21,10 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// badly overloaded peer and still end a stalled attacker.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a refused connection may keep us waiting for its first byte before it is reset. Clients that speak first
+/// send it within a round trip; the others need not wait for their refusal.
+pub const REFUSAL_GRACE: Duration = Duration::from_millis(100);
+
 /// From accept (or handshake) to enough bytes for telling the protocol.
 pub const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
 

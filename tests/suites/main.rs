@@ -6,6 +6,7 @@
 
 mod config;
 mod conformance;
+mod demos;
 mod egress;
 mod harness;
 mod resilience;

@@ -5,7 +5,7 @@ use super::grpc;
 use super::sanitize;
 use crate::reason::Reason;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 /// A refusal on its way to the client and the log.
@@ -81,6 +81,15 @@ pub fn refuse(refusal: Refusal, is_grpc: bool) -> Response<ResponseBody> {
     headers.extend(added);
     headers.insert(sanitize::REASON, HeaderValue::from_static(reason.code()));
     response
+}
+
+/// Makes a local reply one to HEAD: its length, not its text (RFC 9110 §9.3.2). Responses of upstreams have no body then.
+pub fn keep_head_only(response: &mut Response<ResponseBody>) {
+    if let ResponseBody::Full(Some(text)) = response.body() {
+        let length = text.len();
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        *response.body_mut() = ResponseBody::Empty;
+    }
 }
 
 /// Whether an HTTP/1 connection ends with this reply: after a request that could be read in two ways, what follows it

@@ -4,9 +4,10 @@
 //! ambiguous framing are the ones of RFC 9112 §6.3, and stricter).
 
 use super::body::ResponseBody;
+use super::reply;
 use crate::limits;
 use crate::runtime::drain::{DrainWatch, Phase};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -45,9 +46,17 @@ where
 {
     // In a box: hyper moves the future several times (into the task of an HTTP/2 stream, through the task's stages), and
     // it is some kilobytes large.
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
+        // The HTTP/1 codec leaves the body of an answer to HEAD out by itself, the HTTP/2 codec sends it.
+        let bodiless = version == Version::Http2 && request.method() == Method::HEAD;
         let response = Box::pin(handle(request));
-        async move { Ok::<_, Infallible>(response.await) }
+        async move {
+            let mut response = response.await;
+            if bodiless {
+                reply::keep_head_only(&mut response);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     match version {
         Version::Http1 => {

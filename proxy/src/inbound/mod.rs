@@ -60,6 +60,9 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     let (inbound, port) = match admitted {
         Ok(admitted) => admitted,
         Err(reason) => {
+            // Reset before it has sent anything, a client takes us for a port where nobody listens: FSM's pages show
+            // "connection reset by peer" (curl's 56), not a failure to connect (7).
+            let _ = tokio::time::timeout(limits::REFUSAL_GRACE, stream.peek(&mut [0])).await;
             reset_on_close(&stream);
             return Err(reason.into());
         }
@@ -150,7 +153,7 @@ async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<Accept
 where
     IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let accepted = tls.accept(ReadAhead::new(stream), limits::TLS_HANDSHAKE_TIMEOUT).await;
+    let accepted = tls.accept(ReadAhead::of_client(stream), limits::TLS_HANDSHAKE_TIMEOUT).await;
     let accepted = accepted.map_err(|error| Refusal::explained(error.reason(), error.to_string()))?;
     proxy.telemetry.direction(Direction::Inbound).handshakes.increment();
     Ok(accepted)

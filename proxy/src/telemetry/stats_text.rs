@@ -67,6 +67,8 @@ fn cluster_lines(lines: &mut Lines<'_>, cluster: &Cluster) {
     for (name, _, read) in RETRY_FAMILIES {
         add(name, read(counters).into());
     }
+    // FSM's demo lists it. Nothing here waits because a response told it to, so it stays zero.
+    add("upstream_rq_retry_backoff_ratelimited", 0);
     add("ejections", counters.ejections.get().into());
     add("endpoints_ejected", i128::try_from(cluster.ejected()).unwrap_or(i128::MAX));
     add("unnamed_server_identities", counters.unnamed_identities.get().into());

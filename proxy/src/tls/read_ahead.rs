@@ -18,12 +18,28 @@ pub struct ReadAhead<T> {
     io: T,
     ahead: BytesMut,
     busy: bool,
+    /// The first byte is still to come, and must be one of TLS.
+    opening: bool,
 }
+
+/// The first byte of a handshake (RFC 8446 §5.1, `ContentType`).
+const HANDSHAKE: u8 = 22;
+
+/// The peer's first byte is not one of a TLS handshake.
+#[derive(Debug, thiserror::Error)]
+#[error("the first byte is not one of a TLS handshake")]
+pub struct NotTls;
 
 impl<T> ReadAhead<T> {
     /// Not busy yet.
     pub fn new(io: T) -> Self {
-        Self { io, ahead: BytesMut::new(), busy: false }
+        Self { io, ahead: BytesMut::new(), busy: false, opening: false }
+    }
+
+    /// The same for a client that may not speak TLS at all: reading fails with [`NotTls`] then. rustls would answer it
+    /// with an alert, which an HTTP client takes for an HTTP/0.9 response; FSM's sidecar says nothing.
+    pub fn of_client(io: T) -> Self {
+        Self { opening: true, ..Self::new(io) }
     }
 
     /// The socket.
@@ -37,8 +53,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for ReadAhead<T> {
         let this = self.get_mut();
         if this.ahead.is_empty() {
             if !this.busy {
-                let wanted = buffer.remaining();
+                let (wanted, before) = (buffer.remaining(), buffer.filled().len());
                 ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
+                if this.opening
+                    && let Some(first) = buffer.filled().get(before)
+                {
+                    this.opening = false;
+                    if *first != HANDSHAKE {
+                        return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, NotTls)));
+                    }
+                }
                 this.busy = wanted > 0 && buffer.remaining() == 0;
                 return Poll::Ready(Ok(()));
             }
@@ -130,6 +154,20 @@ mod tests {
                 received
             });
             prop_assert_eq!(received, pieces.concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_speaks_no_tls_is_an_error() {
+        for (first, tls) in [(&b"\x16\x03\x01"[..], true), (b"GET / HTTP/1.1\r\n\r\n", false), (b"\x15\x03", false)] {
+            let (mut writer, reader) = tokio::io::duplex(64);
+            writer.write_all(first).await.unwrap();
+            let mut buffer = [0; 64];
+            let read = ReadAhead::of_client(reader).read(&mut buffer).await;
+            match read {
+                Ok(length) => assert!(tls && buffer[..length] == *first),
+                Err(error) => assert!(!tls && error.get_ref().is_some_and(|inner| inner.is::<NotTls>())),
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 use super::Alpn;
 use super::identity::{Identity, IdentityError};
 use super::provider::{VERSIONS, provider};
+use super::read_ahead::NotTls;
 use super::verify::Peer;
 use crate::reason::Reason;
 use arcstr::ArcStr;
@@ -96,6 +97,9 @@ impl AcceptError {
     }
 
     fn from_io(error: &io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<NotTls>()) {
+            return Self::Plaintext;
+        }
         let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
             return match error.kind() {
                 io::ErrorKind::UnexpectedEof
