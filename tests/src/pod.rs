@@ -183,8 +183,8 @@ impl Pod {
 
     /// Listens in the pod. Ports are the pod's own, so tests use those of the documents.
     pub fn listen(&self, at: SocketAddr) -> TcpListener {
-        let socket = self.socket(at.ip());
         let listen = || {
+            let socket = self.socket(at.ip());
             socket.set_reuse_address(true)?;
             if at.is_ipv6() {
                 socket.set_only_v6(true)?;
@@ -193,7 +193,18 @@ impl Pod {
             socket.listen(1024)?;
             TcpListener::from_std(socket.into())
         };
-        listen().unwrap_or_else(|why| panic!("{}: cannot listen at {at}: {why}", self.name()))
+        // A program that another test starts at this very moment holds a copy of every socket between fork and exec,
+        // also of one that was closed meanwhile.
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        loop {
+            match listen() {
+                Ok(listener) => return listener,
+                Err(why) if why.kind() == std::io::ErrorKind::AddrInUse && std::time::Instant::now() < patience => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                Err(why) => panic!("{}: cannot listen at {at}: {why}", self.name()),
+            }
+        }
     }
 
     fn socket(&self, family: IpAddr) -> Socket {

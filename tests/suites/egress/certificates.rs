@@ -66,14 +66,14 @@ async fn a_server_of_the_range_must_have_the_right_name_and_authority() {
     let range = source_cert(&partner);
     let Some(inside) = Inside::start(&[(LEDGER, HOST)], |_| http(range)).await else { return };
     let pod = inside.mesh.pod_at("ledger", &[ip(LEDGER)]);
+    let listener = pod.listen(at("203.0.113.30:8443"));
     for (leaf, why) in [
         (partner.issue(&named(&["other.partner.test"])), "another name"),
         (inside.authority.issue(&named(&[HOST])), "a certificate of the mesh (S-6)"),
     ] {
-        let mut listener = Some(pod.listen(at("203.0.113.30:8443")));
         let tls = TlsServer::new(&leaf);
         let serve = async {
-            let (stream, _) = listener.as_ref().unwrap().accept().await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
             if let Ok(stream) = tls.accept(stream).await {
                 assert!(Wire::new(stream).try_request().await.is_err(), "{why}: a request was sent");
             }
@@ -81,7 +81,6 @@ async fn a_server_of_the_range_must_have_the_right_name_and_authority() {
         let (reply, ()) = tokio::join!(get(&inside, "203.0.113.30:8443"), serve);
         assert_eq!(reply.status(), 502, "{why}");
         assert!(matches!(reply.reason(), Some("upstream-tls" | "upstream-identity")), "{why}: {:?}", reply.reason());
-        listener.take();
     }
 }
 
