@@ -20,7 +20,7 @@ use crate::upstream::balance::Algorithm;
 use crate::upstream::cluster::{Cluster, Tried};
 use crate::upstream::endpoint::{Endpoint, ExchangeOptions, FailedExchange};
 use http::uri::{Parts, PathAndQuery};
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,7 @@ async fn at_cluster(
         let result = match exchanged {
             Ok(response) => Ok(Done { response, endpoint }),
             Err(FailedExchange { error, request: Some(mut again) })
-                if tried.len() < limits::ENDPOINTS_PER_REQUEST && cluster.pick(ended, &tried, course.key).is_some() =>
+                if tried.len() < limits::ENDPOINTS_PER_REQUEST && cluster.has_untried(&tried) =>
             {
                 tracing::debug!("{error}; another endpoint gets the request");
                 if let Some(uri) = plain_uri {
@@ -172,8 +172,8 @@ fn admit(cluster: &Cluster, now: Instant) -> Result<Option<Ticket>, Refusal> {
 /// Tells the breaker what became of an attempt that it admitted.
 fn record(cluster: &Cluster, ticket: Option<Ticket>, exchanged: &Exchanged, now: Instant, elapsed: Duration) {
     let (Some(breaker), Some(ticket)) = (&cluster.settings.breaker, ticket) else { return };
-    let failed =
-        exchanged.as_ref().map_or(true, |response| response.status() > StatusCode::from_u16(499).unwrap_or_default());
+    // FSM's boundary: whatever is above 499.
+    let failed = exchanged.as_ref().map_or(true, |response| response.status().as_u16() > 499);
     if let Some(event) = breaker.record(ticket, now, Outcome { failed, elapsed }) {
         // Visible at FSM's default level, `error`: people look for this line when a service stops answering.
         tracing::error!("{}", event.log_line(&cluster.name));

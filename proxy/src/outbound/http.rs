@@ -48,7 +48,7 @@ where
 
 async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let grpc = grpc::is_grpc(request.headers());
-    let (mut response, last) = match carry(&connection, request).await {
+    let (mut response, last) = match carry(&connection, request, grpc).await {
         Ok(response) => (response, false),
         Err(refusal) => {
             let last = reply::ends_connection(refusal.reason);
@@ -62,7 +62,11 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
 }
 
 /// The chain: routing, circuit breaking, load balancing with retries, metrics.
-async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
+async fn carry(
+    connection: &Connection,
+    mut request: Request<Incoming>,
+    grpc: bool,
+) -> Result<Response<ResponseBody>, Refusal> {
     let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownDestination)?;
     let settings = &snapshot.settings;
     let entry = current_entry(&snapshot, connection)?;
@@ -82,7 +86,6 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     }
 
     // Circuit breaking, load balancing and retries, attempt by attempt; then metrics.
-    let grpc = grpc::is_grpc(request.headers());
     let protocol = forward::upstream_protocol(&request, entry.carries == Carries::Grpc, cluster.is_of_sidecars());
     let key = cluster.settings.balancing.key(request.headers(), connection.info.peer.ip());
     if cluster.is_of_sidecars() {

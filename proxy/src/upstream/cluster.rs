@@ -175,6 +175,12 @@ impl Cluster {
         Some(Arc::clone(&endpoints.members[index].endpoint))
     }
 
+    /// Whether there is an endpoint that a request has not been offered to. Asking does not move the round on.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        let endpoints = self.endpoints.load();
+        endpoints.members.iter().any(|member| !tried.iter().any(|tried| Arc::ptr_eq(tried, &member.endpoint)))
+    }
+
     /// Whether an endpoint is left out at the moment.
     pub fn leaves_out(&self, endpoint: &Endpoint, now: Instant) -> bool {
         self.state.ejections.is_ejected(&endpoint.health, now)
