@@ -1,7 +1,7 @@
 //! `Outbound` and `Forward`: what the pod may call, where that is, and through which egress gateway.
 
 use super::{Certificate, ConnectionSettings, HostService, LoadBalancing, RetryPolicy, RouteRule};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What the pod may call.
@@ -106,8 +106,8 @@ pub struct ClusterConfig {
 }
 
 /// One endpoint of an outbound cluster.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub struct Endpoint {
     /// Share of the traffic; 0 marks a failover endpoint.
     pub weight: u32,

@@ -1,0 +1,1 @@
+//! What users write: the kinds of the mesh, typed, with their schemas.

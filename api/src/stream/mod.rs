@@ -1,0 +1,161 @@
+//! The messages by which fsm-control keeps a proxy's document up to date.
+//!
+//! A proxy speaks HTTP/2 over TLS to fsm-control:
+//!
+//! 1. `POST` [`IDENTITY_PATH`] with its service-account token (`authorization: Bearer …`) and an [`IdentityRequest`]: it
+//!    makes its key itself and gets an [`IdentityResponse`] for the account that the token names. The server is verified
+//!    against the trust bundle that the pod was given.
+//! 2. `POST` [`STREAM_PATH`] over *mutual* TLS with that identity. Request and response body are endless sequences
+//!    of [frames](frame) of one message each, [`ProxyMessage`] upwards and [`ControlMessage`] downwards. The first message
+//!    upwards is [`Hello`].
+//!
+//! Every [`Update`] and [`EndpointUpdate`] is answered by one [`Ack`] or [`Nack`] of its version; control may send a newer
+//! version without waiting. A document is sent without certificate and key: where the mesh uses mutual TLS its
+//! `Certificate` is `{"FsmIssued": true}`, in whose place the proxy puts its own identity.
+//!
+//! Unknown message types and members are ignored, so that either side may be newer. These types only say what is on the
+//! wire; limits of time and who may ask are the business of the two sides.
+
+pub mod frame;
+
+use crate::config::Endpoint;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Where a proxy asks for its certificate.
+pub const IDENTITY_PATH: &str = "/v1/identity";
+
+/// Where a proxy follows its document.
+pub const STREAM_PATH: &str = "/v1/stream";
+
+/// The port of fsm-control that proxies speak to (FSM's `ads` port).
+pub const DEFAULT_PORT: u16 = 15128;
+
+/// What a proxy sends to be given a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityRequest {
+    /// PEM: PKCS #10 request. Only its public key counts: the names follow from the token.
+    pub csr: String,
+}
+
+/// A proxy's certificate, and whom to trust.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityResponse {
+    /// PEM: the leaf and intermediates. Its subject is the principal `<service account>.<namespace>.<trust domain>`.
+    pub certificate_chain: String,
+    /// PEM: the roots of the mesh; several during a rotation.
+    pub trust_bundle: String,
+    /// Seconds after which a new certificate should be asked for, jitter included.
+    pub renew_after_seconds: u64,
+}
+
+/// From a proxy to fsm-control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyMessage {
+    /// First of all.
+    Hello(Hello),
+    /// A version is in force.
+    Ack(Ack),
+    /// A version is not in force; the one before stays.
+    Nack(Nack),
+    /// Something of a newer proxy.
+    Unknown,
+}
+
+/// Who follows, and from where on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// UID of the pod, when the proxy knows it.
+    #[serde(default)]
+    pub uid: String,
+    /// Version of fsm-proxy.
+    pub proxy_version: String,
+    /// Version of the document in force, from before the connection broke or from the cache.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// A version is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ack {
+    /// Which.
+    pub version: String,
+    /// What was found in it and did not keep it from taking force.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// A version is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Nack {
+    /// Which.
+    pub version: String,
+    /// Why, for people.
+    pub reason: String,
+    /// The version is no defect: it builds upon a document that this proxy does not have. The whole document helps.
+    #[serde(default)]
+    pub wants_whole: bool,
+}
+
+/// From fsm-control to a proxy.
+#[derive(Clone, Debug)]
+pub enum ControlMessage {
+    /// A whole document.
+    Update(Update),
+    /// Other endpoints of some clusters.
+    Endpoints(EndpointUpdate),
+    /// The version that the proxy said hello with is the newest.
+    Current(Current),
+    /// Other roots to trust; also a reason to ask for a new certificate.
+    Trust(Trust),
+    /// Something of a newer control plane.
+    Unknown,
+}
+
+/// A whole document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// Its version.
+    pub version: String,
+    /// The document, as [`Config::read`](crate::config::Config::read) takes it.
+    pub document: Box<RawValue>,
+}
+
+/// Other endpoints of some outbound clusters; everything else stays as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointUpdate {
+    /// The version that the document has with these endpoints.
+    pub version: String,
+    /// The version that the update builds upon.
+    pub base: String,
+    /// Cluster → all its endpoints.
+    pub clusters: BTreeMap<String, BTreeMap<String, Endpoint>>,
+}
+
+/// The proxy's version is the newest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Current {
+    /// Which.
+    pub version: String,
+}
+
+/// Other roots to trust.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trust {
+    /// PEM: the roots of the mesh.
+    pub trust_bundle: String,
+}

@@ -1,0 +1,3 @@
+//! `fsm`: the operator's command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What a group of proxies must do: a pure function of the world.

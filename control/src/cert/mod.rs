@@ -1,0 +1,1 @@
+//! Certificates: who issues them, for whom, and when they are replaced.

@@ -1,0 +1,1 @@
+//! Ties the parts together: source → world → catalog → push, in one owner task.

@@ -1,0 +1,3 @@
+//! `fsm-control`: the control plane.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Keeps proxies up to date: the stream over mutual TLS, and FSM's repository protocol.
