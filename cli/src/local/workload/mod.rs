@@ -1,0 +1,1 @@
+//! From Deployments and their like to running pods.
