@@ -13,7 +13,8 @@ pub mod server;
 mod session;
 mod stream;
 
-pub use board::{Board, PodKey, Tenant};
+pub use crate::world::PodKey;
+pub use board::{Board, Seat, Tenant};
 pub use publication::Publication;
 pub use roster::Roster;
 

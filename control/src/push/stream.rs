@@ -4,11 +4,11 @@
 //! looks at what the proxy says and at what is new for it. The stream ends with the pod, with the certificate that it
 //! was opened with, with a newer stream of the same pod, and when the proxy does not answer.
 
-use super::board::{PodKey, Seat};
+use super::board::Seat;
 use super::roster::{Arrival, Attendance};
 use super::server::{Peer, Reply, refusal};
 use super::session::{Answered, Message, MessageKind, Session};
-use super::{Publication, Push};
+use super::{PodKey, Publication, Push};
 use crate::cert::TrustBundle;
 use crate::limits;
 use bytes::{Bytes, BytesMut};
