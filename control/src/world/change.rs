@@ -142,7 +142,8 @@ impl World {
             return Dirty::default();
         }
         let all = decides(&old) != decides(&new);
-        let services: Vec<ServiceKey> = in_namespace(&self.objects.services, name).map(|(key, _)| key.clone()).collect();
+        let services: Vec<ServiceKey> =
+            in_namespace(&self.objects.services, name).map(|(key, _)| key.clone()).collect();
         let imports: Vec<ServiceKey> = in_namespace(&self.objects.imports, name).map(|(key, _)| key.clone()).collect();
         let pods: Vec<PodKey> = in_namespace(&self.objects.pods, name).map(|(key, _)| key.clone()).collect();
         for pod in &pods {
@@ -227,7 +228,8 @@ impl World {
         if old == new.as_ref() {
             return Dirty::default();
         }
-        let services: BTreeSet<ServiceKey> = old.iter().copied().chain(&new).map(|slice| slice.service.clone()).collect();
+        let services: BTreeSet<ServiceKey> =
+            old.iter().copied().chain(&new).map(|slice| slice.service.clone()).collect();
         let before = self.resolve(&Scope::about(services.clone()));
         if let Some(old) = self.objects.slices.remove(name) {
             self.index.remove([Term::SliceOf(old.service)], name);

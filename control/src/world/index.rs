@@ -85,7 +85,7 @@ impl Index {
         }
     }
 
-    pub(super) fn get(&self, term: &Term) -> impl Iterator<Item = &NamespacedName> {
+    pub(super) fn get<'a>(&'a self, term: &Term) -> impl Iterator<Item = &'a NamespacedName> + use<'a> {
         self.0.get(term).into_iter().flatten()
     }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub(super) type Kept<T> = BTreeMap<NamespacedName, Arc<T>>;
 
 /// Every object that counts.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Objects {
     pub(super) namespaces: BTreeMap<String, Namespace>,
     pub(super) pods: BTreeMap<PodKey, Pod>,
@@ -143,18 +143,12 @@ policy!(
     },
     |target, _, _| target_scope(target)
 );
-policy!(
-    HttpRouteGroup,
-    route_groups,
-    Nothing,
-    |_, _| Vec::new(),
-    |_, name, world| {
-        let splits = world.index.get(&Term::SplitRoute(name.clone())).filter_map(|name| world.objects.splits.get(name));
-        targets_scope(world, name)
-            .and(egress_scope(world, &Term::EgressRoute(name.clone())))
-            .and(Scope::about(splits.flat_map(|split| refers::split_services(split))))
-    }
-);
+policy!(HttpRouteGroup, route_groups, Nothing, |_, _| Vec::new(), |_, name, world| {
+    let splits = world.index.get(&Term::SplitRoute(name.clone())).filter_map(|name| world.objects.splits.get(name));
+    targets_scope(world, name)
+        .and(egress_scope(world, &Term::EgressRoute(name.clone())))
+        .and(Scope::about(splits.flat_map(|split| refers::split_services(split))))
+});
 policy!(TcpRoute, tcp_routes, Nothing, |_, _| Vec::new(), |_, name, world| targets_scope(world, name));
 policy!(
     TrafficSplit,

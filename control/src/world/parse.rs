@@ -4,8 +4,8 @@
 //! so that one odd field never costs more than itself.
 
 use super::model::{
-    Account, Condition, EndpointPort, Namespace, NamespacedName, Phase, Pod, Protocol, Service, ServicePort, TargetPort,
-    TlsSecret, WarmUp, WarmUpChoice,
+    Account, Condition, EndpointPort, Namespace, NamespacedName, Phase, Pod, Protocol, Service, ServicePort,
+    TargetPort, TlsSecret, WarmUp, WarmUpChoice,
 };
 use fsm_api::config::{HttpGetProbe, HttpHeader, Probe, Probes};
 use fsm_api::resources::GoDuration;
@@ -59,14 +59,13 @@ pub(super) fn namespace(object: &core::Namespace, mesh_name: &str) -> Namespace 
     let excluded = annotation(metadata, SERVICE_EXCLUSION_LIST).unwrap_or_default();
     Namespace {
         name: metadata.name.clone().unwrap_or_default(),
-        monitored: metadata.labels.as_ref().and_then(|labels| labels.get(MONITORED_BY)).is_some_and(|by| by == mesh_name),
+        monitored: metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(MONITORED_BY))
+            .is_some_and(|by| by == mesh_name),
         labels: metadata.labels.clone().unwrap_or_default(),
-        excluded_services: excluded
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .map(Into::into)
-            .collect(),
+        excluded_services: excluded.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect(),
         warm_up: warm_up_of(metadata),
     }
 }
@@ -78,14 +77,18 @@ fn warm_up_of(metadata: &ObjectMeta) -> WarmUpChoice {
         Some(false) => WarmUpChoice::Off,
         Some(true) => {
             let usual = WarmUp::default();
-            let weight = |name, usual| read(name).and_then(|text| text.parse().ok()).map_or(usual, |weight: u32| weight.min(100));
+            let weight = |name, usual| {
+                read(name).and_then(|text| text.parse().ok()).map_or(usual, |weight: u32| weight.min(100))
+            };
             let duration = read("duration").and_then(|text| text.parse::<GoDuration>().ok());
             let aggression = read("aggression").and_then(|text| text.parse::<f64>().ok());
             WarmUpChoice::On(WarmUp {
                 duration: duration.map_or(usual.duration, Duration::from),
                 min_weight: weight("minweight", usual.min_weight),
                 max_weight: weight("maxweight", usual.max_weight),
-                aggression: aggression.filter(|value| value.is_finite()).map_or(usual.aggression, |value| value.max(1.0)),
+                aggression: aggression
+                    .filter(|value| value.is_finite())
+                    .map_or(usual.aggression, |value| value.max(1.0)),
             })
         }
     }
@@ -140,7 +143,8 @@ pub(super) fn pod(object: &core::Pod) -> Pod {
 
 fn named_ports(spec: &core::PodSpec) -> BTreeMap<String, u16> {
     // Sidecars that Kubernetes itself knows are init containers that always restart; their ports count too.
-    let sidecars = spec.init_containers.iter().flatten().filter(|init| init.restart_policy.as_deref() == Some("Always"));
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|init| init.restart_policy.as_deref() == Some("Always"));
     let mut named = BTreeMap::new();
     for port in spec.containers.iter().chain(sidecars).filter_map(|container| container.ports.as_ref()).flatten() {
         if let (Some(name), Ok(number), true) =
@@ -214,7 +218,8 @@ pub(super) fn service(object: &core::Service) -> Service {
         external_name: (spec.type_.as_deref() == Some("ExternalName"))
             .then(|| spec.external_name.clone().unwrap_or_default()),
         egress_gateway_mode: annotation(metadata, EGRESS_GATEWAY_MODE).map(Into::into),
-        prefers_ipv6: family.map_or_else(|| cluster_ips.first().is_some_and(IpAddr::is_ipv6), |family| family == "IPv6"),
+        prefers_ipv6: family
+            .map_or_else(|| cluster_ips.first().is_some_and(IpAddr::is_ipv6), |family| family == "IPv6"),
         cluster_ips,
     }
 }
@@ -287,7 +292,7 @@ pub(super) fn slice(object: &discovery::EndpointSlice) -> Option<Slice> {
     let ports = endpoint_ports(object.ports.iter().flatten().map(|port| {
         (port.name.as_deref().unwrap_or_default(), port.port.unwrap_or_default(), port.protocol.as_deref())
     }));
-    let mentions = object.endpoints.iter().map(|endpoint| {
+    let mentions = object.endpoints.iter().flatten().map(|endpoint| {
         let conditions = endpoint.conditions.as_ref();
         let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
         let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(ready);

@@ -26,15 +26,15 @@ impl World {
     /// TrafficTargets that let an account be called. Only those in the namespace of their destination count: whoever may
     /// write in one namespace must not open another.
     pub fn targets_to(&self, account: &Account) -> Vec<&Arc<TrafficTarget>> {
-        self.targets(&Term::TargetTo(account.clone()))
+        self.traffic_targets(&Term::TargetTo(account.clone()))
     }
 
     /// TrafficTargets that let an account call; see [`World::targets_to`].
     pub fn targets_from(&self, account: &Account) -> Vec<&Arc<TrafficTarget>> {
-        self.targets(&Term::TargetFrom(account.clone()))
+        self.traffic_targets(&Term::TargetFrom(account.clone()))
     }
 
-    fn targets(&self, term: &Term) -> Vec<&Arc<TrafficTarget>> {
+    fn traffic_targets(&self, term: &Term) -> Vec<&Arc<TrafficTarget>> {
         self.found(term, |target: &TrafficTarget, name| {
             super::reference::target_destination(target).is_some_and(|to| to.namespace == name.namespace)
         })
@@ -93,9 +93,11 @@ impl World {
 
     /// The EgressGateway with `global` that counts: the oldest one.
     pub fn egress_gateway(&self) -> Option<&Arc<EgressGateway>> {
-        let all = self.objects.egress_gateways.iter().filter(|(name, gateway)| {
-            !gateway.spec.global.is_empty() && self.policy_counts(name)
-        });
+        let all = self
+            .objects
+            .egress_gateways
+            .iter()
+            .filter(|(name, gateway)| !gateway.spec.global.is_empty() && self.policy_counts(name));
         by_age(all.map(|(_, gateway)| gateway)).into_iter().next()
     }
 

@@ -5,8 +5,8 @@ use super::derive::endpoint_port;
 use super::group::{Group, GroupId};
 use super::index::Term;
 use super::model::{
-    Account, Condition, Endpoint, MeshService, Namespace, NamespacedName, Pod, PodKey, RemoteTarget, Service, ServiceKey,
-    Target, TlsSecret, WarmUp, WarmUpChoice,
+    Account, Condition, Endpoint, MeshService, Namespace, NamespacedName, Pod, PodKey, RemoteTarget, Service,
+    ServiceKey, Target, TlsSecret, WarmUp, WarmUpChoice,
 };
 use super::reference::{self, ImportAccount};
 use std::collections::BTreeSet;
@@ -97,7 +97,9 @@ impl World {
             let chosen = all().filter(|endpoint| endpoint.condition == condition);
             chosen
                 .filter(|endpoint| !addresses(endpoint).any(|ip| self.is_isolated(ip)))
-                .filter_map(|endpoint| Some(self.target(&port.service, endpoint, endpoint_port(endpoint, service_port)?)))
+                .filter_map(|endpoint| {
+                    Some(self.target(&port.service, endpoint, endpoint_port(endpoint, service_port)?))
+                })
                 .collect()
         };
         let ready = with(Condition::Ready);
@@ -122,7 +124,7 @@ impl World {
         if let Some(pod) = &endpoint.pod {
             return self.objects.pods.get(pod);
         }
-        let at = addresses(endpoint).flat_map(|ip| self.index.get(&Term::PodAt(ip)).collect::<Vec<_>>());
+        let at = addresses(endpoint).flat_map(|ip| self.index.get(&Term::PodAt(ip)));
         let mut same = at.filter(|pod| pod.namespace == service.namespace);
         same.next().and_then(|pod| self.objects.pods.get(pod))
     }
@@ -219,8 +221,7 @@ impl World {
 
     /// The pods of an account, in the mesh or not.
     pub fn pods_of_account(&self, account: &Account) -> impl Iterator<Item = &Pod> {
-        let names = self.index.get(&Term::PodOf(account.clone())).collect::<Vec<_>>();
-        names.into_iter().filter_map(|name| self.objects.pods.get(name))
+        self.index.get(&Term::PodOf(account.clone())).filter_map(|name| self.objects.pods.get(name))
     }
 
     /// The services of the mesh whose selector takes a pod.
