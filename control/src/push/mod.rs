@@ -8,6 +8,7 @@
 pub mod board;
 mod identity;
 pub mod publication;
+pub mod repo;
 pub mod roster;
 pub mod server;
 mod session;
