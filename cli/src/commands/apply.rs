@@ -82,11 +82,13 @@ pub(super) fn require_namespace(objects: &Objects, id: &ObjectName) -> Result<()
 pub(super) fn finish_namespace(objects: &Objects, name: &str) -> Result<()> {
     objects.update(&ObjectName::new("Namespace", "", name), |live| {
         let mut namespace = live?;
-        let label = json!({"metadata": {"labels": {"kubernetes.io/metadata.name": name}}, "status": {"phase": "Active"}});
+        let label =
+            json!({"metadata": {"labels": {"kubernetes.io/metadata.name": name}}, "status": {"phase": "Active"}});
         merge::patch(&mut namespace, &label);
         Some(namespace)
     })?;
-    let account: Value = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}});
+    let account: Value =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}});
     objects.update(&ObjectName::new("ServiceAccount", name, "default"), |live| Some(live.unwrap_or(account)))?;
     Ok(())
 }

@@ -81,7 +81,9 @@ impl Create {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<()> {
         let (kind, namespace, object) = match self {
             Self::Namespace { name } => ("namespaces", None, json!({"metadata": {"name": name}})),
-            Self::ServiceAccount { name, namespace } => ("serviceaccounts", namespace, json!({"metadata": {"name": name}})),
+            Self::ServiceAccount { name, namespace } => {
+                ("serviceaccounts", namespace, json!({"metadata": {"name": name}}))
+            }
             Self::ConfigMap(contents) => {
                 let mut object = json!({"metadata": {"name": contents.name}});
                 for (key, value) in contents.entries()? {
@@ -95,8 +97,13 @@ impl Create {
             }
             Self::Secret(Secret::Generic(contents)) => {
                 let entries = contents.entries()?;
-                let data: Map<String, Value> = entries.into_iter().map(|(key, value)| (key, json!(base64(&value)))).collect();
-                ("secrets", contents.namespace, json!({"metadata": {"name": contents.name}, "type": contents.kind, "data": data}))
+                let data: Map<String, Value> =
+                    entries.into_iter().map(|(key, value)| (key, json!(base64(&value)))).collect();
+                (
+                    "secrets",
+                    contents.namespace,
+                    json!({"metadata": {"name": contents.name}, "type": contents.kind, "data": data}),
+                )
             }
             Self::Secret(Secret::Tls { name, cert, key, namespace }) => {
                 let data = json!({"tls.crt": base64(&contents_of(&cert)?), "tls.key": base64(&contents_of(&key)?)});
@@ -178,9 +185,15 @@ fn base64(bytes: &[u8]) -> String {
 mod tests {
     #[test]
     fn base64_follows_rfc_4648() {
-        for (plain, encoded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")]
-        {
+        for (plain, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(super::base64(plain.as_bytes()), encoded);
         }
         assert_eq!(super::base64(&[0xff, 0xfe, 0xfb]), "//77");

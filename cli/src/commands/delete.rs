@@ -69,9 +69,14 @@ impl Delete {
         for Named { resource, name } in select::named(&self.words)? {
             let namespace = self.scope.namespace_of(&resource, mesh);
             match name {
-                Some(name) => targets.push((resource.clone(), ObjectName::new(&resource.directory(), &namespace, &name))),
+                Some(name) => {
+                    targets.push((resource.clone(), ObjectName::new(&resource.directory(), &namespace, &name)))
+                }
                 None if self.selector.is_none() && !self.all => {
-                    bail!("say which {}: by name, by label with -l, or all of namespace {namespace} with --all", resource.plural)
+                    bail!(
+                        "say which {}: by name, by label with -l, or all of namespace {namespace} with --all",
+                        resource.plural
+                    )
                 }
                 None => {
                     let all = Named { resource: resource.clone(), name: None };

@@ -15,9 +15,11 @@ use crate::output::{self, Format, jsonpath};
 
 /// `fsm get`.
 #[derive(Debug, Args)]
-#[command(after_help = "Kinds are written as with kubectl: pods, po, svc, deploy, trafficsplit, ts, egress, meshconfig …\n\
+#[command(
+    after_help = "Kinds are written as with kubectl: pods, po, svc, deploy, trafficsplit, ts, egress, meshconfig …\n\
     Several are joined by commas, `all` means pods, services and workloads. Of policies the control plane is asked\n\
-    whether they are in effect: STATUS and PROBLEM.")]
+    whether they are in effect: STATUS and PROBLEM."
+)]
 pub(super) struct Get {
     /// KIND [NAME…], KIND,KIND, or KIND/NAME…
     #[arg(required = true, value_name = "KIND [NAME]")]
@@ -57,7 +59,11 @@ impl Get {
             // Files are cheap to read, and the ages in the table change anyway.
             std::thread::sleep(std::time::Duration::from_millis(500));
             let now = self.answer(&state, mesh, &named)?;
-            let news: String = now.lines().filter(|line| !text.lines().any(|old| same(old, line))).map(|line| format!("{line}\n")).collect();
+            let news: String = now
+                .lines()
+                .filter(|line| !text.lines().any(|old| same(old, line)))
+                .map(|line| format!("{line}\n"))
+                .collect();
             say(&news);
             text = now;
         }
@@ -122,7 +128,8 @@ impl Get {
 
 /// Whether two lines of a table differ in nothing but the age.
 fn same(old: &str, new: &str) -> bool {
-    let ageless = |line: &str| line.rsplit_once(' ').map_or(line.to_owned(), |(before, _)| before.trim_end().to_owned());
+    let ageless =
+        |line: &str| line.rsplit_once(' ').map_or(line.to_owned(), |(before, _)| before.trim_end().to_owned());
     ageless(old) == ageless(new)
 }
 
@@ -137,7 +144,10 @@ fn bundle(groups: Vec<(&Named, Vec<Value>)>, one: bool) -> Value {
 
 fn names(groups: &[(&Named, Vec<Value>)]) -> String {
     let line = |named: &Named, object: &Value| {
-        format!("{}\n", named.resource.answer(object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()))
+        format!(
+            "{}\n",
+            named.resource.answer(object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default())
+        )
     };
     groups.iter().flat_map(|(named, objects)| objects.iter().map(move |object| line(named, object))).collect()
 }

@@ -50,7 +50,8 @@ impl Resource {
     /// The names of a kind.
     pub(super) fn of(kind: &Kind) -> Self {
         let name = kind.name().to_owned();
-        let plural = kind.names().map_or_else(|| format!("{}s", name.to_ascii_lowercase()), |names| names.plural.to_owned());
+        let plural =
+            kind.names().map_or_else(|| format!("{}s", name.to_ascii_lowercase()), |names| names.plural.to_owned());
         let namespaced = match kind.scope() {
             Some(scope) => scope == Scope::Namespaced,
             None => !CLUSTER_WIDE.contains(&name.as_str()),

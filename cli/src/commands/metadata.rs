@@ -48,7 +48,9 @@ impl Change {
             .collect();
         let objects = mesh.state()?.objects();
         for named in select::named(&words)? {
-            let Named { resource, name: Some(name) } = &named else { bail!("say which {} by name", named.resource.plural) };
+            let Named { resource, name: Some(name) } = &named else {
+                bail!("say which {} by name", named.resource.plural)
+            };
             let id = ObjectName::new(&resource.directory(), &self.scope.namespace_of(resource, mesh), name);
             let live = objects.get(&id)?.ok_or_else(|| select::not_found(resource, &id))?;
             let before = live.pointer(&format!("/metadata/{field}"));
@@ -60,7 +62,8 @@ impl Change {
                     bail!("{} already has {key}={old}: replace it with --overwrite", resource.answer(name));
                 }
             }
-            let map: serde_json::Map<_, _> = pairs.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+            let map: serde_json::Map<_, _> =
+                pairs.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
             let wanted = json!({"metadata": {field: map}});
             let outcome = patch::change(&objects, &named, &id, |object| merge::patch(object, &wanted))?;
             let done = if outcome == Outcome::Unchanged { format!("not {done}") } else { done.to_owned() };

@@ -16,6 +16,7 @@ mod mesh;
 mod metadata;
 mod namespace;
 mod patch;
+mod problems;
 mod rollout;
 mod scale;
 mod select;

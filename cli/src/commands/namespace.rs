@@ -75,7 +75,9 @@ fn add(objects: &Objects, mesh: &str, namespace: &str, fsm_namespace: &str, disa
     let mut answer = format!("Namespace [{namespace}] successfully added to mesh [{mesh}]");
     edit(objects, namespace, |object| {
         if label(object, IGNORE).is_some() {
-            bail!("Cannot add ignored namespace [{namespace}]: remove its label with `fsm label ns {namespace} {IGNORE}-`");
+            bail!(
+                "Cannot add ignored namespace [{namespace}]: remove its label with `fsm label ns {namespace} {IGNORE}-`"
+            );
         }
         match label(object, MONITORED_BY) {
             Some(other) if other != mesh => {
@@ -130,7 +132,8 @@ fn list(objects: &Objects, named: Option<&str>) -> Result<()> {
 
 /// Lays what `change` says over the metadata of a namespace that must be there.
 fn edit(objects: &Objects, namespace: &str, change: impl FnOnce(&Value) -> Result<Option<Value>>) -> Result<()> {
-    let mut outcome = Err(anyhow!("namespaces \"{namespace}\" not found: create it with `fsm create namespace {namespace}`"));
+    let mut outcome =
+        Err(anyhow!("namespaces \"{namespace}\" not found: create it with `fsm create namespace {namespace}`"));
     objects.update(&ObjectName::new("Namespace", "", namespace), |live| {
         let mut object = live?;
         outcome = change(&object).map(|metadata| {
@@ -154,7 +157,8 @@ fn injection(namespace: &Value) -> Option<&str> {
 /// Puts a namespace of `fsm up DIR` into the mesh, unless it says itself what it wants.
 pub(crate) fn adopt(objects: &Objects, mesh: &str, namespace: &str) -> Result<()> {
     edit(objects, namespace, |object| {
-        let decided = label(object, MONITORED_BY).is_some() || label(object, IGNORE).is_some() || injection(object).is_some();
+        let decided =
+            label(object, MONITORED_BY).is_some() || label(object, IGNORE).is_some() || injection(object).is_some();
         let wanted = json!({"labels": {MONITORED_BY: mesh}, "annotations": {INJECTION: "enabled"}});
         Ok((!decided).then_some(wanted))
     })

@@ -38,14 +38,17 @@ enum Kind {
 
 impl Patch {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<()> {
-        let Kind::Merge | Kind::Strategic = self.kind;
+        // Both replace lists: see the help.
+        let (Kind::Merge | Kind::Strategic) = self.kind;
         let patch: Value = serde_saphyr::from_str(&self.patch).context("the patch is neither JSON nor YAML")?;
         if !patch.is_object() {
             bail!("the patch is no map of fields: write it as in -p '{{\"spec\":{{…}}}}'");
         }
         let objects = mesh.state()?.objects();
         for named in select::named(&self.words)? {
-            let Named { resource, name: Some(name) } = &named else { bail!("say which {} by name", named.resource.plural) };
+            let Named { resource, name: Some(name) } = &named else {
+                bail!("say which {} by name", named.resource.plural)
+            };
             let id = ObjectName::new(&resource.directory(), &self.scope.namespace_of(resource, mesh), name);
             let change = change(&objects, &named, &id, |object| merge::patch(object, &patch))?;
             let remark = if change == Change::Unchanged { " (no change)" } else { "" };
@@ -56,7 +59,12 @@ impl Patch {
 }
 
 /// Changes an object that must be there, if it is still a valid one afterwards.
-pub(super) fn change(objects: &Objects, named: &Named, id: &ObjectName, edit: impl FnOnce(&mut Value)) -> Result<Change> {
+pub(super) fn change(
+    objects: &Objects,
+    named: &Named,
+    id: &ObjectName,
+    edit: impl FnOnce(&mut Value),
+) -> Result<Change> {
     let mut found = false;
     let mut wrong = Ok(());
     let change = objects.update(id, |live| {

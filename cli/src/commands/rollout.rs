@@ -89,7 +89,11 @@ fn follow(state: &State, named: &Named, id: &ObjectName, deadline: Instant) -> R
             told = line;
         }
         if Instant::now() >= deadline {
-            bail!("timed out waiting for {kind} \"{}\": `fsm get pods -n {}` tells what keeps its pods", id.name, id.namespace);
+            bail!(
+                "timed out waiting for {kind} \"{}\": `fsm get pods -n {}` tells what keeps its pods",
+                id.name,
+                id.namespace
+            );
         }
         if !state.is_running() {
             bail!("the mesh {} does not run (any more), so nothing will change", state.mesh());
@@ -114,7 +118,11 @@ fn pending(object: &Value, kind: &str) -> Option<String> {
         _ => (
             object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1),
             number("/status/updatedReplicas"),
-            number("/status/availableReplicas").max(if kind == "statefulset" { number("/status/readyReplicas") } else { 0 }),
+            number("/status/availableReplicas").max(if kind == "statefulset" {
+                number("/status/readyReplicas")
+            } else {
+                0
+            }),
         ),
     };
     let old = number("/status/replicas").saturating_sub(updated);
@@ -124,9 +132,13 @@ fn pending(object: &Value, kind: &str) -> Option<String> {
         ));
     }
     if old > 0 && kind != "daemonset" {
-        return Some(format!("Waiting for {kind} \"{name}\" rollout to finish: {old} old replicas are pending termination..."));
+        return Some(format!(
+            "Waiting for {kind} \"{name}\" rollout to finish: {old} old replicas are pending termination..."
+        ));
     }
     (available < wanted).then(|| {
-        format!("Waiting for {kind} \"{name}\" rollout to finish: {available} of {wanted} updated replicas are available...")
+        format!(
+            "Waiting for {kind} \"{name}\" rollout to finish: {available} of {wanted} updated replicas are available..."
+        )
     })
 }

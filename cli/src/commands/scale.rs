@@ -25,7 +25,9 @@ impl Scale {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<()> {
         let objects = mesh.state()?.objects();
         for named in select::named(&self.words)? {
-            let Named { resource, name: Some(name) } = &named else { bail!("say which {} by name", named.resource.plural) };
+            let Named { resource, name: Some(name) } = &named else {
+                bail!("say which {} by name", named.resource.plural)
+            };
             if !matches!(resource.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet") {
                 bail!("{} have no replicas: only deployments, statefulsets and replicasets do", resource.plural);
             }

@@ -59,7 +59,9 @@ pub(super) fn named(words: &[String]) -> Result<Vec<Named>> {
             match names {
                 [] => found.push(Named { resource, name: None }),
                 names => {
-                    found.extend(names.iter().map(|name| Named { resource: resource.clone(), name: Some(name.clone()) }));
+                    found.extend(
+                        names.iter().map(|name| Named { resource: resource.clone(), name: Some(name.clone()) }),
+                    );
                 }
             }
         }
@@ -172,7 +174,12 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
 /// Reads the objects that are meant, of one kind.
 ///
 /// `namespace` is `None` for all namespaces. A name that is not there is an error.
-pub(super) fn read(objects: &Objects, named: &Named, namespace: Option<&str>, selector: &Selector) -> Result<Vec<Value>> {
+pub(super) fn read(
+    objects: &Objects,
+    named: &Named,
+    namespace: Option<&str>,
+    selector: &Selector,
+) -> Result<Vec<Value>> {
     let resource = &named.resource;
     let mut found = match &named.name {
         Some(name) => {
@@ -188,7 +195,12 @@ pub(super) fn read(objects: &Objects, named: &Named, namespace: Option<&str>, se
 /// `pods "x" not found`, with where was looked.
 pub(super) fn not_found(resource: &Resource, id: &ObjectName) -> anyhow::Error {
     match id.namespace.as_str() {
-        "" => anyhow::anyhow!("{} \"{}\" not found: `fsm get {}` lists those there are", resource.plural, id.name, resource.plural),
+        "" => anyhow::anyhow!(
+            "{} \"{}\" not found: `fsm get {}` lists those there are",
+            resource.plural,
+            id.name,
+            resource.plural
+        ),
         namespace => anyhow::anyhow!(
             "{} \"{}\" not found in namespace {namespace}: `fsm get {} -A` lists those of all namespaces",
             resource.plural,

@@ -15,8 +15,10 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// `fsm wait`.
 #[derive(Debug, Args)]
-#[command(after_help = "Unlike kubectl, this also waits until there is such an object at all: right after `fsm apply` of a\n\
-    Deployment its pods may not have been made yet.")]
+#[command(
+    after_help = "Unlike kubectl, this also waits until there is such an object at all: right after `fsm apply` of a\n\
+    Deployment its pods may not have been made yet."
+)]
 pub(super) struct Wait {
     /// KIND, KIND NAME…, or KIND/NAME…
     #[arg(required = true, value_name = "KIND [NAME]")]
@@ -78,7 +80,10 @@ impl Condition {
                 let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
                 conditions.into_iter().flatten().any(|condition| {
                     let is = |field: &str, wanted: &str| {
-                        condition.get(field).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(wanted))
+                        condition
+                            .get(field)
+                            .and_then(Value::as_str)
+                            .is_some_and(|text| text.eq_ignore_ascii_case(wanted))
                     };
                     is("type", name) && is("status", value)
                 })
@@ -99,23 +104,36 @@ impl Wait {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return match waiting {
-                    Some(waiting) => bail!(
-                        "timed out waiting for the condition on {}: `fsm get pods -A` and `fsm logs` tell what keeps them",
-                        waiting.join(", ")
-                    ),
-                    None => bail!("no matching resources found: nothing of that kind, name or label was there in {:?}", self.timeout),
+                let Some(waiting) = waiting else {
+                    bail!(
+                        "no matching resources found: nothing of that kind, name or label was there in {:?}",
+                        self.timeout
+                    )
                 };
+                bail!(
+                    "timed out waiting for the condition on {}: `fsm get pods -A` and `fsm logs` tell what keeps them",
+                    waiting.join(", ")
+                );
             }
             if !state.is_running() {
-                bail!("the mesh {} does not run (any more), so nothing will change: see {}", state.mesh(), state.daemon_log().display());
+                bail!(
+                    "the mesh {} does not run (any more), so nothing will change: see {}",
+                    state.mesh(),
+                    state.daemon_log().display()
+                );
             }
             std::thread::sleep(INTERVAL);
         }
     }
 
     /// Names of objects that are not yet as they should be; `None` if there are no such objects yet.
-    fn look(&self, objects: &Objects, mesh: &MeshChoice, named: &[Named], told: &mut Vec<ObjectName>) -> Result<Option<Vec<String>>> {
+    fn look(
+        &self,
+        objects: &Objects,
+        mesh: &MeshChoice,
+        named: &[Named],
+        told: &mut Vec<ObjectName>,
+    ) -> Result<Option<Vec<String>>> {
         let selector = self.selector.iter().cloned().fold(Selector::default(), Selector::and);
         let mut waiting = Vec::new();
         let mut seen = self.what == Condition::Delete;
@@ -132,7 +150,8 @@ impl Wait {
                 let id = ObjectName::of(&object)?;
                 seen = true;
                 // A job's pods are done, and will never be ready.
-                let over = one.name.is_none() && object.pointer("/status/phase").and_then(Value::as_str) == Some("Succeeded");
+                let over =
+                    one.name.is_none() && object.pointer("/status/phase").and_then(Value::as_str) == Some("Succeeded");
                 if !self.what.met(&object)? && !over {
                     waiting.push(format!("{}/{}", one.resource.plural, id.name));
                 } else if !told.contains(&id) && !over {
@@ -181,10 +200,13 @@ mod tests {
 
     #[test]
     fn time_spans_are_written_as_in_go() {
-        for (text, milliseconds) in [("180s", 180_000), ("1m30s", 90_000), ("2h", 7_200_000), ("500ms", 500), ("1.5s", 1500), ("7", 7000)] {
+        for (text, milliseconds) in
+            [("180s", 180_000), ("1m30s", 90_000), ("2h", 7_200_000), ("500ms", 500), ("1.5s", 1500), ("7", 7000)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "s", "1x", "1", "-1s", "1m30", "99999999999999999999h"].into_iter().filter(|text| *text != "1") {
+        for text in ["", "s", "1x", "1", "-1s", "1m30", "99999999999999999999h"].into_iter().filter(|text| *text != "1")
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -1,1 +1,3 @@
 //! The process that keeps a local mesh going: its node, fsm-control, and the pods.
+
+pub mod wire;

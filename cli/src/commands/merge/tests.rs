@@ -7,7 +7,11 @@ use super::*;
 #[test]
 fn patches_follow_rfc_7396() {
     for (target, change, result) in [
-        (json!({"a": "b", "c": {"d": "e", "f": "g"}}), json!({"a": "z", "c": {"f": null}}), json!({"a": "z", "c": {"d": "e"}})),
+        (
+            json!({"a": "b", "c": {"d": "e", "f": "g"}}),
+            json!({"a": "z", "c": {"f": null}}),
+            json!({"a": "z", "c": {"d": "e"}}),
+        ),
         (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
         (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
         (json!({"a": "foo"}), json!("bar"), json!("bar")),
@@ -36,7 +40,10 @@ fn what_left_the_file_leaves_the_object_and_what_others_set_stays() {
 fn an_object_that_was_printed_can_be_applied_again() {
     let live = apply(None, &json!({"metadata": {"name": "x"}, "spec": {"a": 1}}));
     let mut printed = live.clone();
-    patch(&mut printed, &json!({"metadata": {"uid": "u", "generation": 3, "creationTimestamp": "t"}, "status": {"s": 1}}));
+    patch(
+        &mut printed,
+        &json!({"metadata": {"uid": "u", "generation": 3, "creationTimestamp": "t"}, "status": {"s": 1}}),
+    );
     let again = apply(Some(live.clone()), &printed);
     assert_eq!(again, live);
 }

@@ -22,7 +22,10 @@ fn selectors_choose_by_label() {
     ] {
         assert_eq!(selector.parse::<Selector>().unwrap().matches(&object), expected, "{selector}");
         let none = selector.parse::<Selector>().unwrap().matches(&json!({}));
-        assert_eq!(none, matches!(selector, "version!=v1" | "other!=x" | "!other" | "!app" | "version notin (v1,v2)" | ""));
+        assert_eq!(
+            none,
+            matches!(selector, "version!=v1" | "other!=x" | "!other" | "!app" | "version notin (v1,v2)" | "")
+        );
     }
     for wrong in ["=x", "a in b", "a b", "!", "a in (x"] {
         assert!(wrong.parse::<Selector>().is_err(), "{wrong}");
