@@ -8,15 +8,19 @@ mod apply;
 mod completion;
 mod create;
 mod delete;
+mod exec;
 mod get;
 mod kinds;
+mod logs;
 mod manifest;
 mod merge;
 mod mesh;
 mod metadata;
 mod namespace;
 mod patch;
+mod pods;
 mod problems;
+mod proxy;
 mod rollout;
 mod scale;
 mod select;
@@ -80,10 +84,14 @@ enum Command {
     Create(create::Create),
     /// Delete objects by file, by name or by label
     Delete(delete::Delete),
+    /// Run a command in a pod
+    Exec(exec::Exec),
     /// Show objects
     Get(get::Get),
     /// Add or change labels of an object
     Label(metadata::Change),
+    /// Print what a container said
+    Logs(logs::Logs),
     /// List the meshes of this machine
     #[command(subcommand)]
     Mesh(mesh::Mesh),
@@ -92,6 +100,9 @@ enum Command {
     Namespace(namespace::Namespace),
     /// Change fields of an object
     Patch(patch::Patch),
+    /// Look into a sidecar
+    #[command(subcommand)]
+    Proxy(proxy::Proxy),
     /// Restart the pods of a workload, or wait until they are up to date
     #[command(subcommand)]
     Rollout(rollout::Rollout),
@@ -137,11 +148,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Annotate(command) => command.run(mesh, metadata::Part::Annotations)?,
         Command::Create(command) => command.run(mesh)?,
         Command::Delete(command) => return command.run(mesh),
+        Command::Exec(command) => return command.run(mesh),
         Command::Get(command) => return command.run(mesh),
         Command::Label(command) => command.run(mesh, metadata::Part::Labels)?,
+        Command::Logs(command) => command.run(mesh)?,
         Command::Mesh(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
         Command::Patch(command) => command.run(mesh)?,
+        Command::Proxy(command) => return command.run(mesh),
         Command::Rollout(command) => command.run(mesh)?,
         Command::Scale(command) => command.run(mesh)?,
         Command::Wait(command) => command.run(mesh)?,
@@ -203,9 +217,13 @@ impl MeshChoice {
 
 /// Prints to the standard output. Whoever closed it (`| head`) has seen enough: that is no error.
 pub(crate) fn say(text: &str) {
+    say_bytes(text.as_bytes());
+}
+
+fn say_bytes(bytes: &[u8]) {
     use std::io::Write;
     let mut output = std::io::stdout().lock();
-    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
         let code = i32::from(error.kind() != std::io::ErrorKind::BrokenPipe);
         std::process::exit(code);
     }

@@ -109,15 +109,14 @@ impl Selector {
         self
     }
 
-    /// Labels of a workload's `spec.selector`.
-    pub(super) fn of_workload(object: &Value) -> Self {
-        let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+    /// Exactly these labels, from a map of an object.
+    pub(super) fn of_labels(labels: Option<&Value>) -> Self {
         let requirement = |(key, value): (&String, &Value)| Requirement {
             key: key.clone(),
             values: Some(vec![value.as_str().unwrap_or_default().to_owned()]),
             negated: false,
         };
-        Self(labels.into_iter().flatten().map(requirement).collect())
+        Self(labels.and_then(Value::as_object).into_iter().flatten().map(requirement).collect())
     }
 }
 
