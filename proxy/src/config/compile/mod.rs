@@ -53,6 +53,7 @@ pub fn compile(
         local: BTreeMap::new(),
         remote: BTreeMap::new(),
         variants: Variants::default(),
+        passes_through: false,
     };
     let identity = compiler.identity();
     let settings = compiler.settings();
@@ -92,6 +93,8 @@ struct Compiler<'a> {
     remote: BTreeMap<Arc<str>, Arc<Cluster>>,
     /// Remote clusters once more, for ranges with certificates of their own.
     variants: Variants,
+    /// Whether anything may leave the mesh as it is.
+    passes_through: bool,
 }
 
 /// Our own certificate.

@@ -1,0 +1,1 @@
+//! What `fsm` understands, one file a command.

@@ -1,0 +1,1 @@
+//! The process that keeps a local mesh going: its node, fsm-control, and the pods.

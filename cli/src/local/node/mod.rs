@@ -1,0 +1,1 @@
+//! Network namespaces, addresses, names and processes of a local mesh.

@@ -1,0 +1,1 @@
+//! How `fsm` answers: tables, JSON, YAML, ages.
