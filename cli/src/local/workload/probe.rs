@@ -2,13 +2,13 @@
 //!
 //! Pure: [`Probes::due`] says which looks to take now, [`Probes::learn`] takes their outcome. As in Kubernetes nothing
 //! but the startup probe runs until it has succeeded. One difference: until a probe of readiness or startup has
-//! succeeded once, it is repeated every second (or faster, if its period says so), because on one machine somebody
-//! waits for it.
+//! succeeded once, it is repeated four times a second, because on one machine somebody waits for it. A startup probe's
+//! patience stays `periodSeconds` times `failureThreshold` all the same.
 
 use std::time::Duration;
 
 /// How long at most a container that is not ready yet waits for the next look.
-const EAGER_PERIOD: Duration = Duration::from_secs(1);
+const EAGER_PERIOD: Duration = Duration::from_millis(250);
 
 /// What a probe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +63,8 @@ struct Watch {
     next: Duration,
     pending: Option<u64>,
     last_failure: Option<String>,
+    /// When the last failure was counted.
+    counted: Option<Duration>,
 }
 
 impl Probes {
@@ -78,6 +80,7 @@ impl Probes {
             next: now + schedule.initial_delay,
             pending: None,
             last_failure: None,
+            counted: None,
         };
         Self { watches: schedules.iter().map(watch).collect() }
     }
@@ -118,20 +121,20 @@ impl Probes {
                 }
             }
             Err(why) => {
-                (watch.successes, watch.failures) = (0, watch.failures.saturating_add(1));
-                watch.last_failure = Some(why);
+                // Eager looks must not use up a startup probe's patience sooner.
+                let is_early = watch.counted.is_some_and(|at| now < at + watch.schedule.period);
+                if watch.kind != ProbeKind::Startup || !is_early {
+                    watch.failures = watch.failures.saturating_add(1);
+                    watch.counted = Some(now);
+                }
+                (watch.successes, watch.last_failure) = (0, Some(why));
                 if watch.failures >= watch.schedule.failure_threshold {
                     watch.verdict = false;
                 }
             }
         }
         let is_eager = !watch.has_passed && watch.kind != ProbeKind::Liveness;
-        // A startup probe's budget is period times threshold: eager looks must not use it up sooner.
-        let spends_budget = watch.kind == ProbeKind::Startup;
-        let period = match is_eager && !spends_budget {
-            true => watch.schedule.period.min(EAGER_PERIOD),
-            false => watch.schedule.period,
-        };
+        let period = if is_eager { watch.schedule.period.min(EAGER_PERIOD) } else { watch.schedule.period };
         watch.next = now + period;
         let is_over = watch.failures >= watch.schedule.failure_threshold;
         let (kind, why) = (watch.kind, watch.last_failure.clone().unwrap_or_default());

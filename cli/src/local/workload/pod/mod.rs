@@ -10,6 +10,7 @@ mod container;
 mod status;
 
 pub use container::{Role, State};
+pub use status::Calendar;
 
 use super::probe::Consequence;
 use super::restart::BackOff;

@@ -108,7 +108,8 @@ impl Life {
             (Some(_), _) => ("PodFailed".to_owned(), String::new()),
             (None, _) => ("ContainersNotReady".to_owned(), unready.join("; ")),
         };
-        let init = ("ContainersNotInitialized".to_owned(), "the init containers have not all ended well yet".to_owned());
+        let init =
+            ("ContainersNotInitialized".to_owned(), "the init containers have not all ended well yet".to_owned());
         vec![
             condition("PodScheduled", Some(self.scheduled_since), self.created, None),
             condition("Initialized", self.initialized_since, self.created, Some(init)),
