@@ -147,7 +147,8 @@ impl Options {
 
 /// `90s`, `10m`, `1h30m`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let refused = || format!("{text:?} is no time; give for example 90s or 10m (the usual is {} s)", ANNOUNCE.as_secs());
+    let refused =
+        || format!("{text:?} is no time; give for example 90s or 10m (the usual is {} s)", ANNOUNCE.as_secs());
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
     Duration::try_from(parsed).map_err(|_| refused())
 }

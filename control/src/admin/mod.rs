@@ -177,7 +177,8 @@ fn is_foreign(ask: &Ask) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
     let name = name.trim_start_matches('[').trim_end_matches(']');
     // A rebound name is a public one; addresses, this machine's name and names in the cluster are not.
-    let local = name.is_empty() || name == "localhost" || name.ends_with(".svc") || name.ends_with(".svc.cluster.local");
+    let local =
+        name.is_empty() || name == "localhost" || name.ends_with(".svc") || name.ends_with(".svc.cluster.local");
     !local && name.parse::<IpAddr>().is_err()
 }
 

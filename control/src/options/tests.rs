@@ -41,11 +41,14 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("--tokens", "/tokens", "dir:PATH"),
         ("--tokens", "dir:", "dir:PATH"),
         ("--ca-key", "dsa", "ecdsa-p256 or rsa-2048"),
-        ("--ca-announce", "-10m", "90s"),
+        ("--ca-announce", "10m ago", "90s"),
         ("--ca-announce", "soon", "90s"),
         ("--log-format", "xml", "text or json"),
     ] {
-        let given = LEAST.iter().filter(|word| **word != flag || flag != "--tokens").filter(|word| **word != "dir:/tokens" || flag != "--tokens");
+        let given = LEAST
+            .iter()
+            .filter(|word| **word != flag || flag != "--tokens")
+            .filter(|word| **word != "dir:/tokens" || flag != "--tokens");
         let error = Options::try_parse_from(given.copied().chain([flag, value])).unwrap_err().to_string();
         assert!(error.contains(remedy), "{flag} {value}: {error}");
     }

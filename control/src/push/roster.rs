@@ -131,6 +131,11 @@ impl Roster {
         self.len() == 0
     }
 
+    /// Whether the pod's proxy is connected.
+    pub fn has(&self, pod: &PodKey) -> bool {
+        self.proxies.lock().contains_key(pod)
+    }
+
     /// Everybody, by pod.
     pub fn reports(&self) -> Vec<ProxyReport> {
         let proxies: Vec<_> = self.proxies.lock().values().cloned().collect();

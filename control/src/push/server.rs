@@ -7,6 +7,7 @@
 use super::{Push, identity, stream};
 use crate::cert::server::ServerTls;
 use crate::cert::{CLOCK_SKEW, Identity, IdentityError};
+use crate::http::is_of_one_connection;
 use crate::limits;
 use bytes::Bytes;
 use fsm_api::stream::{IDENTITY_PATH, STREAM_PATH};
@@ -17,7 +18,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
-use crate::http::is_of_one_connection;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -256,4 +256,3 @@ impl Body for Counted {
         }
     }
 }
-

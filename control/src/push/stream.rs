@@ -139,7 +139,8 @@ async fn admit(push: &Push, peer: &Peer, mut upward: Upward) -> Result<Admitted,
         return Err(Refused::OtherPod { pod, known: known.clone(), said: uid });
     }
     let cap = push.settings.load().max_proxies;
-    if cap != 0 && push.roster.len() >= cap {
+    // A pod that is in already takes its own place over.
+    if cap != 0 && push.roster.len() >= cap && !push.roster.has(&pod) {
         push.telemetry.rejected_by_cap.add();
         return Err(Refused::TooMany(cap));
     }
