@@ -164,7 +164,8 @@ pub enum User {
     Application,
     /// The sidecar (uid 1500 where the node can map it), whose traffic the redirection leaves alone.
     Sidecar,
-    /// The redirection: may change the pod's firewall.
+    /// The redirection. There is no process: the runtime reads the command as that of `fsm-init`, does what it says, and
+    /// reports a start and an end.
     Redirection,
 }
 
