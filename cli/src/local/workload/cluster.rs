@@ -214,7 +214,6 @@ impl Cluster {
         let mut pod: Pod = serde::Deserialize::deserialize(object)?;
         inject::strip(&mut pod);
         pod.status = None;
-        pod.metadata.uid = None;
         pod.metadata.deletion_timestamp = None;
         if let Some(annotations) = &mut pod.metadata.annotations {
             annotations.remove(MANAGED);
@@ -226,7 +225,9 @@ impl Cluster {
     /// Adds a pod. Its name must be free.
     fn add(&mut self, mut pod: Pod, owner: Option<Owner>, revision: String, now: Duration) -> Result<(), String> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        pod.metadata.uid = Some(self.names.uuid());
+        // A pod that a user has written has one already.
+        let uid = self.names.uuid();
+        pod.metadata.uid.get_or_insert(uid);
         let proxy = self.names.uuid();
         let object = self.wanted.namespaces.get(&namespace).map(Arc::as_ref);
         inject::inject(&mut pod, object, &self.options.mesh, &proxy).map_err(|error| error.to_string())?;

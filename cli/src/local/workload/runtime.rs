@@ -53,6 +53,8 @@ pub enum Action {
         pod: PodId,
         /// What `hostname` says inside.
         hostname: String,
+        /// Other names of the pod's own address.
+        names: Vec<String>,
     },
     /// Start a process in the pod. Answer: [`Report::Started`], then once [`Report::Exited`]; or [`Report::StartFailed`].
     Start {

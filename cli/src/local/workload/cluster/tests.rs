@@ -162,7 +162,7 @@ fn a_pod_of_the_mesh_starts_in_order() {
             _ => None,
         })
         .collect();
-    assert_eq!(order, ["set up", "init-own", "fsm-init", "sidecar", "check", "main", "check"]);
+    assert_eq!(order, ["set up", "init-own", "fsm-init", "sidecar", "check", "check", "main"]);
     assert_eq!(node.ready(), 1);
 }
 

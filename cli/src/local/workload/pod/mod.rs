@@ -231,7 +231,7 @@ impl Life {
             Network::Wanted(_) if self.terminating.is_some() => self.network = Network::Gone,
             Network::Wanted(at) if at <= now => {
                 self.network = Network::SettingUp;
-                actions.push(Action::SetUp { pod: self.id.clone(), hostname: self.hostname() });
+                actions.push(self.set_up());
             }
             Network::Up => {
                 if let Some(termination) = self.terminating {
@@ -321,9 +321,17 @@ impl Life {
         self.containers.iter_mut().find(|container| container.spec.name == id.container && container.start == id.start)
     }
 
-    fn hostname(&self) -> String {
-        let own = self.pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-        own.unwrap_or_else(|| self.id.name.clone())
+    fn set_up(&self) -> Action {
+        let spec = self.pod.spec.as_ref();
+        let own = spec.and_then(|spec| spec.hostname.clone());
+        let hostname = own.unwrap_or_else(|| self.id.name.chars().take(63).collect());
+        let hostname = hostname.trim_end_matches(['-', '.']).to_owned();
+        let full = |subdomain: &String| {
+            let short = format!("{hostname}.{subdomain}.{}.svc", self.id.namespace);
+            vec![format!("{short}.cluster.local"), short]
+        };
+        let names = spec.and_then(|spec| spec.subdomain.as_ref()).map(full).unwrap_or_default();
+        Action::SetUp { pod: self.id.clone(), hostname, names }
     }
 
     fn supervise(&mut self, now: Duration, resolve: &dyn Resolve, actions: &mut Vec<Action>) {
