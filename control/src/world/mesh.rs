@@ -2,8 +2,16 @@
 
 use super::Settings;
 use super::model::WarmUp;
+use fsm_api::resources::GoDuration;
+use fsm_api::resources::mesh_config::{
+    self, EgressGatewayMode, FeatureFlags, MeshConfigSpec, Observability, Sidecar, Traffic,
+};
+use fsm_api::resources::policy::TrafficWarmupSpec;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// FSM ignores shorter intervals.
+const LEAST_RESYNC_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What holds for the whole mesh. Values and fall-backs are FSM's (`pkg/configurator`, the chart's preset).
 #[derive(Clone, Debug, PartialEq)]
@@ -257,6 +265,183 @@ impl Mesh {
             warm_up: None,
             egress_gateway: EgressGatewaySettings::default(),
         }
+    }
+}
+
+impl Mesh {
+    /// What holds with a MeshConfig: its values, and where it says nothing, or something that cannot be, the usual ones.
+    pub(super) fn resolve(settings: &Settings, config: Option<&MeshConfigSpec>) -> Self {
+        let mut mesh = Self::defaults(settings);
+        let Some(config) = config else { return mesh };
+        if let Some(sidecar) = &config.sidecar {
+            mesh.read_sidecar(sidecar);
+        }
+        if let Some(traffic) = &config.traffic {
+            mesh.read_traffic(traffic);
+        }
+        if let Some(observability) = &config.observability {
+            mesh.read_observability(observability);
+        }
+        if let Some(certificate) = &config.certificate {
+            let validity = certificate.service_cert_validity_duration.as_deref().and_then(duration);
+            mesh.certificate_validity = validity.unwrap_or(mesh.certificate_validity);
+            let bits = certificate.cert_key_bit_size.and_then(|bits| u32::try_from(bits).ok());
+            mesh.certificate_key_bits =
+                bits.filter(|bits| (2048..=4096).contains(bits)).unwrap_or(mesh.certificate_key_bits);
+        }
+        if let Some(flags) = &config.feature_flags {
+            mesh.read_features(flags);
+        }
+        if let Some(chains) = &config.plugin_chains {
+            mesh.plugin_chains.read(chains);
+        }
+        if let Some(set) = &config.cluster_set {
+            mesh.cluster_set.read(set);
+        }
+        if let Some(gateway) = &config.egress_gateway {
+            mesh.egress_gateway = EgressGatewaySettings {
+                enabled: gateway.enabled,
+                mode: match gateway.mode {
+                    EgressGatewayMode::Http2tunnel => "http2tunnel".into(),
+                    EgressGatewayMode::Sock5 => "sock5".into(),
+                },
+                port: gateway.port,
+            };
+        }
+        mesh.warm_up = config.warmup.as_ref().filter(|spec| spec.enable).map(warm_up);
+        mesh
+    }
+
+    fn read_sidecar(&mut self, sidecar: &Sidecar) {
+        self.mtls = !sidecar.sidecar_disabled_mtls.unwrap_or_default();
+        if let Some(level) = sidecar.log_level.as_ref().filter(|level| !level.is_empty()) {
+            self.sidecar_log_level.clone_from(level);
+        }
+        let timeout =
+            sidecar.sidecar_timeout.and_then(|seconds| u64::try_from(seconds).ok()).filter(|&seconds| seconds > 0);
+        self.sidecar_timeout = timeout.map_or(self.sidecar_timeout, Duration::from_secs);
+        if sidecar.local_proxy_mode.as_deref().is_some_and(|mode| mode.eq_ignore_ascii_case("PodIP")) {
+            self.local_proxy_mode = LocalProxyMode::PodIp;
+        }
+        self.max_data_plane_connections =
+            sidecar.max_data_plane_connections.and_then(|most| u32::try_from(most).ok()).filter(|&most| most > 0);
+        self.config_resync_interval = (sidecar.config_resync_interval.as_deref())
+            .and_then(duration)
+            .filter(|interval| *interval >= LEAST_RESYNC_INTERVAL);
+        self.compress_config = sidecar.compress_config;
+    }
+
+    fn read_traffic(&mut self, traffic: &Traffic) {
+        let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
+        set(&mut self.enable_egress, traffic.enable_egress);
+        set(&mut self.permissive, traffic.enable_permissive_traffic_policy_mode);
+        set(&mut self.http1_per_request_load_balancing, traffic.http1_per_request_load_balancing);
+        set(&mut self.http2_per_request_load_balancing, traffic.http2_per_request_load_balancing);
+        self.access_mode = match traffic.service_access_mode.to_ascii_lowercase().as_str() {
+            "ip" => AccessMode::Ip,
+            "domain" => AccessMode::Domain,
+            _ => AccessMode::Mixed,
+        };
+        self.access_names = AccessNames {
+            must_with_service_port: traffic.service_access_names.must_with_service_port,
+            with_trust_domain: traffic.service_access_names.with_trust_domain,
+            must_with_namespace: traffic.service_access_names.must_with_namespace,
+        };
+    }
+
+    fn read_observability(&mut self, observability: &Observability) {
+        let text =
+            |given: &Option<String>, usual: String| given.clone().filter(|text| !text.is_empty()).unwrap_or(usual);
+        let port = |given: Option<u16>, usual: u16| given.filter(|&port| port > 0).unwrap_or(usual);
+        let collector = format!("jaeger.{}.svc.{}", self.fsm_namespace, self.trust_domain);
+        if let Some(tracing) = observability.tracing.as_ref().filter(|tracing| tracing.enable.unwrap_or_default()) {
+            self.tracing = Some(Tracing {
+                address: text(&tracing.address, collector),
+                port: port(tracing.port, 9411),
+                endpoint: text(&tracing.endpoint, "/api/v2/spans".into()),
+                sampled_fraction: fraction(tracing.sampled_fraction.as_deref()),
+            });
+        }
+        let logging = observability.remote_logging.as_ref();
+        if let Some(logging) = logging.filter(|logging| logging.enable.unwrap_or_default()) {
+            self.remote_logging = Some(RemoteLogging {
+                level: logging.level.and_then(|level| u64::try_from(level).ok()).unwrap_or(2),
+                address: logging.address.clone().unwrap_or_default(),
+                port: port(logging.port, 30514),
+                endpoint: logging.endpoint.clone().unwrap_or_default(),
+                authorization: logging.authorization.clone().unwrap_or_default(),
+                sampled_fraction: fraction(logging.sampled_fraction.as_deref()),
+            });
+        }
+    }
+
+    fn read_features(&mut self, flags: &FeatureFlags) {
+        let features = &mut self.features;
+        for (field, value) in [
+            (&mut features.egress_policy, flags.enable_egress_policy),
+            (&mut features.ingress_backend_policy, flags.enable_ingress_backend_policy),
+            (&mut features.access_control_policy, flags.enable_access_control_policy),
+            (&mut features.access_cert_policy, flags.enable_access_cert_policy),
+            (&mut features.retry_policy, flags.enable_retry_policy),
+            (&mut features.plugin_policy, flags.enable_plugin_policy),
+            (&mut features.traffic_warmup_policy, flags.enable_traffic_warmup_policy),
+            (&mut features.auto_default_route, flags.enable_auto_default_route),
+            (&mut features.sidecar_active_health_checks, flags.enable_sidecar_active_health_checks),
+            (&mut self.pretty_config, flags.enable_sidecar_pretty_config),
+        ] {
+            *field = value.unwrap_or(*field);
+        }
+    }
+}
+
+/// Warm-up as written; weights beyond 100 and an aggression below 1 are brought into range.
+pub(super) fn warm_up(spec: &TrafficWarmupSpec) -> WarmUp {
+    WarmUp {
+        duration: Duration::from(spec.duration),
+        min_weight: spec.min_weight.min(100),
+        max_weight: spec.max_weight.min(100),
+        aggression: if spec.aggression.is_finite() { spec.aggression.max(1.0) } else { 1.0 },
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    text.trim().parse::<GoDuration>().ok().map(Duration::from).filter(|duration| !duration.is_zero())
+}
+
+fn fraction(text: Option<&str>) -> f64 {
+    let given = text.and_then(|text| text.trim().parse::<f64>().ok()).filter(|fraction| fraction.is_finite());
+    given.map_or(1.0, |fraction| fraction.clamp(0.0, 1.0))
+}
+
+impl PluginChains {
+    fn read(&mut self, chains: &mesh_config::PluginChains) {
+        for (name, given) in [
+            ("inbound-tcp", &chains.inbound_tcp),
+            ("inbound-http", &chains.inbound_http),
+            ("outbound-tcp", &chains.outbound_tcp),
+            ("outbound-http", &chains.outbound_http),
+        ] {
+            if let Some(given) = given {
+                let enabled = given.iter().filter(|stage| !stage.disable);
+                let stages = enabled.map(|stage| Stage { name: stage.plugin.clone(), priority: stage.priority });
+                self.stages.insert(name.into(), stages.collect());
+            }
+        }
+    }
+}
+
+impl ClusterSet {
+    fn read(&mut self, set: &mesh_config::ClusterSet) {
+        *self = Self {
+            is_managed: set.is_managed,
+            uid: set.uid.clone().unwrap_or_default(),
+            region: set.region.clone(),
+            zone: set.zone.clone(),
+            group: set.group.clone(),
+            name: set.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| self.name.clone()),
+            control_plane_uid: set.control_plane_uid.clone().unwrap_or_default(),
+            properties: set.properties.iter().map(|one| (one.name.clone(), one.value.clone())).collect(),
+        };
     }
 }
 

@@ -186,6 +186,12 @@ pub enum MountSource {
     Files(Vec<(String, Vec<u8>)>),
     /// One file (`subPath` of such a volume).
     File(Vec<u8>),
+    /// A directory with the sidecar's credentials: `token`, which says that the bearer is this pod, and `ca.pem`, by
+    /// which it knows the control plane. The runtime makes them and keeps them current.
+    Identity {
+        /// The pod's service account.
+        service_account: String,
+    },
     /// A directory that the pod's containers share and that ends with the pod.
     Shared(String),
     /// A file or directory of the machine.
