@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod cert;
 pub mod controller;
 mod http;
+pub mod inject;
 pub mod limits;
 pub mod options;
 pub mod push;
