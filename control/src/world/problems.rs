@@ -101,13 +101,10 @@ fn key(kind: &Kind, name: &NamespacedName) -> ObjectKey {
 }
 
 /// Of several policies that claim the same thing, all but the oldest, each with the oldest.
-fn losers<'a, P: Policy, C: Ord>(
+fn losers<'a, P: Policy + 'a, C: Ord>(
     policies: impl Iterator<Item = (&'a NamespacedName, &'a Arc<P>)>,
     claims: impl Fn(&P) -> Vec<C>,
-) -> Vec<(&'a NamespacedName, &'a NamespacedName, C)>
-where
-    P: 'a,
-{
+) -> Vec<(&'a NamespacedName, &'a NamespacedName, C)> {
     let mut policies: Vec<(&NamespacedName, &Arc<P>)> = policies.collect();
     policies.sort_by_cached_key(|(_, policy)| age_key(policy.metadata()));
     let mut first: BTreeMap<C, &NamespacedName> = BTreeMap::new();
