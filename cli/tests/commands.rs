@@ -126,7 +126,8 @@ fn objects_are_created_configured_unchanged_and_deleted() {
     assert_eq!(mesh.said("create ns httpbin"), "namespace/httpbin created\n");
     assert!(mesh.refused("create namespace httpbin").contains("namespaces \"httpbin\" already exists"));
     let apply = "apply -n httpbin -f -";
-    let lines = |what: &str| format!("serviceaccount/httpbin {what}\nservice/httpbin {what}\ndeployment.apps/httpbin {what}\n");
+    let lines =
+        |what: &str| format!("serviceaccount/httpbin {what}\nservice/httpbin {what}\ndeployment.apps/httpbin {what}\n");
     assert_eq!(mesh.said_to(apply, HTTPBIN), lines("created"));
     assert_eq!(mesh.said_to(apply, HTTPBIN), lines("unchanged"));
     let changed = mesh.said_to(apply, &HTTPBIN.replace("replicas: 1", "replicas: 2"));
@@ -172,7 +173,10 @@ metadata: {name: four, namespace: a}
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(errors.contains("standard input:10") || errors.contains("standard input:11"), "{errors}");
     assert!(errors.contains("Service a/two") && errors.contains("spec.ports[0].port"), "{errors}");
-    assert!(errors.contains("namespaces \"missing\" not found: create it with `fsm create namespace missing`"), "{errors}");
+    assert!(
+        errors.contains("namespaces \"missing\" not found: create it with `fsm create namespace missing`"),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -181,7 +185,12 @@ fn tables_and_other_forms_are_kubectls() {
     let table = mesh.said("get svc -n httpbin");
     assert!(table.starts_with("NAME      TYPE        CLUSTER-IP   EXTERNAL-IP   PORT(S)     AGE\nhttpbin   ClusterIP   <none>       <none>        14001/TCP   "), "{table}");
     let several = mesh.said("get svc,deploy -n httpbin");
-    assert!(several.contains("service/httpbin") && several.contains("\n\nNAME") && several.contains("deployment.apps/httpbin"), "{several}");
+    assert!(
+        several.contains("service/httpbin")
+            && several.contains("\n\nNAME")
+            && several.contains("deployment.apps/httpbin"),
+        "{several}"
+    );
     assert!(mesh.said("get services -A").starts_with("NAMESPACE   NAME"));
     assert_eq!(mesh.said("get svc -n httpbin -o name"), "service/httpbin\n");
     assert_eq!(mesh.said("get svc -n httpbin -l app=httpbin -o jsonpath='{.items[0].metadata.name}'"), "httpbin");
@@ -217,9 +226,11 @@ fn namespaces_join_and_leave_the_mesh_in_fsms_words() {
     assert_eq!(mesh.said("namespace ignore curl"), "Successfully configured namespace [curl] to be ignored\n");
     assert!(mesh.refused("namespace add curl").contains("Cannot add ignored namespace"));
     assert!(mesh.refused("namespace add nowhere").contains("namespaces \"nowhere\" not found"));
-    assert!(mesh.refused("namespace add curl --mesh-name other").contains(
-        "mesh [other] does not exist, please specify another mesh using --mesh-name or create a new mesh"
-    ));
+    assert!(
+        mesh.refused("namespace add curl --mesh-name other").contains(
+            "mesh [other] does not exist, please specify another mesh using --mesh-name or create a new mesh"
+        )
+    );
 }
 
 #[test]
@@ -235,10 +246,17 @@ fn fields_are_patched_and_nothing_becomes_invalid() {
     assert_eq!(mesh.said(patch), "meshconfig.config.flomesh.io/fsm-mesh-config patched (no change)\n");
     // Without -n it is the mesh's own namespace that counts.
     let traffic = mesh.json("get meshconfig fsm-mesh-config -o json")["spec"]["traffic"].clone();
-    assert_eq!((&traffic["enableEgress"], &traffic["enablePermissiveTrafficPolicyMode"]), (&false.into(), &true.into()));
-    let wrong = mesh.refused(r#"patch meshconfig fsm-mesh-config -p '{"spec":{"traffic":{"enableEgress":"perhaps"}}}'"#);
+    assert_eq!(
+        (&traffic["enableEgress"], &traffic["enablePermissiveTrafficPolicyMode"]),
+        (&false.into(), &true.into())
+    );
+    let wrong =
+        mesh.refused(r#"patch meshconfig fsm-mesh-config -p '{"spec":{"traffic":{"enableEgress":"perhaps"}}}'"#);
     assert!(wrong.contains("stays as it was") && wrong.contains("enableEgress"), "{wrong}");
-    assert!(mesh.refused(r#"patch meshconfig fsm-mesh-config -p '{"metadata":{"name":"x"}}'"#).contains("cannot be changed"));
+    assert!(
+        mesh.refused(r#"patch meshconfig fsm-mesh-config -p '{"metadata":{"name":"x"}}'"#)
+            .contains("cannot be changed")
+    );
     assert!(mesh.refused("patch meshconfig other -p '{}'").contains("not found"));
     assert!(mesh.refused("patch meshconfig fsm-mesh-config -p '{'").contains("neither JSON nor YAML"));
 }
@@ -261,7 +279,11 @@ fn secrets_are_made_of_files() {
     let path = |name: &str| mesh.path().join(name).display().to_string();
     fs::write(path("tls.crt"), "cert").unwrap();
     fs::write(path("key.pem"), "key").unwrap();
-    let line = format!("create secret generic s -n a --from-file={} --from-file=tls.key={} --from-literal=x=y", path("tls.crt"), path("key.pem"));
+    let line = format!(
+        "create secret generic s -n a --from-file={} --from-file=tls.key={} --from-literal=x=y",
+        path("tls.crt"),
+        path("key.pem")
+    );
     assert_eq!(mesh.said(&line), "secret/s created\n");
     let data = mesh.json("get secret s -n a -o json")["data"].clone();
     assert_eq!(data, serde_json::json!({"tls.crt": "Y2VydA==", "tls.key": "a2V5", "x": "eQ=="}));
@@ -271,16 +293,25 @@ fn secrets_are_made_of_files() {
 #[test]
 fn directories_are_read_whole_and_namespaces_come_first() {
     let mesh = Mesh::new();
-    let source = mesh.path().join("source");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let source = elsewhere.path().join("source");
     fs::create_dir_all(source.join("deeper")).unwrap();
-    fs::write(source.join("a.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: late}\n").unwrap();
-    fs::write(source.join("deeper/z.json"), r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"late"}}"#).unwrap();
+    fs::write(source.join("a.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: late}\n")
+        .unwrap();
+    fs::write(source.join("deeper/z.json"), r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"late"}}"#)
+        .unwrap();
     fs::write(source.join("README.md"), "no: yaml: at: all").unwrap();
     let apply = format!("apply -f {}", source.display());
     assert_eq!(mesh.said(&apply), "namespace/late created\nconfigmap/x created\n");
-    assert_eq!(mesh.said(&format!("delete -f {}", source.display())), "configmap \"x\" deleted\nnamespace \"late\" deleted\n");
+    assert_eq!(
+        mesh.said(&format!("delete -f {}", source.display())),
+        "configmap \"x\" deleted\nnamespace \"late\" deleted\n"
+    );
     assert!(mesh.refused("apply -f /nonexistent").contains("cannot read /nonexistent"));
-    assert!(mesh.refused("apply -f https://example.com/x.yaml").contains("curl -sfL https://example.com/x.yaml | fsm apply -f -"));
+    assert!(
+        mesh.refused("apply -f https://example.com/x.yaml")
+            .contains("curl -sfL https://example.com/x.yaml | fsm apply -f -")
+    );
 }
 
 #[test]
@@ -302,7 +333,9 @@ fn a_command_finds_its_mesh_or_says_what_there_is() {
 fn what_a_dead_mesh_left_is_removed() {
     let mesh = with_httpbin();
     assert!(mesh.refused("exec deploy/httpbin -n httpbin -- true").contains("has no pods"));
-    assert!(mesh.refused("wait pod --for=condition=ready -n httpbin -l app=httpbin --timeout 9s").contains("does not run"));
+    assert!(
+        mesh.refused("wait pod --for=condition=ready -n httpbin -l app=httpbin --timeout 9s").contains("does not run")
+    );
     assert_eq!(mesh.said("down"), "Mesh [fsm] is down\n");
     assert!(!mesh.path().join("fsm").exists());
 }
@@ -311,7 +344,11 @@ fn what_a_dead_mesh_left_is_removed() {
 fn definitions_completions_and_versions_are_printed() {
     let mesh = Mesh::new();
     let crds = mesh.said("crds");
-    assert!(crds.matches("\n---\n").count() > 10 && crds.contains("name: trafficsplits.split.smi-spec.io"), "{}", crds.len());
+    assert!(
+        crds.matches("\n---\n").count() > 10 && crds.contains("name: trafficsplits.split.smi-spec.io"),
+        "{}",
+        crds.len()
+    );
     for shell in ["bash", "zsh", "fish"] {
         assert!(mesh.said(&format!("completion {shell}")).contains("namespace"));
     }

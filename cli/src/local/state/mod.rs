@@ -245,7 +245,9 @@ impl State {
                 // Somebody may only be looking whether it is held.
                 Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOOKED_AT / 20),
                 Err(fs::TryLockError::WouldBlock) => return Ok(None),
-                Err(fs::TryLockError::Error(error)) => return Err(StateError::io("lock", &self.root.join("lock"))(error)),
+                Err(fs::TryLockError::Error(error)) => {
+                    return Err(StateError::io("lock", &self.root.join("lock"))(error));
+                }
             }
         }
     }
