@@ -70,14 +70,21 @@ impl Mesh {
     }
 }
 
-/// Splits at blanks, but for what is in single quotes.
+/// Splits at blanks, but for those in single quotes, as a shell does.
 fn words(line: &str) -> Vec<String> {
-    let parts = line.split('\'').enumerate();
-    let words = parts.flat_map(|(index, part)| match index % 2 {
-        0 => part.split_whitespace().map(str::to_owned).collect(),
-        _ => vec![part.to_owned()],
-    });
-    words.collect()
+    let mut words: Vec<Option<String>> = vec![None];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => {
+                quoted = !quoted;
+                words.last_mut().unwrap().get_or_insert_default();
+            }
+            ' ' if !quoted => words.push(None),
+            c => words.last_mut().unwrap().get_or_insert_default().push(c),
+        }
+    }
+    words.into_iter().flatten().collect()
 }
 
 const HTTPBIN: &str = "

@@ -67,7 +67,14 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct MeshChoice {
     /// Name of the mesh; not needed where there is only one
-    #[arg(id = "mesh", long = "name", visible_alias = "mesh-name", env = "FSM_MESH", global = true, value_name = "MESH")]
+    #[arg(
+        id = "mesh",
+        long = "name",
+        visible_alias = "mesh-name",
+        env = "FSM_MESH",
+        global = true,
+        value_name = "MESH"
+    )]
     name: Option<String>,
     /// Directory that has one directory for each mesh [default: /run/fsm as root, else $XDG_RUNTIME_DIR/fsm]
     #[arg(long, env = "FSM_STATE_DIR", global = true, value_name = "DIR")]

@@ -35,8 +35,6 @@ use super::state::{ProcessId, Run, State, StateError};
 const STREAM_PORT: u16 = 15128;
 /// Port of fsm-control's admin pages, on the loopback address of the node's network.
 const ADMIN_PORT: u16 = 9091;
-/// Name in fsm-control's certificate, before the namespace.
-const CONTROL_SERVICE: &str = "fsm-controller";
 /// How long fsm-control may take to its first readiness.
 const CONTROL_START: Duration = Duration::from_secs(30);
 /// Whoever started an attached daemon has to say that it is there.

@@ -34,6 +34,11 @@ impl Options {
         self.state.control().join("ready")
     }
 
+    /// File with the roots by which sidecars know it.
+    pub(super) fn bundle(&self) -> PathBuf {
+        self.state.control().join("bundle.pem")
+    }
+
     fn process(&self, node: &Node) -> ContainerProcess {
         let path = |path: PathBuf| path.display().to_string();
         let stream = SocketAddr::from((node.address(), STREAM_PORT));
@@ -45,6 +50,7 @@ impl Options {
             ("--listen-admin", format!("127.0.0.1:{ADMIN_PORT}")),
             ("--mesh-name", self.state.mesh().to_owned()),
             ("--fsm-namespace", self.fsm_namespace.clone()),
+            ("--write-ca-bundle", path(self.bundle())),
             ("--ready-file", path(self.ready_file())),
         ];
         ContainerProcess {
