@@ -167,7 +167,7 @@ pub enum ExecIo {
 /// A program that runs in a container. It is ended (SIGKILL) when this is dropped, and when the container ends.
 #[derive(Debug)]
 pub struct Exec {
-    process: Process,
+    process: Arc<Process>,
     /// With [`ExecIo::Pipes`]. Blocking; make it asynchronous with `tokio::process::ChildStdin::from_std`.
     pub stdin: Option<ChildStdin>,
     /// With [`ExecIo::Pipes`].
@@ -262,8 +262,11 @@ impl Container {
         sys::arrange(&mut command, arrangement);
         let mut child = inner.place.run(|| command.spawn())?.map_err(|why| failed(&program, &why))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let process = Process::new(child).map_err(|why| failed(&program, &why))?;
-        Ok(Exec { process, stdin, stdout, stderr, terminal })
+        let process = Arc::new(Process::new(child).map_err(|why| failed(&program, &why))?);
+        // From here on it is ended when dropped.
+        let exec = Exec { process, stdin, stdout, stderr, terminal };
+        Process::reap(&exec.process).map_err(|why| failed(&program, &why))?;
+        Ok(exec)
     }
 
     pub(super) fn wait_blocking(&self) {

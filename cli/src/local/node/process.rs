@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitStatus};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -71,6 +71,18 @@ impl Process {
             }
             sys::wait_readable(self.descriptor.as_fd(), left);
         }
+    }
+
+    /// Has a thread of its own wait for the end, however late. The first process of a namespace cannot end before
+    /// somebody has waited for every other one in it, so that must not depend on who still cares for them.
+    pub(super) fn reap(process: &Arc<Self>) -> io::Result<()> {
+        let process = Arc::clone(process);
+        let wait = move || {
+            while process.ended().is_none() {
+                sys::wait_readable(process.descriptor.as_fd(), Duration::MAX);
+            }
+        };
+        std::thread::Builder::new().name("fsm-reap".to_owned()).spawn(wait).map(drop)
     }
 
     /// Sends a signal; tells whether it still ran.
