@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
@@ -114,7 +115,7 @@ pub struct Container {
 
 #[derive(Debug)]
 struct Inner {
-    process: Process,
+    process: Arc<Process>,
     place: Place,
     env: Vec<(String, String)>,
     directory: PathBuf,
@@ -345,9 +346,33 @@ impl ExecIo {
     }
 }
 
-/// Starts a container. To be called on the thread that lives as long as the node: the container dies with it. The
-/// thread is left in the container's place.
+/// Starts a container, on a thread that lives as long as it does: the kernel ends the container with the thread, so also
+/// when this program is killed. A thread that has once gone into a container could not come back without root.
 pub(super) fn start(
+    place: &Place,
+    files: &PodFiles,
+    record: &Record,
+    process: ContainerProcess,
+) -> Result<Container, NodeError> {
+    let (answer, answered) = mpsc::channel();
+    let (place, files, record) = (place.clone(), files.clone(), record.clone());
+    let live = move || {
+        let started = start_here(&place, &files, &record, process);
+        let running = started.as_ref().ok().map(|container| Arc::clone(&container.inner.process));
+        drop((place, files));
+        let _ = answer.send(started);
+        if let Some(running) = running {
+            running.wait_forever();
+        }
+    };
+    let thread = std::thread::Builder::new().name("fsm-container".to_owned()).spawn(live);
+    thread.map_err(|why| NodeError::kernel("start a thread for a container", why))?;
+    let lost = |_| NodeError::kernel("start a container", io::Error::other("its thread has ended"));
+    answered.recv().map_err(lost)?
+}
+
+/// Moves the calling thread into the pod and starts the container there.
+fn start_here(
     place: &Place,
     files: &PodFiles,
     record: &Record,
@@ -391,6 +416,7 @@ pub(super) fn start(
             return Err(failed(&program, &why));
         }
     };
+    let running = Arc::new(running);
     Ok(Container { inner: Arc::new(Inner { process: running, place, env, directory, user: process.user }) })
 }
 

@@ -73,15 +73,18 @@ impl Process {
         }
     }
 
-    /// Has a thread of its own wait for the end, however late. The first process of a namespace cannot end before
-    /// somebody has waited for every other one in it, so that must not depend on who still cares for them.
+    /// Waits for its end, however late.
+    pub(super) fn wait_forever(&self) {
+        while self.ended().is_none() {
+            sys::wait_readable(self.descriptor.as_fd(), Duration::MAX);
+        }
+    }
+
+    /// Has a thread of its own wait for the end. The first process of a namespace cannot end before somebody has waited
+    /// for every other one in it, so that must not depend on who still cares for them.
     pub(super) fn reap(process: &Arc<Self>) -> io::Result<()> {
         let process = Arc::clone(process);
-        let wait = move || {
-            while process.ended().is_none() {
-                sys::wait_readable(process.descriptor.as_fd(), Duration::MAX);
-            }
-        };
+        let wait = move || process.wait_forever();
         std::thread::Builder::new().name("fsm-reap".to_owned()).spawn(wait).map(drop)
     }
 

@@ -174,11 +174,13 @@ fn nat(
 
 fn filter(text: &mut String, plan: &Plan) {
     let services = plan.services;
+    // The node's own route to Services is by loopback, where TCP does not heed messages of ICMP.
     let _ = write!(
         text,
         "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
          -A FORWARD -d {services} -j REJECT --reject-with icmp-port-unreachable\n\
          -A OUTPUT -d {dns}/32 -j ACCEPT\n\
+         -A OUTPUT -d {services} -p tcp -j REJECT --reject-with tcp-reset\n\
          -A OUTPUT -d {services} -j REJECT --reject-with icmp-port-unreachable\n\
          COMMIT\n",
         dns = plan.dns,

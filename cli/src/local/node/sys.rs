@@ -77,7 +77,11 @@ impl Arrangement {
 pub(super) fn enter_first(command: &mut Command, entry: super::rootless::Entry) {
     // SAFETY: the closure makes system calls on memory that is there already; it neither allocates nor takes a lock.
     unsafe {
-        command.pre_exec(move || entry.carry_out());
+        command.pre_exec(move || {
+            // Who was root a moment ago may not touch its own /proc files. A program that is started by a user may.
+            nix::sys::prctl::set_dumpable(true)?;
+            entry.carry_out()
+        });
     }
 }
 

@@ -81,7 +81,11 @@ fn names_without_such_a_record_exist_and_others_do_not() {
     for name in ["nothing.shop.svc.cluster.local.", "web.cluster.local.", "x.web.shop.svc.cluster.local."] {
         assert_eq!(ask(&zone, name, RecordType::A), (ResponseCode::NXDomain, vec![], true), "{name}");
     }
-    assert_eq!(ask(&zone, "web.", RecordType::A), (ResponseCode::NXDomain, vec![], false), "a bare word is not of elsewhere");
+    assert_eq!(
+        ask(&zone, "web.", RecordType::A),
+        (ResponseCode::NXDomain, vec![], false),
+        "a bare word is not of elsewhere"
+    );
 }
 
 #[test]
@@ -104,10 +108,8 @@ fn a_headless_service_has_all_addresses_and_each_is_first_in_turn() {
 fn aliases_are_followed_inside_and_named_outside() {
     let zone = zone();
     let (code, answers, _) = ask(&zone, "near.shop.svc.cluster.local.", RecordType::A);
-    let expected = [
-        "near.shop.svc.cluster.local. web.shop.svc.cluster.local.",
-        "web.shop.svc.cluster.local. 10.96.0.80",
-    ];
+    let expected =
+        ["near.shop.svc.cluster.local. web.shop.svc.cluster.local.", "web.shop.svc.cluster.local. 10.96.0.80"];
     assert_eq!((code, &answers[..]), (ResponseCode::NoError, &expected.map(str::to_owned)[..]));
     match zone.answer(&question("far.shop.svc.cluster.local.", RecordType::A), 0) {
         Verdict::Elsewhere(reply, name) => {
@@ -173,7 +175,8 @@ fn the_cluster_s_domain_must_be_a_domain() {
 
 #[test]
 fn the_resolver_file_completes_names_as_kubernetes_does() {
-    let expected = "nameserver 10.96.0.10\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
+    let expected =
+        "nameserver 10.96.0.10\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
     assert_eq!(resolver_file(Ipv4Addr::new(10, 96, 0, 10).into(), Some("shop"), "cluster.local"), expected);
 }
 

@@ -27,6 +27,7 @@ COMMIT
 :OUTPUT ACCEPT [0:0]
 -A FORWARD -d 10.96.0.0/16 -j REJECT --reject-with icmp-port-unreachable
 -A OUTPUT -d 10.96.0.10/32 -j ACCEPT
+-A OUTPUT -d 10.96.0.0/16 -p tcp -j REJECT --reject-with tcp-reset
 -A OUTPUT -d 10.96.0.0/16 -j REJECT --reject-with icmp-port-unreachable
 COMMIT
 ";
