@@ -148,7 +148,7 @@ impl PodNamespace {
     /// [`NodeError::Redirect`].
     pub fn redirect(&self, options: &fsm_init::Options) -> Result<fsm_init::Outcome, NodeError> {
         let redirected = self.inner.place.run(|| fsm_init::run(options))?;
-        redirected.map_err(|why| NodeError::Redirect { pod: self.inner.key.clone(), why })
+        redirected.map_err(|why| NodeError::Redirect { pod: self.inner.key.clone(), why: Box::new(why) })
     }
 
     /// Connects from inside the pod, also to its loopback address. The node's program does this, not the pod's: it is

@@ -97,6 +97,11 @@ pub fn maps_user(user: u32) -> bool {
     covers(&map, user)
 }
 
+/// Whether the process is in the machine's own user namespace, the one with all users.
+pub(super) fn is_on_the_machine() -> bool {
+    maps_user(u32::MAX - 1)
+}
+
 /// Lines of a user map: first user inside, first user outside, how many.
 fn covers(map: &str, user: u32) -> bool {
     map.lines().any(|line| {

@@ -200,9 +200,14 @@ proptest! {
 
 /// A server on loopback, and a socket that asks it.
 async fn served() -> (tokio::net::UdpSocket, SocketAddrV4) {
-    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    // A port that is free for one protocol may be taken for the other.
+    let both = std::iter::repeat_with(|| {
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let streams = std::net::TcpListener::bind(datagrams.local_addr().unwrap()).ok()?;
+        Some((datagrams, streams))
+    });
+    let (datagrams, streams) = both.take(100).flatten().next().expect("a port that is free for both");
     let SocketAddr::V4(at) = datagrams.local_addr().unwrap() else { panic!("an IPv4 address") };
-    let streams = std::net::TcpListener::bind(at).unwrap();
     datagrams.set_nonblocking(true).unwrap();
     streams.set_nonblocking(true).unwrap();
     let mut zone = zone();

@@ -42,9 +42,7 @@ fn helper() {
         "two.shop.svc.cluster.local",
         [IpAddr::V4(Ipv4Addr::new(10, 96, 0, 2))],
     )]);
-    let endpoints = vec![SocketAddrV4::new(two.address(), 8080)];
-    let vip = Ipv4Addr::new(10, 96, 0, 2);
-    node.set_services(&[ServiceRule { vip, port: 80, protocol: Protocol::Tcp, endpoints }]).unwrap();
+    node.set_services(&services(&two)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let report = runtime.block_on(exercise(&state, &one, &two));
     let aside = state.join("report.new");
@@ -53,6 +51,20 @@ fn helper() {
     loop {
         std::thread::park();
     }
+}
+
+/// One Service of the pod, among many of nobody.
+fn services(pod: &PodNamespace) -> Vec<ServiceRule> {
+    let rule = |number: u8, endpoints| ServiceRule {
+        vip: Ipv4Addr::new(10, 96, 0, number),
+        port: 80,
+        protocol: Protocol::Tcp,
+        endpoints,
+    };
+    let nobody = || (100..110).map(|last| SocketAddrV4::new(Ipv4Addr::new(10, 244, 9, last), 80)).collect();
+    let mut services: Vec<ServiceRule> = (50..250).map(|number| rule(number, nobody())).collect();
+    services.push(rule(2, vec![SocketAddrV4::new(pod.address(), 8080)]));
+    services
 }
 
 /// What works in this node, in words.
