@@ -7,6 +7,7 @@ pub mod auth;
 pub mod catalog;
 pub mod cert;
 pub mod controller;
+pub mod inject;
 pub mod limits;
 pub mod push;
 pub mod source;

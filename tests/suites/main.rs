@@ -10,5 +10,6 @@ mod conformance;
 mod demos;
 mod egress;
 mod harness;
+mod local;
 mod resilience;
 mod security;

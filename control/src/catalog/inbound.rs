@@ -3,21 +3,27 @@
 use super::names::{self, Asker};
 use super::problems::{Problems, object};
 use super::view::{Served, View};
-use super::{access, upstream_setting};
-use crate::world::{AccessMode, Protocol};
-use fsm_api::config::{HostService, Inbound, InboundRouteRules, InboundTcpRouteRules, InboundTrafficMatch, RouteRule};
+use super::{access, outside, plugin, route, upstream_setting};
+use crate::world::{AccessMode, Protocol, Service, ServiceKey};
+use fsm_api::config::{
+    HostService, Inbound, InboundRouteRules, InboundTcpRouteRules, InboundTrafficMatch, RouteRule, SourceIpRange,
+};
+use fsm_api::resources::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 pub(super) fn build(view: &View<'_>, problems: &mut Problems) -> Inbound {
     let served = view.served();
-    let mut ports = Ports { view, inbound: Inbound::default(), owners: BTreeMap::new() };
+    let mut ports = Ports { view, inbound: Inbound::default(), owners: BTreeMap::new(), sources: BTreeMap::new() };
     for served in &served {
         ports.serve(*served, served.target, problems);
     }
     // For proxies that follow a document of FSM's controller: they dial the service port.
     for served in served.iter().filter(|served| served.port.port != served.target) {
         ports.serve(*served, served.port.port, problems);
+    }
+    for served in served {
+        ports.let_in(served, problems);
     }
     ports.inbound
 }
@@ -35,51 +41,82 @@ pub(super) fn any_request() -> RouteRule {
     RouteRule { path: ".*".into(), ..RouteRule::default() }
 }
 
+/// The name of the rule set for clients outside of the mesh, and the host under which the proxy looks for it.
+const OUTSIDE: &str = "*";
+
 struct Ports<'v, 'a> {
     view: &'v View<'a>,
     inbound: Inbound,
     /// Who came first on each port.
     owners: BTreeMap<u16, Served<'a>>,
+    /// Who let each range in on each port.
+    sources: BTreeMap<u16, outside::Sources>,
 }
 
 impl<'a> Ports<'_, 'a> {
     /// Serves one port of a service to connections whose original destination is port `key`.
     fn serve(&mut self, served: Served<'a>, key: u16, problems: &mut Problems) {
         let owner = *self.owners.entry(key).or_insert(served);
-        let (http, owner_http) = (served.port.protocol.is_http(), owner.port.protocol.is_http());
-        let same = owner.target == served.target;
-        if http != owner_http || (!http && !same) || (http && key != served.target && self.has_other_rules(served, key))
-        {
+        if !self.fits(served, owner, key) {
             report_conflict(served, owner, key, problems);
             return;
         }
-        let cluster = names::local_cluster(&served.service.key, served.target);
-        if !self.inbound.traffic_matches.contains_key(&key) {
-            let rate_limit = upstream_setting::connection_limit(self.view, &served.service.key, problems);
-            let entry = InboundTrafficMatch {
-                port: served.target,
-                protocol: document_protocol(served.port.protocol).into(),
-                rate_limit,
-                ..InboundTrafficMatch::default()
-            };
-            self.inbound.traffic_matches.insert(key, entry);
-        } else if !http {
+        let view = self.view;
+        let service = &served.service.key;
+        let http = served.port.protocol.is_http();
+        let entry = self.inbound.traffic_matches.entry(key).or_insert_with(|| InboundTrafficMatch {
+            port: served.target,
+            protocol: document_protocol(served.port.protocol).into(),
+            rate_limit: upstream_setting::connection_limit(view, service, problems),
+            ..InboundTrafficMatch::default()
+        });
+        if !http && entry.tcp_service_route_rules.is_some() {
             // The same port of the same application once more (a Service and its headless twin).
             return;
         }
+        let cluster = names::local_cluster(service, served.target);
         let local = BTreeMap::from([(format!("127.0.0.1:{}", served.target), 100)]);
         self.inbound.clusters_configs.insert(cluster.clone(), local);
-        let view = self.view;
-        let Some(entry) = self.inbound.traffic_matches.get_mut(&key) else { return };
         if http {
             add_service(view, entry, served, &cluster, problems);
+            add_roots(view, entry, served, &cluster, problems);
         } else {
             entry.tcp_service_route_rules = Some(InboundTcpRouteRules {
                 target_clusters: BTreeMap::from([(cluster, 100)]),
                 allowed_services: access::tcp_callers(view, served, problems),
-                plugins: BTreeMap::new(),
+                plugins: plugin::settings(view, service, problems),
             });
         }
+    }
+
+    /// Lets in whom policies let in from outside of the mesh; such clients come to the application's own port.
+    fn let_in(&mut self, served: Served<'a>, problems: &mut Problems) {
+        let sources = outside::sources(self.view, served, problems);
+        let fits = self.owners.get(&served.target).is_some_and(|owner| self.fits(served, *owner, served.target));
+        if sources.is_empty() || !fits {
+            return;
+        }
+        let all = self.sources.entry(served.target).or_default();
+        all.extend(sources, problems);
+        let ranges: BTreeMap<String, Option<SourceIpRange>> = all.ranges();
+        let Some(entry) = self.inbound.traffic_matches.get_mut(&served.target) else { return };
+        entry.source_ip_ranges = ranges;
+        if served.port.protocol.is_http() {
+            let cluster = names::local_cluster(&served.service.key, served.target);
+            let rule = RouteRule { target_clusters: BTreeMap::from([(cluster, 100)]), ..any_request() };
+            let rules = InboundRouteRules { route_rules: vec![rule], ..InboundRouteRules::default() };
+            entry.http_service_route_rules.entry(OUTSIDE.into()).or_insert(rules);
+            add_hosts(&mut entry.http_host_port2_service, BTreeSet::from([OUTSIDE.to_owned()]), OUTSIDE);
+        }
+    }
+
+    /// Whether a port of a service can share a key with the one that came first.
+    fn fits(&self, served: Served<'_>, owner: Served<'_>, key: u16) -> bool {
+        let http = served.port.protocol.is_http();
+        if http != owner.port.protocol.is_http() {
+            return false;
+        }
+        if http { !self.has_other_rules(served, key) } else { owner.target == served.target }
     }
 
     /// Whether the service's rule set on this port leads to another port of the application.
@@ -94,7 +131,7 @@ impl<'a> Ports<'_, 'a> {
 }
 
 fn report_conflict(served: Served<'_>, owner: Served<'_>, key: u16, problems: &mut Problems) {
-    let objects = vec![object("Service", &served.service.key), object("Service", &owner.service.key)];
+    let objects = vec![object(Kind::Service, &served.service.key), object(Kind::Service, &owner.service.key)];
     if key != served.target {
         let text = format!(
             "port {} leads to port {} of the pods, whose port {key} belongs to {}; proxies of an older control plane, \
@@ -119,44 +156,76 @@ fn add_service(
     cluster: &str,
     problems: &mut Problems,
 ) {
-    let service = &served.service.key;
-    let name = names::rule_set(&service.name, &service.namespace);
+    let ports = BTreeSet::from([served.port.port, served.target]);
+    add_rule_set(view, entry, served.service, &ports, cluster, problems);
+}
+
+/// Traffic that a TrafficSplit sends here is addressed to the split's root: its hosts are served like the service's own.
+fn add_roots(
+    view: &View<'_>,
+    entry: &mut InboundTrafficMatch,
+    served: Served<'_>,
+    cluster: &str,
+    problems: &mut Problems,
+) {
+    for split in view.world.splits_of_backend(&served.service.key) {
+        let root = view.world.split_root(split);
+        let is_shared = view.world.mesh_services_of(&root).iter().any(|port| port.port == served.port.port);
+        if let Some(service) = view.world.service(&root).filter(|_| is_shared) {
+            let ports = BTreeSet::from([served.port.port, served.target]);
+            add_rule_set(view, entry, service, &ports, cluster, problems);
+        }
+    }
+}
+
+/// Adds the rules of a service, unless they are there, and its hosts.
+fn add_rule_set(
+    view: &View<'_>,
+    entry: &mut InboundTrafficMatch,
+    service: &Service,
+    ports: &BTreeSet<u16>,
+    cluster: &str,
+    problems: &mut Problems,
+) {
+    let key = &service.key;
+    let name = names::rule_set(&key.name, &key.namespace);
     if !entry.http_service_route_rules.contains_key(&name) {
         let mut rules = access::http_rules(view, problems);
-        upstream_setting::limit_routes(view, service, &mut rules, problems);
+        upstream_setting::limit_routes(view, key, &mut rules, problems);
         for rule in &mut rules {
             rule.target_clusters = BTreeMap::from([(cluster.to_owned(), 100)]);
         }
         let rules = InboundRouteRules {
-            route_rules: super::route::ordered(rules),
-            rate_limit: upstream_setting::request_limit(view, service, problems),
+            route_rules: route::ordered(rules),
+            rate_limit: upstream_setting::request_limit(view, key, problems),
+            plugins: plugin::settings(view, key, problems),
             ..InboundRouteRules::default()
         };
         entry.http_service_route_rules.insert(name.clone(), rules);
     }
-    let ports = BTreeSet::from([served.port.port, served.target]);
-    for own in own_names(view, served) {
-        let addresses = addresses(view, served);
-        let hosts = names::authorities(view.mesh, &own, &service.namespace, Asker::Anyone, &ports, &addresses);
+    let addresses = addresses(view, service);
+    for own in own_names(view, service) {
+        let hosts = names::authorities(view.mesh, &own, &key.namespace, Asker::Anyone, ports, &addresses);
         add_hosts(&mut entry.http_host_port2_service, hosts, &name);
     }
 }
 
 /// `<service>`, and `<host>.<service>` where the pod has a name of its own below a headless service.
-fn own_names(view: &View<'_>, served: Served<'_>) -> Vec<String> {
-    let service = &served.service.key.name;
-    let host = view.group.host.as_ref().filter(|_| served.service.headless);
-    std::iter::once(service.clone()).chain(host.map(|host| format!("{host}.{service}"))).collect()
+fn own_names(view: &View<'_>, service: &Service) -> Vec<String> {
+    let is_own = |key: &ServiceKey| service.headless && view.group.services.contains(key);
+    let host = view.group.host.as_ref().filter(|_| is_own(&service.key));
+    let name = &service.key.name;
+    std::iter::once(name.clone()).chain(host.map(|host| format!("{host}.{name}"))).collect()
 }
 
-/// Addresses under which the service may be asked for. The pods' own are all those of the group's pods, whoever of them it
-/// is: their document is the same.
-fn addresses(view: &View<'_>, served: Served<'_>) -> BTreeSet<IpAddr> {
+/// Addresses under which the service may be asked for. The document is the same for all pods of the group, and so holds the
+/// addresses of all pods of the service.
+fn addresses(view: &View<'_>, service: &Service) -> BTreeSet<IpAddr> {
     if view.mesh.access_mode == AccessMode::Domain {
         return BTreeSet::new();
     }
-    let mut addresses: BTreeSet<IpAddr> = served.service.cluster_ips.iter().copied().collect();
-    addresses.extend(view.world.addresses_of(&served.service.key));
+    let mut addresses: BTreeSet<IpAddr> = service.cluster_ips.iter().copied().collect();
+    addresses.extend(view.world.addresses_of(&service.key));
     addresses
 }
 

@@ -25,16 +25,23 @@
 //! outside of permissive mode they are left out, because nothing proves who they are.
 
 mod access;
+mod egress;
+mod egress_gateway;
 mod elements;
 mod inbound;
+mod locality;
 mod names;
 mod outbound;
+mod outside;
 mod plugin;
 mod problems;
+mod retry;
 mod route;
+mod split;
 mod telemetry;
 mod upstream_setting;
 mod view;
+mod warm_up;
 
 use crate::world::{Group, Problem, World};
 use fsm_api::config::{Certificate, Config, FeatureFlags, Spec, Traffic};
@@ -65,7 +72,7 @@ pub fn build(world: &World, group: &Group) -> Built {
         certificate: certificate(&view),
         inbound: Some(inbound),
         outbound: (!outbound.traffic_matches.is_empty()).then_some(outbound),
-        forward: None,
+        forward: egress_gateway::forward(&view, &mut problems),
         allowed_endpoints: allowed_endpoints(&view),
         chains: plugin::chains(&view, &mut problems),
         dns_resolve_db: None,

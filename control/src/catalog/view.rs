@@ -1,6 +1,7 @@
 //! The world as one group sees it.
 
-use crate::world::{Group, Mesh, MeshService, Service, ServicePort, Target, World};
+use crate::world::{Group, Mesh, Service, ServicePort, World};
+use fsm_api::resources::{Kind, ObjectKey};
 
 /// The world as one group sees it.
 pub(super) struct View<'a> {
@@ -34,13 +35,9 @@ impl<'a> View<'a> {
         served.collect()
     }
 
-    /// Where a port of a service is dialled in this cluster. Outside of permissive mode, and in a mesh with mTLS, a target
-    /// without a proxy is none: nothing proves who it is.
-    pub(super) fn targets(&self, port: &MeshService) -> Vec<Target<'a>> {
-        let mut targets = self.world.targets(port);
-        if !self.mesh.permissive {
-            targets.retain(|target| target.has_proxy);
-        }
-        targets
+    /// The object that says what the mesh does.
+    pub(super) fn mesh_config(&self) -> ObjectKey {
+        let settings = self.world.settings();
+        ObjectKey::new(Kind::MeshConfig, &settings.fsm_namespace, &settings.mesh_config_name)
     }
 }

@@ -53,6 +53,8 @@ pub enum Action {
         pod: PodId,
         /// What `hostname` says inside.
         hostname: String,
+        /// Other names of the pod's own address.
+        names: Vec<String>,
     },
     /// Start a process in the pod. Answer: [`Report::Started`], then once [`Report::Exited`]; or [`Report::StartFailed`].
     Start {
@@ -164,7 +166,8 @@ pub enum User {
     Application,
     /// The sidecar (uid 1500 where the node can map it), whose traffic the redirection leaves alone.
     Sidecar,
-    /// The redirection: may change the pod's firewall.
+    /// The redirection. There is no process: the runtime reads the command as that of `fsm-init`, does what it says, and
+    /// reports a start and an end.
     Redirection,
 }
 
@@ -186,6 +189,12 @@ pub enum MountSource {
     Files(Vec<(String, Vec<u8>)>),
     /// One file (`subPath` of such a volume).
     File(Vec<u8>),
+    /// A directory with the sidecar's credentials: `token`, which says that the bearer is this pod, and `ca.pem`, by
+    /// which it knows the control plane. The runtime makes them and keeps them current.
+    Identity {
+        /// The pod's service account.
+        service_account: String,
+    },
     /// A directory that the pod's containers share and that ends with the pod.
     Shared(String),
     /// A file or directory of the machine.
