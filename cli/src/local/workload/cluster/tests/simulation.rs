@@ -299,9 +299,9 @@ fn whatever_happens_the_invariants_hold_and_the_wish_comes_true() {
     for seed in 1..=SEEDS {
         let outcome = std::panic::catch_unwind(|| {
             let mut simulation = Simulation::new(seed);
-            simulation.run_until(Duration::from_secs(180));
+            simulation.run_until(Duration::from_secs(90));
             simulation.is_calm = true;
-            simulation.run_until(Duration::from_secs(600));
+            simulation.run_until(Duration::from_secs(300));
             for (_, name) in DEPLOYMENTS {
                 let replicas = simulation.versions[name].0 as usize;
                 assert_eq!(simulation.available(name), replicas, "{name} is as wanted in the end");
@@ -326,7 +326,7 @@ fn whatever_happens_the_invariants_hold_and_the_wish_comes_true() {
                 simulation.cluster.remove(kind, &(namespace.into(), name.into()), simulation.now);
             }
             simulation.versions.values_mut().for_each(|(replicas, _)| *replicas = 0);
-            simulation.run_until(Duration::from_secs(700));
+            simulation.run_until(Duration::from_secs(360));
             assert_eq!(simulation.cluster.lives().count(), 0, "no pod is left");
             assert!(simulation.up.is_empty() && simulation.running.is_empty(), "nothing is left on the node");
         });
