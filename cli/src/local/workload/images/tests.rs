@@ -27,7 +27,8 @@ fn run(image: &str, command: &[&str], arguments: &[&str], machine: &Machine) -> 
 #[test]
 fn images_of_the_demos_have_stand_ins() {
     let fortio = Machine(&["fortio"]);
-    let table: [(&str, &[&str], &[&str], &Machine, &[&str]); 12] = [
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a Machine, &'a [&'a str]);
+    let table: [Row<'_>; 12] = [
         ("curlimages/curl", &["sleep", "365d"], &[], &PLAIN, &["/usr/bin/sleep", "365d"]),
         ("docker.io/curlimages/curl:8.4.0", &[], &["-s", "x"], &PLAIN, &["/usr/bin/curl", "-s", "x"]),
         ("fortio/fortio:latest_release", &[], &[], &fortio, &["/usr/bin/fortio", "server"]),
@@ -107,7 +108,7 @@ fn what_nothing_stands_in_for_is_refused_with_a_remedy() {
     ] {
         let refusal = run(image, command, &[], &PLAIN).unwrap_err();
         assert_eq!(refusal.reason, "ErrImagePull");
-        let names = |word: &&str| refusal.message.contains(word);
-        assert!(["docs/local-mesh.md", "FSM_TOOLS"].iter().any(|word| names(&word)), "{image}: {}", refusal.message);
+        let remedies = ["docs/local-mesh.md", "FSM_TOOLS"];
+        assert!(remedies.iter().any(|remedy| refusal.message.contains(remedy)), "{image}: {}", refusal.message);
     }
 }
