@@ -2,6 +2,9 @@
 //!
 //! They are namespaced, as FSM's are today; until FSM 1.3 they were of the whole cluster.
 
+// Each printer column has a type: the lint takes their second `type_ = "string"` for a repetition.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};

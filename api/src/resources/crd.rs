@@ -6,14 +6,12 @@ use kube::CustomResourceExt;
 use super::table::every_kind;
 
 macro_rules! define_crds {
-    (@one kubernetes $type:ty, $all:ident) => {};
-    (@one mesh $type:ty, $all:ident) => { $all.push(<$type>::crd()); };
+    (@one kubernetes $type:ty) => { None };
+    (@one mesh $type:ty) => { Some(<$type>::crd()) };
     ($($family:ident $variant:ident($type:ty) $kind:literal $group:literal $versions:tt $former:tt $plural:literal
         $short:tt $scope:ident;)*) => {
         fn derived() -> Vec<CustomResourceDefinition> {
-            let mut all = Vec::new();
-            $(define_crds!(@one $family $type, all);)*
-            all
+            [$(define_crds!(@one $family $type)),*].into_iter().flatten().collect()
         }
     };
 }

@@ -34,6 +34,8 @@ pub struct KindNames {
 }
 
 macro_rules! define_kinds {
+    (@own kubernetes) => { false };
+    (@own mesh) => { true };
     ($($family:ident $variant:ident($type:ty) $kind:literal $group:literal $versions:tt $former:tt $plural:literal
         $short:tt $scope:ident;)*) => {
         /// A kind of object. The order is the one in which objects are best created: what others refer to comes first.
@@ -66,6 +68,16 @@ macro_rules! define_kinds {
                     },)*
                     Self::Other(_) => return None,
                 })
+            }
+
+            /// Whether the kind is one of the mesh's own or of SMI, which an API server knows by
+            /// [definition](super::crds).
+            #[must_use]
+            pub fn has_definition(&self) -> bool {
+                match self {
+                    $(Self::$variant => define_kinds!(@own $family),)*
+                    Self::Other(_) => false,
+                }
             }
         }
     };
@@ -169,3 +181,6 @@ impl fmt::Display for Kind {
         out.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! Several clusters: the kinds of `multicluster.flomesh.io/v1alpha1` (until FSM 1.2: `flomesh.io/v1alpha1`, which is
 //! read too).
 
+// Each printer column has a type: the lint takes their second `type_ = "string"` for a repetition.
+#![allow(clippy::duplicated_attributes)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;

@@ -1,6 +1,8 @@
 //! Numbers as people write them: a weight of `50.0` is the whole number 50, a share is a number or its text.
 
-use serde::de::{Error, Unexpected};
+use std::fmt;
+
+use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A whole number of 0 to 4294967295, which may be written with an empty fraction (`50.0`).
@@ -19,14 +21,35 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error
 
 /// Text, or a number that is kept as its text.
 pub(super) fn as_text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Text(String),
-        Number(serde_json::Number),
+    input.deserialize_any(TextOrNumber)
+}
+
+struct TextOrNumber;
+
+impl Visitor<'_> for TextOrNumber {
+    type Value = Option<String>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a number, or a number as text")
     }
-    Ok(Option::<Written>::deserialize(input)?.map(|written| match written {
-        Written::Text(text) => text,
-        Written::Number(number) => number.to_string(),
-    }))
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Some(value.to_owned()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Some(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Some(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Some(value.to_string()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
 }

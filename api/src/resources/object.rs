@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::kind::Kind;
+use super::kind::{Kind, Scope};
 use super::table::every_kind;
 
 /// What tells objects apart. The order is by kind first: what others refer to comes first.
@@ -28,10 +28,13 @@ impl ObjectKey {
     }
 }
 
-/// `Kind namespace/name`, or `Kind name` for objects of the whole cluster.
+/// `Kind namespace/name`, or `Kind name` for objects of the whole cluster; only `Kind` when the name is not known.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, namespace, name } = self;
+        if name.is_empty() {
+            return write!(out, "{kind}");
+        }
         if namespace.is_empty() { write!(out, "{kind} {name}") } else { write!(out, "{kind} {namespace}/{name}") }
     }
 }
@@ -96,6 +99,13 @@ macro_rules! define_objects {
                 })
             }
 
+            fn metadata_mut(&mut self) -> Option<&mut ObjectMeta> {
+                Some(match self {
+                    $(Self::$variant(object) => &mut Arc::make_mut(object).metadata,)*
+                    Self::Other(_) => return None,
+                })
+            }
+
             /// Reads an object of the given kind. `apiVersion` and `kind` are not looked at.
             pub(super) fn read<'de, D: Deserializer<'de>>(kind: &Kind, input: D) -> Result<Self, D::Error> {
                 Ok(match kind {
@@ -134,24 +144,41 @@ impl Object {
         };
         let kind = self.kind();
         let namespace = match kind.scope() {
-            Some(super::kind::Scope::Cluster) => "",
-            Some(super::kind::Scope::Namespaced) => namespace.filter(|n| !n.is_empty()).unwrap_or("default"),
+            Some(Scope::Cluster) => "",
+            Some(Scope::Namespaced) => namespace.filter(|n| !n.is_empty()).unwrap_or("default"),
             None => namespace.unwrap_or_default(),
         };
         ObjectKey::new(kind, namespace, name.unwrap_or_default())
+    }
+
+    /// Puts an object that names no namespace into this one, as `kubectl -n` does. Objects of the whole cluster, and of
+    /// kinds that the mesh does not know, stay as they are.
+    pub fn default_namespace(&mut self, namespace: &str) {
+        if self.kind().scope() != Some(Scope::Namespaced) || self.metadata().is_none_or(has_namespace) {
+            return;
+        }
+        if let Some(metadata) = self.metadata_mut() {
+            metadata.namespace = Some(namespace.to_owned());
+        }
     }
 
     /// The object in a JSON value, as an API server or a state file gives it.
     ///
     /// # Errors
     /// The value has no `apiVersion` or `kind`, or a field is missing or of the wrong type.
-    pub fn from_json(value: Value) -> Result<Self, InvalidObject> {
+    pub fn from_json(mut value: Value) -> Result<Self, InvalidObject> {
         for field in ["apiVersion", "kind"] {
             if text(&value, field).is_empty() {
                 return Err(InvalidObject::NoKind { field });
             }
         }
         let kind = Kind::of(text(&value, "apiVersion"), text(&value, "kind"));
+        if let (Some(names), Some(fields)) = (kind.names(), value.as_object_mut()) {
+            fields.insert("apiVersion".to_owned(), names.api_version().into());
+            if kind.has_definition() && fields.get("spec").is_none_or(Value::is_null) {
+                fields.insert("spec".to_owned(), Value::Object(serde_json::Map::new()));
+            }
+        }
         Self::read(&kind, value).map_err(|source| InvalidObject::Fields { kind, source })
     }
 
@@ -164,6 +191,13 @@ impl Object {
     }
 }
 
+fn has_namespace(metadata: &ObjectMeta) -> bool {
+    metadata.namespace.as_deref().is_some_and(|namespace| !namespace.is_empty())
+}
+
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
