@@ -59,7 +59,9 @@ fn documents(world: &World) -> (BTreeMap<String, String>, Vec<String>) {
         let mut text = serde_json::to_string_pretty(&built.config).unwrap();
         text.push('\n');
         documents.insert(format!("{}.{}", first.namespace, first.name), text);
-        problems.extend(built.problems.iter().map(|problem| format!("{:?} {} {problem}", problem.severity, problem.reason)));
+        problems.extend(
+            built.problems.iter().map(|problem| format!("{:?} {} {problem}", problem.severity, problem.reason)),
+        );
     }
     problems.sort();
     problems.dedup();

@@ -36,9 +36,7 @@ fn every_case_gives_the_expected_documents() {
         let expected: BTreeMap<String, String> = fs::read_dir(&folder)
             .unwrap_or_else(|error| panic!("{}: {error}; run with FSM_BLESS=1", folder.display()))
             .map(|entry| entry.unwrap().path())
-            .map(|path| {
-                (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
-            })
+            .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap()))
             .collect();
         for name in expected.keys().chain(built.keys()) {
             if expected.get(name) != built.get(name) {

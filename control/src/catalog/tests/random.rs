@@ -31,10 +31,12 @@ fn oddity(kind: u8) -> Value {
 /// Changes the leaf that `choice` points at, counted through the whole object.
 fn change(value: &mut Value, choice: usize, kind: u8) {
     fn leaves<'v>(value: &'v mut Value, found: &mut Vec<&'v mut Value>) {
+        let is_leaf = !(value.is_object() || value.as_array().is_some_and(|list| !list.is_empty()));
         match value {
+            leaf if is_leaf => found.push(leaf),
             Value::Object(map) => map.values_mut().for_each(|value| leaves(value, found)),
-            Value::Array(list) if !list.is_empty() => list.iter_mut().for_each(|value| leaves(value, found)),
-            leaf => found.push(leaf),
+            Value::Array(list) => list.iter_mut().for_each(|value| leaves(value, found)),
+            _ => {}
         }
     }
     let mut found = Vec::new();
