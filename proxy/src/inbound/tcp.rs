@@ -51,7 +51,7 @@ async fn withdrawn(proxy: &Proxy, client: &Client, generations: &mut watch::Rece
 /// The server decides by address and verified identity who may connect, and where to.
 fn authorize(proxy: &Proxy, client: &Client) -> Result<Arc<Cluster>, Reason> {
     let snapshot = proxy.store.snapshot();
-    let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_ref());
+    let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_deref());
     let (_, port) = super::admit(inbound, &client.info)?;
     let tcp = port.tcp.as_ref().ok_or(Reason::NoCluster)?;
     match port.sources.find(client.info.peer.ip()) {
