@@ -287,7 +287,8 @@ fn control(raw: &RawOptions, given: &Given, mark: Option<u32>) -> Result<Source,
         Some(value) => Ok(PathBuf::from(value.value.clone())),
         None => Err(given.refuse(format_args!("{why}"))),
     };
-    let ca = needed(&raw.control_ca, "fsm-control must be verified; name the PEM file with its root: --control-ca FILE")?;
+    let ca =
+        needed(&raw.control_ca, "fsm-control must be verified; name the PEM file with its root: --control-ca FILE")?;
     let token = needed(
         &raw.control_token,
         "fsm-control must know who asks; name the file with the pod's service-account token: --control-token FILE",
@@ -297,7 +298,8 @@ fn control(raw: &RawOptions, given: &Given, mark: Option<u32>) -> Result<Source,
         None => CONTROL_NAME.to_owned(),
     };
     let [namespace, pod, uid] = &raw.pod;
-    let text = |value: &Option<Given>| value.as_ref().map_or(Ok(String::new()), |value| value.text().map(str::to_owned));
+    let text =
+        |value: &Option<Given>| value.as_ref().map_or(Ok(String::new()), |value| value.text().map(str::to_owned));
     let pod = Pod { namespace: text(namespace)?, name: text(pod)?, uid: text(uid)? };
     if pod.namespace.is_empty() || pod.name.is_empty() {
         return Err(given.refuse(format_args!(

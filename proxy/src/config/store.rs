@@ -107,7 +107,9 @@ pub enum Rejected {
 #[derive(Debug, Error)]
 pub enum EndpointsRejected {
     /// They build upon another document.
-    #[error("the endpoints build upon version {base:?}, but version {in_force:?} is in force; the whole document helps")]
+    #[error(
+        "the endpoints build upon version {base:?}, but version {in_force:?} is in force; the whole document helps"
+    )]
     Base {
         /// What they build upon.
         base: String,
@@ -115,7 +117,9 @@ pub enum EndpointsRejected {
         in_force: String,
     },
     /// The document in force does not have the cluster.
-    #[error("version {base:?} has no outbound cluster {cluster:?} whose endpoints could change; the whole document helps")]
+    #[error(
+        "version {base:?} has no outbound cluster {cluster:?} whose endpoints could change; the whole document helps"
+    )]
     Cluster {
         /// What they build upon.
         base: String,
@@ -309,7 +313,11 @@ impl Store {
         }));
         match replaced {
             Ok(Some(snapshot)) => {
-                debug!("version {} is in force: other endpoints for {} clusters", update.version, update.clusters.len());
+                debug!(
+                    "version {} is in force: other endpoints for {} clusters",
+                    update.version,
+                    update.clusters.len()
+                );
                 in_force.config = Some(config);
                 Ok(self.enter(Arc::new(snapshot), origin))
             }

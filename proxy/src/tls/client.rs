@@ -42,11 +42,7 @@ enum Built {
     /// The same for ever.
     Fixed(TlsConnector),
     /// Whatever the identity has at the moment.
-    Following {
-        identity: Identity,
-        alpn: &'static [&'static [u8]],
-        latest: ArcSwap<(Arc<Material>, TlsConnector)>,
-    },
+    Following { identity: Identity, alpn: &'static [&'static [u8]], latest: ArcSwap<(Arc<Material>, TlsConnector)> },
 }
 
 /// A finished handshake.
@@ -139,11 +135,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// [`IdentityError::Unusable`].
-    pub fn of_mesh(
-        identity: &Identity,
-        expect: Expect,
-        alpn: &'static [&'static [u8]],
-    ) -> Result<Self, IdentityError> {
+    pub fn of_mesh(identity: &Identity, expect: Expect, alpn: &'static [&'static [u8]]) -> Result<Self, IdentityError> {
         let trust_domain = Some(identity.trust_domain().clone());
         let material = identity.material();
         let connector = Self::following(&material, expect.clone(), trust_domain.clone(), alpn)?;
@@ -223,7 +215,9 @@ impl ClientTls {
                 connector
             }
             Err(error) => {
-                tracing::warn!("the renewed certificate cannot be used towards servers: {error}; the one before is shown");
+                tracing::warn!(
+                    "the renewed certificate cannot be used towards servers: {error}; the one before is shown"
+                );
                 built.1.clone()
             }
         }

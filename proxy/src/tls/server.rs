@@ -169,7 +169,9 @@ impl ServerTls {
                 acceptor
             }
             Err(error) => {
-                tracing::warn!("the renewed certificate cannot be used towards clients: {error}; the one before is shown");
+                tracing::warn!(
+                    "the renewed certificate cannot be used towards clients: {error}; the one before is shown"
+                );
                 built.1.clone()
             }
         }

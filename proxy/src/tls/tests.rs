@@ -527,7 +527,8 @@ fn the_defaults_we_rely_on_have_not_changed() {
         assert!(!schemes.contains(&weak), "{weak:?}");
     }
     let authority = Authority::new();
-    let server = ServerTls::config(&authority.identity("a.b").material(), ClientCertificate::Required, Vec::new()).unwrap();
+    let server =
+        ServerTls::config(&authority.identity("a.b").material(), ClientCertificate::Required, Vec::new()).unwrap();
     assert!(!server.session_storage.can_cache() && !server.ticketer.enabled());
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
     assert!(!server.send_half_rtt_data && !server.enable_secret_extraction && server.max_fragment_size.is_none());

@@ -63,9 +63,8 @@ impl Compiler<'_> {
 
 /// Whether the cluster is there once more for the certificate of a range (`<cluster>@<range>`).
 fn has_variants(snapshot: &Snapshot, name: &str) -> bool {
-    let first = snapshot.clusters.partition_point(|cluster| {
-        cluster.direction == Direction::Inbound || &*cluster.name <= name
-    });
+    let first =
+        snapshot.clusters.partition_point(|cluster| cluster.direction == Direction::Inbound || &*cluster.name <= name);
     let longer = snapshot.clusters[first..].iter().take_while(|cluster| cluster.name.starts_with(name));
     longer.into_iter().any(|cluster| cluster.name[name.len()..].starts_with('@'))
 }

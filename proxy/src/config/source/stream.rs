@@ -165,7 +165,11 @@ impl Control {
             let Some(kept) = keepsake.document() else { return };
             let origin = Origin::Cache(kept.path);
             // A rejected document is recorded by the store.
-            if control.store.apply_version(&kept.update.version, kept.update.document.get().as_bytes(), &origin).is_err() {
+            if control
+                .store
+                .apply_version(&kept.update.version, kept.update.document.get().as_bytes(), &origin)
+                .is_err()
+            {
                 return;
             }
             if let Some(Err(error)) = kept.endpoints.map(|update| control.store.apply_endpoints(&update, &origin)) {

@@ -82,7 +82,12 @@ mod tests {
             ("https://control:15128", "control", 15128, "https://control:15128"),
             ("https://10.0.0.1:7/", "10.0.0.1", 7, "https://10.0.0.1:7"),
             ("https://[fd00::1]:7", "fd00::1", 7, "https://[fd00::1]:7"),
-            ("https://fsm-controller.fsm-system.svc", "fsm-controller.fsm-system.svc", 15128, "https://fsm-controller.fsm-system.svc:15128"),
+            (
+                "https://fsm-controller.fsm-system.svc",
+                "fsm-controller.fsm-system.svc",
+                15128,
+                "https://fsm-controller.fsm-system.svc:15128",
+            ),
         ] {
             let address: ControlAddress = text.parse().unwrap();
             assert_eq!((address.host.as_str(), address.port), (host, port));
@@ -93,8 +98,16 @@ mod tests {
     #[test]
     fn anything_else_is_refused_with_a_remedy() {
         for text in [
-            "", "control", "http://control:1", "https://control:0", "https://control:x", "https://u:p@control:1",
-            "https://control:1/repo", "https://control:1/?a=b", "https://:1", "/v1/stream",
+            "",
+            "control",
+            "http://control:1",
+            "https://control:0",
+            "https://control:x",
+            "https://u:p@control:1",
+            "https://control:1/repo",
+            "https://control:1/?a=b",
+            "https://:1",
+            "/v1/stream",
         ] {
             let error = text.parse::<ControlAddress>().unwrap_err();
             assert!(error.to_string().contains("give https://HOST:PORT"), "{text}: {error}");

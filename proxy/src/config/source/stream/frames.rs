@@ -1,13 +1,14 @@
 //! Frames of the response body, and those that we send as request body.
 
-use super::link::{ControlError, broken};
+use super::link::{ControlError, broken, within};
 use crate::limits;
 use bytes::{Buf, Bytes, BytesMut};
 use fsm_api::stream::frame::Frame;
 use fsm_api::stream::{ControlMessage, ProxyMessage};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming, SizeHint};
+use hyper::body::Body;
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
@@ -18,16 +19,19 @@ use tokio::time::{Instant, timeout_at};
 const WAITING: usize = 4;
 
 /// Messages of fsm-control, as they arrive.
-pub(super) struct Received {
+pub(super) struct Received<B> {
     authority: String,
-    body: Incoming,
+    body: B,
     buffer: BytesMut,
     /// When the message at the beginning of the buffer must be complete.
     deadline: Option<Instant>,
 }
 
-impl Received {
-    pub(super) fn new(authority: String, body: Incoming) -> Self {
+impl<B> Received<B>
+where
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
+{
+    pub(super) fn new(authority: String, body: B) -> Self {
         Self { authority, body, buffer: BytesMut::new(), deadline: None }
     }
 
@@ -97,7 +101,7 @@ impl Answers {
     /// Hands a message over for sending; fails when fsm-control takes nothing for too long.
     pub(super) async fn send(&self, message: &ProxyMessage) -> Result<(), ControlError> {
         let authority = &self.authority;
-        let sent = super::link::within(authority, "take an answer", self.queue.send(message.encode().into())).await?;
+        let sent = within(authority, "take an answer", self.queue.send(message.encode().into())).await?;
         sent.map_err(|_| ControlError::Ended { authority: authority.clone() })
     }
 }
@@ -111,9 +115,5 @@ impl Body for Sent {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(cx).map(|next| next.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }

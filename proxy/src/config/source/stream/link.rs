@@ -59,7 +59,9 @@ pub(super) enum ControlError {
     Broken { authority: String, detail: String },
     #[error("{authority} refuses our certificate ({detail}); a new one is asked for")]
     Refused { authority: String, detail: String },
-    #[error("{authority} does not accept the token in {path} ({status}: {detail}); check that the token is this pod's and has not expired")]
+    #[error(
+        "{authority} does not accept the token in {path} ({status}: {detail}); check that the token is this pod's and has not expired"
+    )]
     Unauthorized { authority: String, path: PathBuf, status: StatusCode, detail: String },
     #[error("{authority} answered {status} to {what}: {detail}")]
     Status { authority: String, what: &'static str, status: StatusCode, detail: String },
@@ -69,7 +71,9 @@ pub(super) enum ControlError {
     Frame { authority: String, source: FrameError },
     #[error("{authority} ended the stream")]
     Ended { authority: String },
-    #[error("{authority} takes version {named:?} for the one in force, which is {in_force:?}; the whole document is asked for")]
+    #[error(
+        "{authority} takes version {named:?} for the one in force, which is {in_force:?}; the whole document is asked for"
+    )]
     Confused { authority: String, named: String, in_force: String },
     #[error(transparent)]
     OwnKey(#[from] OwnKeyError),
@@ -193,8 +197,8 @@ pub(super) async fn explanation(authority: &str, response: Response<Incoming>) -
 }
 
 /// What HTTP/2 makes of a failure. The alert by which a server refuses a client's certificate arrives only after the
-/// handshake (TLS 1.3), and h2 hands on nothing of it but its text.
-pub(super) fn broken(authority: &str, error: &hyper::Error) -> ControlError {
+/// handshake (TLS 1.3), and h2 hands on nothing of it but its text; of pings without an answer hyper says nothing at all.
+pub(super) fn broken(authority: &str, error: &(dyn Error + 'static)) -> ControlError {
     let mut detail = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -205,6 +209,10 @@ pub(super) fn broken(authority: &str, error: &hyper::Error) -> ControlError {
         source = inner.source();
     }
     let authority = authority.to_owned();
+    if detail.ends_with("broken pipe") {
+        let silence = limits::CONTROL_KEEP_ALIVE_INTERVAL + limits::CONTROL_KEEP_ALIVE_TIMEOUT;
+        detail = format!("it was closed, or nothing was heard for {} s", silence.as_secs());
+    }
     match detail.contains("received fatal alert") {
         true => ControlError::Refused { authority, detail },
         false => ControlError::Broken { authority, detail },

@@ -221,7 +221,10 @@ fn ack(control: &Control, version: String) -> ProxyMessage {
     control.remember_version();
     let snapshot = control.store.snapshot();
     let problems = snapshot.iter().flat_map(|snapshot| &snapshot.problems).take(limits::CONTROL_TOLD_PROBLEMS);
-    ProxyMessage::Ack(Ack { version, problems: problems.map(|problem: &Problem| short(&problem.to_string())).collect() })
+    ProxyMessage::Ack(Ack {
+        version,
+        problems: problems.map(|problem: &Problem| short(&problem.to_string())).collect(),
+    })
 }
 
 fn nack(version: String, rejected: &Rejected) -> ProxyMessage {

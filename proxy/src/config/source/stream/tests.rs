@@ -79,7 +79,10 @@ impl Proxy {
 
     /// Waits until `state` of the link is so, and tells it. The link has no event of its own: nothing but people and
     /// scrapers look at it.
-    async fn link(&self, state: impl Fn(&crate::telemetry::control::ControlStatus) -> bool) -> crate::telemetry::control::ControlStatus {
+    async fn link(
+        &self,
+        state: impl Fn(&crate::telemetry::control::ControlStatus) -> bool,
+    ) -> crate::telemetry::control::ControlStatus {
         let waiting = async {
             loop {
                 if let Some(status) = self.telemetry.control.get().map(|link| link.status())
@@ -91,9 +94,9 @@ impl Proxy {
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| {
-            panic!("the link stays {:?}", self.telemetry.control.get().map(|link| link.status()))
-        })
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("the link stays {:?}", self.telemetry.control.get().map(|link| link.status())))
     }
 
     fn identity(&self) -> Arc<Identity> {
@@ -192,10 +195,16 @@ async fn a_document_without_certificate_is_one_without_mutual_tls() {
 async fn other_endpoints_replace_those_of_their_cluster_and_nothing_else() {
     let (_, _control, proxy, mut stream) = connected().await;
     stream.publish("v1", &document("10.0.0.1:80")).await;
-    let (api, db, before) = (proxy.cluster("shop/api|80"), proxy.cluster("shop/db|80"), proxy.store.snapshot().unwrap());
+    let (api, db, before) =
+        (proxy.cluster("shop/api|80"), proxy.cluster("shop/db|80"), proxy.store.snapshot().unwrap());
     let kept = Arc::clone(&api.load().members()[0].endpoint);
 
-    stream.send(&ControlMessage::Endpoints(endpoint_update("v1", "v2", "shop/api|80", &["10.0.0.1:80", "10.0.0.2:80"])));
+    stream.send(&ControlMessage::Endpoints(endpoint_update(
+        "v1",
+        "v2",
+        "shop/api|80",
+        &["10.0.0.1:80", "10.0.0.2:80"],
+    )));
 
     let answer = stream.answer().await;
     assert!(matches!(&answer, ProxyMessage::Ack(ack) if ack.version == "v2"), "{answer:?}");

@@ -97,7 +97,11 @@ async fn a_certificate_for_somebody_else_sets_everything_up_anew() {
     stream.send(&ControlMessage::Trust(Trust { trust_bundle: control.behaviour.lock().authority.pem().to_owned() }));
 
     let stream = control.stream().await;
-    assert_eq!((stream.service.as_str(), stream.hello.version), ("admin.shop", None), "another group has another document");
+    assert_eq!(
+        (stream.service.as_str(), stream.hello.version),
+        ("admin.shop", None),
+        "another group has another document"
+    );
     assert!(!Arc::ptr_eq(&identity, &proxy.identity()));
     assert_eq!(proxy.identity().principal(), "admin.shop.cluster.local");
     assert_eq!(identity.principal(), "web.shop.cluster.local");
@@ -111,7 +115,8 @@ async fn a_control_plane_that_lost_its_authority_is_asked_for_a_new_certificate(
     let new = Arc::new(Authority::new());
     // The pod's file is a ConfigMap that changes with the authority.
     std::fs::write(&proxy.options.ca, format!("{}{}", old.pem(), new.pem())).unwrap();
-    drop((control, stream));
+    drop(stream);
+    control.end().await;
 
     let mut control = Double::start_at(address, &new, NAME).await;
     let stream = control.stream().await;

@@ -24,8 +24,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub(super) const NAME: &str = "fsm-controller.fsm-system.svc";
 pub(super) const TOKEN: &str = "good-token";
@@ -39,7 +38,7 @@ pub(super) struct Double {
     pub(super) behaviour: Arc<Mutex<Behaviour>>,
     streams: mpsc::UnboundedReceiver<Opened>,
     requests: mpsc::UnboundedReceiver<()>,
-    running: CancellationToken,
+    running: JoinHandle<()>,
 }
 
 /// What it does.
@@ -124,11 +123,14 @@ impl Double {
         let address = listener.local_addr().unwrap();
         let (opened, streams) = mpsc::unbounded_channel();
         let (asked, requests) = mpsc::unbounded_channel();
-        let running = CancellationToken::new();
-        let serving = serve(listener, tls, Arc::clone(&behaviour), opened, asked);
-        let stop = running.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(serving).await });
+        let running = tokio::spawn(serve(listener, tls, Arc::clone(&behaviour), opened, asked));
         Self { address, behaviour, streams, requests, running }
+    }
+
+    /// Ends it and everything of it; its address is free then.
+    pub(super) async fn end(mut self) {
+        self.running.abort();
+        assert!((&mut self.running).await.unwrap_err().is_cancelled());
     }
 
     /// The next stream that the proxy opens.
@@ -144,7 +146,7 @@ impl Double {
 
 impl Drop for Double {
     fn drop(&mut self) {
-        self.running.cancel();
+        self.running.abort();
     }
 }
 

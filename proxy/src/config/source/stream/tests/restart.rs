@@ -19,7 +19,8 @@ async fn before(directory: &Path) -> (Arc<Authority>, ControlOptions, Arc<TempDi
     drop(stream);
     let stream = control.stream().await;
     assert_eq!(stream.hello.version.as_deref(), Some("v2"));
-    drop((proxy, control, stream));
+    drop((proxy, stream));
+    control.end().await;
     (authority, options, files)
 }
 
@@ -33,7 +34,11 @@ async fn a_proxy_that_is_restarted_while_control_is_away_serves_at_once() {
     proxy.version("v2").await;
 
     assert_eq!(proxy.identity().principal(), "web.shop.cluster.local");
-    assert_eq!(addresses(&proxy.cluster("shop/api|80")), ["10.0.0.2:80"], "the endpoints of the end, not of the beginning");
+    assert_eq!(
+        addresses(&proxy.cluster("shop/api|80")),
+        ["10.0.0.2:80"],
+        "the endpoints of the end, not of the beginning"
+    );
     assert!(proxy.store.source().starts_with("cache "), "{}", proxy.store.source());
     let status = proxy.link(|status| status.last_failure.is_some()).await;
     assert!(!status.connected && status.version.as_deref() == Some("v2"));
@@ -69,11 +74,9 @@ async fn the_cache_of_another_pod_is_never_used() {
 
 #[tokio::test]
 async fn a_damaged_cache_is_passed_over() {
-    for (damaged, certificate, version) in [
-        ("config.json", true, None),
-        ("endpoints.json", true, Some("v1")),
-        ("identity.json", false, Some("v2")),
-    ] {
+    for (damaged, certificate, version) in
+        [("config.json", true, None), ("endpoints.json", true, Some("v1")), ("identity.json", false, Some("v2"))]
+    {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("cache");
         let (_, options, files) = before(&directory).await;
@@ -81,9 +84,7 @@ async fn a_damaged_cache_is_passed_over() {
 
         let proxy = Proxy::start_with(options, files, Some(&directory));
 
-        let status = proxy
-            .link(|status| status.last_failure.is_some() || status.certificate_failure.is_some())
-            .await;
+        let status = proxy.link(|status| status.last_failure.is_some() || status.certificate_failure.is_some()).await;
         assert_eq!(status.certificate.is_some(), certificate, "{damaged}");
         assert_eq!(status.version.as_deref(), version, "{damaged}");
         assert_eq!(proxy.store.snapshot().is_some(), version.is_some(), "{damaged}");
