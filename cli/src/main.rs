@@ -1,3 +1,7 @@
 //! `fsm`: the operator's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fsm_cli::commands::main()
+}

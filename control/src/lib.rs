@@ -1,10 +1,15 @@
 //! The control plane: it follows the resources that users write ([`source`]), keeps them indexed ([`world`]), computes
-//! what every group of proxies must do ([`catalog`]), gives every proxy its certificate ([`cert`]), and keeps all of
-//! them up to date ([`push`]). Kubernetes is only a feeder; everything between the source and the push is pure.
+//! what every group of proxies must do ([`catalog`]), gives every proxy its certificate ([`cert`]) once it has said who
+//! it is ([`auth`]), and keeps all of them up to date ([`push`]). [`controller`] ties these together in one owner task,
+//! [`admin`] shows how things stand. Kubernetes is only a feeder; everything between the source and the push is pure.
 
+pub mod auth;
 pub mod catalog;
 pub mod cert;
 pub mod controller;
+pub mod inject;
+pub mod limits;
 pub mod push;
 pub mod source;
+pub mod telemetry;
 pub mod world;

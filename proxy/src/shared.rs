@@ -1,9 +1,11 @@
 //! What every connection shares, and what happens to every connection whatever it carries.
 
+use crate::config::snapshot::Snapshot;
 use crate::config::store::Store;
 use crate::http::reply::Refusal;
 use crate::listen::ConnInfo;
 use crate::policy::budget::Allowance;
+use crate::reason::Reason;
 use crate::runtime::drain::Drain;
 use crate::telemetry::{Direction, Telemetry};
 use http::HeaderValue;
@@ -26,6 +28,22 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Waits for a configuration that does not permit a live connection any longer.
+    pub async fn withdrawn(&self, permitted: impl Fn(&Snapshot) -> Result<(), Reason>) -> Reason {
+        let mut generations = self.store.subscribe();
+        loop {
+            // First of all: the configuration may have changed since the connection was let in.
+            let verdict = self.store.snapshot().map_or(Err(Reason::ShuttingDown), |snapshot| permitted(&snapshot));
+            if let Err(reason) = verdict {
+                return reason;
+            }
+            if generations.changed().await.is_err() {
+                // The store lives as long as the process.
+                return Reason::ShuttingDown;
+            }
+        }
+    }
+
     /// Counts a connection while it is carried, and its refusal if it ends in one.
     pub async fn attend(
         &self,

@@ -4,10 +4,12 @@
 //! `SKIPPED` on standard error; with `CI=true` it fails instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod balancing;
 mod config;
 mod conformance;
 mod demos;
 mod egress;
 mod harness;
+mod local;
 mod resilience;
 mod security;

@@ -27,7 +27,7 @@ use crate::reason::Reason;
 use crate::runtime;
 use crate::runtime::drain::Phase;
 use crate::shared::Proxy;
-use crate::tcp::{RelayOptions, relay, reset_on_close};
+use crate::tcp::{RelayOptions, Resettable, relay_or_reset, reset_on_close};
 use crate::telemetry::Direction;
 use crate::telemetry::counters::ClusterCounters;
 use crate::tls::{Alpn, Peer, ReadAhead};
@@ -144,7 +144,7 @@ impl EgressGateway {
 
     async fn answer<IO>(self: Arc<Self>, proxy: &Arc<Proxy>, io: IO, alpn: Alpn, client: Client) -> Result<(), Refusal>
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Resettable + Unpin + Send + 'static,
     {
         if self.mode == Mode::Socks5 {
             return self.answer_socks(io, &client).await;
@@ -169,7 +169,7 @@ impl EgressGateway {
 
     async fn answer_socks<IO>(&self, mut io: IO, client: &Client) -> Result<(), Refusal>
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: AsyncRead + AsyncWrite + Resettable + Unpin,
     {
         let asking = tokio::time::timeout(limits::DETECT_TIMEOUT, socks::read_target(&mut io)).await;
         let target = match asking {
@@ -220,7 +220,7 @@ impl EgressGateway {
         mut upstream: TcpStream,
         guard: &ConnectionGuard,
     ) where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: AsyncRead + AsyncWrite + Resettable + Unpin,
     {
         let mut record = Record::begin(client.info.peer, client.principal.clone(), target, upstream.peer_addr().ok());
         let mut io = Observed::new(io);
@@ -230,7 +230,7 @@ impl EgressGateway {
             sent: &counters.sent_bytes,
             received: &counters.received_bytes,
         };
-        let relayed = relay(&mut io, &mut upstream, options).await;
+        let relayed = relay_or_reset(&mut io, &mut upstream, options).await;
         record.end(&relayed, io.hello());
         self.records.write(record);
     }

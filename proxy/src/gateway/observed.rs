@@ -2,6 +2,7 @@
 
 use crate::detect::{ClientHello, Verdict, classify};
 use crate::limits::DETECT_BYTES;
+use crate::tcp::Resettable;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,12 @@ enum Seen {
     Bytes(Vec<u8>),
     Hello(ClientHello),
     Other,
+}
+
+impl<IO: Resettable> Resettable for Observed<IO> {
+    fn reset_on_close(&self) {
+        self.io.reset_on_close();
+    }
 }
 
 impl<IO> Observed<IO> {

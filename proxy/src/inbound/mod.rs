@@ -81,7 +81,7 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
         (_, Stream::Tls(io)) if client.alpn == Alpn::MeshTcp => tcp::serve(proxy, io, &client).await?,
         (_, Stream::Tls(io)) => {
             let (prefix, stream) = io.into_parts();
-            tcp::serve(proxy, Prefixed::new(prefix, Lenient(stream)), &client).await?;
+            tcp::serve(proxy, Prefixed::new(prefix, Lenient::of_pipy(stream)), &client).await?;
         }
         (_, Stream::TlsAfterPeek(io)) => tcp::serve(proxy, io, &client).await?,
     }

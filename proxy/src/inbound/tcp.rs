@@ -1,16 +1,16 @@
 //! One TCP connection towards our application.
 
 use super::Client;
-use crate::config::snapshot::Source;
+use crate::config::snapshot::{Snapshot, Source};
 use crate::detect::Prefixed;
 use crate::http::reply::Refusal;
 use crate::reason::Reason;
 use crate::shared::Proxy;
+use crate::tcp::Resettable;
 use crate::upstream::cluster::{Cluster, Tried};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 
 /// Relays one connection to the application, which may be the first to speak. The connection ends when a new
 /// configuration no longer admits its client.
@@ -19,40 +19,27 @@ use tokio::sync::watch;
 /// [`Refusal`] when the client is not permitted, or no longer, or the application cannot be reached.
 pub async fn serve<IO>(proxy: &Proxy, mut io: Prefixed<IO>, client: &Client) -> Result<(), Refusal>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: AsyncRead + AsyncWrite + Resettable + Unpin,
 {
-    let mut generations = proxy.store.subscribe();
-    let cluster = authorize(proxy, client)?;
+    let snapshot = proxy.store.snapshot().ok_or(Reason::UnknownPort)?;
+    let cluster = authorize(&snapshot, client)?;
+    // The connection may live for days; the snapshot must not.
+    drop(snapshot);
     let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
     let relaying = upstream.relay(&mut io, guard);
     tokio::select! {
         biased;
         _ = relaying => Ok(()),
-        reason = withdrawn(proxy, client, &mut generations) => {
+        reason = proxy.withdrawn(|snapshot| authorize(snapshot, client).map(drop)) => {
             Err(Refusal::explained(reason, "a new configuration no longer admits this client"))
         }
     }
 }
 
-/// Waits for a configuration that does not admit the client.
-async fn withdrawn(proxy: &Proxy, client: &Client, generations: &mut watch::Receiver<u64>) -> Reason {
-    loop {
-        if generations.changed().await.is_err() {
-            // The store lives as long as the process.
-            return Reason::ShuttingDown;
-        }
-        if let Err(reason) = authorize(proxy, client) {
-            return reason;
-        }
-    }
-}
-
 /// The server decides by address and verified identity who may connect, and where to.
-fn authorize(proxy: &Proxy, client: &Client) -> Result<Arc<Cluster>, Reason> {
-    let snapshot = proxy.store.snapshot();
-    let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_deref());
-    let (_, port) = super::admit(inbound, &client.info)?;
+fn authorize(snapshot: &Snapshot, client: &Client) -> Result<Arc<Cluster>, Reason> {
+    let (_, port) = super::admit(snapshot.inbound.as_deref(), &client.info)?;
     let tcp = port.tcp.as_ref().ok_or(Reason::NoCluster)?;
     match port.sources.find(client.info.peer.ip()) {
         Some(Source::Tls { principals: Some(principals) }) => {

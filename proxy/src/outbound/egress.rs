@@ -1,10 +1,14 @@
 //! To the outside: destinations that no cluster serves, passed through as they are.
 
+use super::{Route, find};
 use crate::config::snapshot::Snapshot;
 use crate::http::reply::Refusal;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
+use crate::shared::Proxy;
+use crate::tcp::Resettable;
 use crate::upstream::connect::{self, Host, Protocol, ResolvedNames, Target, Transport};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -15,22 +19,43 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// # Errors
 /// [`Refusal`] when there is no such way or the destination cannot be reached.
 pub async fn passthrough<IO>(
-    snapshot: &Snapshot,
-    transport: Option<&Arc<Transport>>,
+    proxy: &Proxy,
+    snapshot: Arc<Snapshot>,
+    transport: Option<Arc<Transport>>,
     mut io: IO,
     info: &ConnInfo,
 ) -> Result<(), Refusal>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: AsyncRead + AsyncWrite + Resettable + Unpin,
 {
-    let (Some(cluster), Some(transport)) = (&snapshot.outbound.passthrough, transport) else {
+    let (Some(cluster), Some(transport)) = (snapshot.outbound.passthrough.clone(), transport) else {
         return Err(Reason::UnknownDestination.into());
     };
     let guard = cluster.state.gate.connection(cluster.settings.limits).ok_or(Reason::Overloaded)?;
     let target = Target { host: Host::Address(info.destination.ip()), port: info.destination.port() };
     let names = ResolvedNames::default();
-    let connecting = connect::connect(&target, transport, Protocol::Tcp, &names, cluster.counters());
+    let connecting = connect::connect(&target, &transport, Protocol::Tcp, &names, cluster.counters());
     let upstream = Box::pin(connecting).await?;
-    upstream.relay(&mut io, guard).await;
-    Ok(())
+    // The connection may live for days; the snapshot must not.
+    drop((snapshot, transport));
+    let relaying = upstream.relay(&mut io, guard);
+    tokio::select! {
+        biased;
+        _ = relaying => Ok(()),
+        reason = proxy.withdrawn(|snapshot| permitted(snapshot, info.destination)) => {
+            Err(Refusal::explained(reason, "a new configuration no longer lets this destination pass through"))
+        }
+    }
+}
+
+/// Whether bytes to the destination may pass as they are.
+fn permitted(snapshot: &Snapshot, destination: SocketAddr) -> Result<(), Reason> {
+    let passes = match find(snapshot, destination)? {
+        Route::Passthrough => true,
+        Route::Tcp(entry) | Route::HttpOrTcp(_, entry) => {
+            entry.tcp.as_ref().is_some_and(|tcp| tcp.split.is_none() && tcp.passthrough.is_some())
+        }
+        Route::Http(_) => false,
+    };
+    if passes { Ok(()) } else { Err(Reason::UnknownDestination) }
 }

@@ -50,15 +50,15 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     let snapshot = proxy.store.snapshot().ok_or(Reason::UnknownDestination)?;
     match find(&snapshot, info.destination)? {
         Route::Http(_) => serve_http(proxy, stream, info).await,
-        Route::Tcp(entry) => tcp::serve(&snapshot, &entry, stream, info).await,
+        Route::Tcp(entry) => tcp::serve(proxy, snapshot, entry, stream, info).await,
         Route::Passthrough => {
-            let transport = snapshot.outbound.passthrough_transport.as_ref();
-            egress::passthrough(&snapshot, transport, stream, info).await
+            let transport = snapshot.outbound.passthrough_transport.clone();
+            egress::passthrough(proxy, snapshot, transport, stream, info).await
         }
         Route::HttpOrTcp(_, tcp) => {
             let detected = detect::detect(stream, limits::DETECT_TIMEOUT).await;
             match detected.protocol {
-                Protocol::Tls(_) => tcp::serve(&snapshot, &tcp, detected.io, info).await,
+                Protocol::Tls(_) => tcp::serve(proxy, snapshot, tcp, detected.io, info).await,
                 Protocol::Http2 => http::serve(proxy, detected.io, Version::Http2, info).await,
                 Protocol::Http1 | Protocol::Other => http::serve(proxy, detected.io, Version::Http1, info).await,
                 Protocol::Timeout | Protocol::Closed => Err(undetected(proxy, &detected.protocol)),

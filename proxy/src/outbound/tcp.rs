@@ -1,48 +1,99 @@
 //! One TCP connection from our application to a cluster.
 
 use super::egress;
+use super::{Route, find};
 use crate::config::snapshot::{Carries, OutboundEntry, Snapshot};
 use crate::detect::{self, Protocol};
 use crate::http::reply::Refusal;
 use crate::limits;
 use crate::listen::ConnInfo;
+use crate::policy::outlier;
+use crate::policy::retry::AttemptOutcome;
 use crate::reason::Reason;
+use crate::shared::Proxy;
+use crate::tcp::Resettable;
 use crate::upstream::cluster::{Cluster, Tried};
+use crate::upstream::connect::Connection;
+use crate::upstream::gate::ConnectionGuard;
 use http::HeaderMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Relays one connection to an endpoint of the entry's clusters, or passes it through where the entry says so. The
 /// server may be the first to speak: nothing is read before the upstream is connected, except a TLS client's hello
-/// where the server name chooses the endpoint.
+/// where the server name chooses the endpoint. The connection ends when a new configuration no longer leads its
+/// destination to its cluster.
 ///
 /// # Errors
-/// [`Refusal`] when there is no way to go or the endpoint cannot be reached.
-pub async fn serve<IO>(snapshot: &Snapshot, entry: &OutboundEntry, mut io: IO, info: &ConnInfo) -> Result<(), Refusal>
+/// [`Refusal`] when there is no way to go, or no longer, or no endpoint can be reached.
+pub async fn serve<IO>(
+    proxy: &Proxy,
+    snapshot: Arc<Snapshot>,
+    entry: Arc<OutboundEntry>,
+    mut io: IO,
+    info: &ConnInfo,
+) -> Result<(), Refusal>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: AsyncRead + AsyncWrite + Resettable + Unpin,
 {
     let tcp = entry.tcp.as_ref().ok_or(Reason::NoCluster)?;
     let Some(split) = &tcp.split else {
-        return egress::passthrough(snapshot, tcp.passthrough.as_ref(), io, info).await;
+        let transport = tcp.passthrough.clone();
+        return egress::passthrough(proxy, snapshot, transport, io, info).await;
     };
-    let cluster = split.pick().ok_or(Reason::NoCluster)?;
-    if entry.carries == Carries::Tls && cluster.is_external() {
-        return serve_by_server_name(cluster, io).await;
+    let cluster = Arc::clone(split.pick().ok_or(Reason::NoCluster)?);
+    let by_server_name = entry.carries == Carries::Tls && cluster.is_external();
+    // The connection may live for days; the snapshot must not.
+    drop((entry, snapshot));
+    if by_server_name {
+        return serve_by_server_name(proxy, &cluster, io, info).await;
     }
+    let (upstream, guard) = Box::pin(open(&cluster, info)).await?;
+    let relaying = upstream.relay(&mut io, guard);
+    tokio::select! {
+        biased;
+        _ = relaying => Ok(()),
+        reason = proxy.withdrawn(|snapshot| leads_to(snapshot, info.destination, &cluster.name).map(drop)) => {
+            Err(withdrawal(reason, &cluster))
+        }
+    }
+}
+
+/// A connection to the first endpoint that can be reached. Nothing has been sent before there is one, so another
+/// endpoint may always be tried.
+async fn open(cluster: &Cluster, info: &ConnInfo) -> Result<(Connection, ConnectionGuard), Refusal> {
     let key = cluster.settings.balancing.key(&HeaderMap::new(), info.peer.ip());
-    let endpoint = cluster.pick(Instant::now(), &Tried::new(), key).ok_or(Reason::NoEndpoint)?;
-    let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
-    upstream.relay(&mut io, guard).await;
-    Ok(())
+    let mut tried = Tried::new();
+    let mut last = None;
+    while tried.len() < limits::ENDPOINTS_PER_REQUEST
+        && let Some(endpoint) = cluster.pick(Instant::now(), &tried, key)
+    {
+        let opened = endpoint.open_tcp(cluster.settings.limits).await;
+        let failed = opened.as_ref().is_err_and(|error| outlier::is_failure(AttemptOutcome::from(error)));
+        match opened {
+            Err(error) if !failed => return Err(error.into()),
+            Ok(opened) => {
+                cluster.record(&endpoint, false, Instant::now());
+                return Ok(opened);
+            }
+            Err(error) => {
+                cluster.record(&endpoint, true, Instant::now());
+                tracing::debug!("{error}; another endpoint is tried, if there is one");
+                last = Some(error);
+            }
+        }
+        tried.push(endpoint);
+    }
+    Err(last.map_or_else(|| Reason::NoEndpoint.into(), Refusal::from))
 }
 
 /// TLS to the outside: the client's server name must be one of the cluster's hosts, or lie below one of its wildcards,
 /// and leads to that very host. (FSM took the hosts of a port in turn, whatever the client asked for: weakness C-1.)
-async fn serve_by_server_name<IO>(cluster: &Arc<Cluster>, io: IO) -> Result<(), Refusal>
+async fn serve_by_server_name<IO>(proxy: &Proxy, cluster: &Arc<Cluster>, io: IO, info: &ConnInfo) -> Result<(), Refusal>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: AsyncRead + AsyncWrite + Resettable + Unpin,
 {
     let mut detected = detect::detect(io, limits::DETECT_TIMEOUT).await;
     let name = match &detected.protocol {
@@ -59,6 +110,29 @@ where
     let name = name.ok_or_else(|| refused("the client names no server".to_owned()))?;
     let endpoint = cluster.named(&name).ok_or_else(|| refused(format!("server name {name:?} is not permitted")))?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp_to(&name, cluster.settings.limits)).await?;
-    upstream.relay(&mut detected.io, guard).await;
-    Ok(())
+    let still_named = |snapshot: &Snapshot| {
+        let cluster = leads_to(snapshot, info.destination, &cluster.name)?;
+        cluster.named(&name).map(drop).ok_or(Reason::UnknownServerName)
+    };
+    let relaying = upstream.relay(&mut detected.io, guard);
+    tokio::select! {
+        biased;
+        _ = relaying => Ok(()),
+        reason = proxy.withdrawn(still_named) => Err(withdrawal(reason, cluster)),
+    }
+}
+
+/// The cluster of this name, if bytes to the destination may still go there.
+fn leads_to(snapshot: &Snapshot, destination: SocketAddr, cluster: &str) -> Result<Arc<Cluster>, Reason> {
+    let (Route::Tcp(entry) | Route::HttpOrTcp(_, entry)) = find(snapshot, destination)? else {
+        return Err(Reason::UnknownDestination);
+    };
+    let split = entry.tcp.as_ref().and_then(|tcp| tcp.split.as_ref()).ok_or(Reason::NoCluster)?;
+    let mut targets = split.targets().iter().map(|(target, _)| target);
+    targets.find(|target| *target.name == *cluster).cloned().ok_or(Reason::NoCluster)
+}
+
+fn withdrawal(reason: Reason, cluster: &Cluster) -> Refusal {
+    let detail = format!("a new configuration no longer leads this destination to cluster `{}`", cluster.name);
+    Refusal::explained(reason, detail)
 }

@@ -41,6 +41,9 @@ pub struct Relayed {
     pub received: u64,
     /// Why it ended.
     pub end: RelayEnd,
+    /// The side that could not be read to its end. What the other side got is not complete: it should be reset
+    /// ([`relay_or_reset`](super::relay_or_reset) does) rather than closed.
+    pub broken_off: Option<Side>,
 }
 
 /// Why a relayed connection ended.
@@ -50,8 +53,7 @@ pub enum RelayEnd {
     Finished,
     /// No byte moved for too long.
     Idle,
-    /// One side broke. The other one should be reset rather than closed
-    /// ([`reset_on_close`](super::reset_on_close)), because what it got may not be complete.
+    /// One side broke: it could not be read, or would not take what was written.
     ///
     /// A TLS peer that closes without `close_notify` breaks too, with [`io::ErrorKind::UnexpectedEof`]: it cannot be
     /// told from an attacker who cuts the connection (RFC 8446 §6.1).
@@ -101,7 +103,12 @@ where
         None if timed_out => RelayEnd::Idle,
         None => RelayEnd::Finished,
     };
-    Relayed { sent: sending.moved, received: receiving.moved, end }
+    let broken_off = match (sending.source_failed, receiving.source_failed) {
+        (true, _) => Some(Side::Downstream),
+        (false, true) => Some(Side::Upstream),
+        (false, false) => None,
+    };
+    Relayed { sent: sending.moved, received: receiving.moved, end, broken_off }
 }
 
 type Failure = Option<(Side, io::Error)>;

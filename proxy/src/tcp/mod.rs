@@ -1,8 +1,10 @@
 //! Bytes that are no HTTP: carried as they come.
 
 pub mod copy;
+mod reset;
 
 pub use copy::{RelayEnd, RelayOptions, Relayed, Side, relay};
+pub use reset::{Resettable, relay_or_reset};
 
 use socket2::SockRef;
 use std::time::Duration;

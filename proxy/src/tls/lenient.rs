@@ -1,9 +1,9 @@
 //! TLS with peers that do not say goodbye as TLS wants it.
 //!
 //! Pipy closes without `close_notify`, and takes ours for the end of *both* directions. Towards it a closed socket has to
-//! be the end of a stream, as in plain TCP, and ours is closed without a word. The price is that a connection that was cut
-//! looks like one that ended; our own sidecars tell each other apart by ALPN ([`Alpn::MESH_TCP`](super::Alpn::MESH_TCP))
-//! and do not pay it.
+//! be the end of a stream, as in plain TCP, and ours is closed without a word. Servers outside the mesh often close
+//! without a word too, but want ours. The price is that a connection that was cut looks like one that ended; our own
+//! sidecars tell each other apart by ALPN ([`Alpn::MESH_TCP`](super::Alpn::MESH_TCP)) and do not pay it.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,27 @@ use tokio_rustls::{client, server};
 
 /// A TLS stream whose directions end with the socket's.
 #[derive(Debug)]
-pub struct Lenient<S>(pub S);
+pub struct Lenient<S> {
+    stream: S,
+    says_goodbye: bool,
+}
+
+impl<S> Lenient<S> {
+    /// With a sidecar that is not ours: our directions end with the socket's as well.
+    pub const fn of_pipy(stream: S) -> Self {
+        Self { stream, says_goodbye: false }
+    }
+
+    /// With a server of the outside: our directions end as TLS wants it.
+    pub const fn of_outside(stream: S) -> Self {
+        Self { stream, says_goodbye: true }
+    }
+
+    /// The stream as it is.
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
+}
 
 /// A TLS stream over a socket.
 pub trait OverSocket {
@@ -42,7 +62,7 @@ impl<IO: AsyncWrite + Unpin> OverSocket for client::TlsStream<IO> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.0).poll_read(cx, buffer)) {
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, buffer)) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
         }
@@ -51,7 +71,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
 
 impl<S: AsyncWrite + OverSocket + Unpin> AsyncWrite for Lenient<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -59,20 +79,23 @@ impl<S: AsyncWrite + OverSocket + Unpin> AsyncWrite for Lenient<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.0).poll_flush(cx))?;
-        Pin::new(self.0.socket()).poll_shutdown(cx)
+        if self.says_goodbye {
+            return Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        Pin::new(self.stream.socket()).poll_shutdown(cx)
     }
 }
 
@@ -95,7 +118,8 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(16 << 10);
         let patience = Duration::from_secs(10);
         let (accepted, connected) = tokio::join!(server.accept(theirs, patience), client.connect(ours, None, patience));
-        let (mut client, mut server) = (Lenient(connected.unwrap().stream), Lenient(accepted.unwrap().stream));
+        let (mut client, mut server) =
+            (Lenient::of_pipy(connected.unwrap().stream), Lenient::of_pipy(accepted.unwrap().stream));
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();
         let mut question = Vec::new();

@@ -9,7 +9,7 @@ use super::gateway::{self, Gateways, Tunnel};
 pub use super::resolve::ResolvedNames;
 use crate::limits;
 use crate::reason::Reason;
-use crate::tcp::{RelayOptions, Relayed, relay};
+use crate::tcp::{RelayOptions, Relayed, Resettable, relay_or_reset};
 use crate::telemetry::counters::{ClusterCounters, Counter};
 use crate::tls::client::{ClientTls, ConnectError};
 use crate::tls::{Alpn, Lenient, ReadAhead};
@@ -148,17 +148,18 @@ pub enum Connection {
     Plain(TcpStream),
     /// Secured.
     Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
-    /// Secured, with a sidecar that is not ours at the other end; for bytes only.
-    TlsToPipy(Box<Lenient<TlsStream<ReadAhead<TcpStream>>>>),
+    /// Secured, with something that is not our sidecar at the other end; for bytes only.
+    TlsToOther(Box<Lenient<TlsStream<ReadAhead<TcpStream>>>>),
     /// Opened for us by an egress gateway.
     Tunnel(Box<Tunnel>),
 }
 
 impl Connection {
-    /// Relays bytes between a client and this connection until both are done, counting them on the cluster.
+    /// Relays bytes between a client and this connection until both are done, counting them on the cluster. That one of
+    /// them broke off is passed on to the other.
     pub async fn relay<IO>(self, io: &mut IO, guard: ConnectionGuard) -> Relayed
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: AsyncRead + AsyncWrite + Resettable + Unpin,
     {
         let counters = guard.counters();
         let options = RelayOptions {
@@ -167,13 +168,13 @@ impl Connection {
             received: &counters.received_bytes,
         };
         match self {
-            Self::Plain(mut stream) => relay(io, &mut stream, options).await,
-            Self::Tls(mut stream) => relay(io, &mut *stream, options).await,
-            Self::TlsToPipy(mut stream) => relay(io, &mut *stream, options).await,
+            Self::Plain(mut stream) => relay_or_reset(io, &mut stream, options).await,
+            Self::Tls(mut stream) => relay_or_reset(io, &mut *stream, options).await,
+            Self::TlsToOther(mut stream) => relay_or_reset(io, &mut *stream, options).await,
             Self::Tunnel(mut tunnel) => match &mut *tunnel {
-                Tunnel::Http2(stream) => relay(io, stream, options).await,
-                Tunnel::Socks5(stream) => relay(io, stream, options).await,
-                Tunnel::Socks5Tls(stream) => relay(io, &mut **stream, options).await,
+                Tunnel::Http2(stream) => relay_or_reset(io, stream, options).await,
+                Tunnel::Socks5(stream) => relay_or_reset(io, stream, options).await,
+                Tunnel::Socks5Tls(stream) => relay_or_reset(io, &mut **stream, options).await,
             },
         }
     }
@@ -221,10 +222,13 @@ pub async fn connect(
                 counters.unnamed_identities.increment();
             }
             let ours = connected.alpn == Alpn::MeshTcp;
-            if protocol == Protocol::Tcp && !tls.send_server_name && !ours {
-                return Ok(Connection::TlsToPipy(Box::new(Lenient(connected.stream))));
-            }
-            Ok(Connection::Tls(Box::new(connected.stream)))
+            Ok(match protocol {
+                Protocol::Tcp if tls.send_server_name => {
+                    Connection::TlsToOther(Box::new(Lenient::of_outside(connected.stream)))
+                }
+                Protocol::Tcp if !ours => Connection::TlsToOther(Box::new(Lenient::of_pipy(connected.stream))),
+                Protocol::Tcp | Protocol::Http1 | Protocol::Http2 => Connection::Tls(Box::new(connected.stream)),
+            })
         }
         Err(error) => {
             counters.connect_failures.increment();
@@ -312,7 +316,8 @@ async fn attempt(
         Ok(Err(error)) => {
             counters.connect_failures.increment();
             let reason = match error.kind() {
-                io::ErrorKind::ConnectionRefused => Reason::UpstreamRefused,
+                // A reset in the middle of the handshake is a refusal too: a full backlog, a firewall that says so.
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Reason::UpstreamRefused,
                 io::ErrorKind::TimedOut => Reason::UpstreamConnectTimeout,
                 _ => Reason::UpstreamUnreachable,
             };

@@ -138,7 +138,7 @@ impl Pool {
         let (sender, task) = match open(dial, Protocol::Http1, guard).await? {
             (Connection::Plain(stream), guard) => handshake_http1(stream, dial, guard).await?,
             (Connection::Tls(stream), guard) => handshake_http1(stream, dial, guard).await?,
-            (Connection::TlsToPipy(stream), guard) => handshake_http1(stream, dial, guard).await?,
+            (Connection::TlsToOther(stream), guard) => handshake_http1(stream, dial, guard).await?,
             (Connection::Tunnel(tunnel), guard) => match *tunnel {
                 Tunnel::Http2(stream) => handshake_http1(stream, dial, guard).await?,
                 Tunnel::Socks5(stream) => handshake_http1(stream, dial, guard).await?,
@@ -176,7 +176,7 @@ impl Pool {
         let sender = match Box::pin(open(dial, Protocol::Http2, guard)).await? {
             (Connection::Plain(stream), guard) => handshake_http2(stream, dial, guard).await?,
             (Connection::Tls(stream), guard) => handshake_http2(stream, dial, guard).await?,
-            (Connection::TlsToPipy(stream), guard) => handshake_http2(stream, dial, guard).await?,
+            (Connection::TlsToOther(stream), guard) => handshake_http2(stream, dial, guard).await?,
             (Connection::Tunnel(tunnel), guard) => match *tunnel {
                 Tunnel::Http2(stream) => handshake_http2(stream, dial, guard).await?,
                 Tunnel::Socks5(stream) => handshake_http2(stream, dial, guard).await?,

@@ -1,9 +1,11 @@
 //! Changes of the document: in force at once for what is new, without disturbing what is under way.
 
 use fsm_tests::{
-    Authority, LeafRequest, Pair, Sidecar, SidecarOptions, TlsClient, empty, eventually, next_data, request,
+    Authority, LeafRequest, Pair, Scene, Sidecar, SidecarOptions, TcpApplication, TlsClient, Wire, empty, eventually,
+    next_data, request,
 };
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 #[tokio::test]
 async fn a_change_leaves_open_responses_and_tunnels_alone() {
@@ -32,6 +34,41 @@ async fn a_change_leaves_open_responses_and_tunnels_alone() {
     assert_eq!(next_data(&mut events).await, None);
     tunnel.send("b").await;
     assert_eq!(tunnel.read_exact(1).await, b"b");
+}
+
+#[tokio::test]
+async fn tcp_connections_end_when_their_destination_is_withdrawn() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    scene.client_document = scene.client_document.clone().egress(true);
+    let outside = scene.mesh.pod_at("outside", &["203.0.113.9".parse().unwrap()]);
+    let at = SocketAddr::new(outside.ip(), 7000);
+    let _echo = TcpApplication::echo(&outside, at);
+    let pair = scene.start().await;
+    let mut mesh = pair.dial(&pair.scene.tcp).await;
+    let mut passing = Wire::connect(&pair.scene.client, at).await;
+    for wire in [&mut mesh, &mut passing] {
+        wire.send("a").await;
+        assert_eq!(wire.read_exact(1).await, b"a");
+    }
+
+    let unrelated = pair.scene.client_document.clone().set("/Spec/SidecarTimeout", json!(59));
+    pair.client_sidecar.update(unrelated.json()).await;
+    for wire in [&mut mesh, &mut passing] {
+        wire.send("b").await;
+        assert_eq!(wire.read_exact(1).await, b"b", "an unrelated change ends nothing");
+    }
+
+    pair.client_sidecar.update(unrelated.clone().egress(false).json()).await;
+    assert_eq!(passing.rest().await.0, b"", "egress was switched off");
+    mesh.send("c").await;
+    assert_eq!(mesh.read_exact(1).await, b"c", "the mesh is not the outside");
+
+    let matches = format!("/Outbound/TrafficMatches/{}", pair.scene.tcp.port);
+    let none = unrelated.egress(false).set(&matches, json!([]));
+    pair.client_sidecar.update(none.json()).await;
+    assert_eq!(mesh.rest().await.0, b"", "the service was withdrawn");
 }
 
 #[tokio::test]

@@ -92,6 +92,35 @@ async fn a_client_that_goes_away_frees_the_application() {
 }
 
 #[tokio::test]
+async fn a_reset_on_one_side_is_a_reset_on_the_other() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let held = fsm_tests::Service::new("held", "shop", "tcp", 9100, 9100, &["10.96.0.9"]);
+    scene.server_document = scene.server_document.clone().serve(&held);
+    scene.client_document = scene.client_document.clone().call(&held, &[scene.server.ip()]);
+    let upstream = scene.server.listen(([127, 0, 0, 1], 9100).into());
+    let pair = scene.start().await;
+
+    let mut client = pair.dial(&held).await;
+    client.send("x").await;
+    let (server, _) = fsm_tests::within("the connection", upstream.accept()).await.unwrap();
+    server.readable().await.unwrap();
+    server.set_zero_linger().unwrap();
+    drop(server);
+    assert_eq!(client.rest().await.1, End::Reset, "half an answer must not look like a whole one");
+
+    let client = pair.scene.client.connect(held.address()).await.unwrap();
+    client.writable().await.unwrap();
+    assert_eq!(client.try_write(b"y").unwrap(), 1);
+    let mut server = Wire::accept(&upstream).await;
+    assert_eq!(server.read_exact(1).await, b"y");
+    client.set_zero_linger().unwrap();
+    drop(client);
+    assert_eq!(server.rest().await.1, End::Reset, "half an upload must not look like a whole one");
+}
+
+#[tokio::test]
 async fn a_tcp_service_whose_application_is_down_closes_the_connection() {
     let Some(mut scene) = Scene::new() else {
         return;

@@ -1,14 +1,17 @@
 //! Page 6.2, "Bi-direction TLS with FSM Ingress".
 //!
-//! The ingress controller is no sidecar: here its pod runs curl, which connects to the pod behind the service and its
-//! target port just as the controller does. What reaches the controller (scenarios 3 and 4: TLS and mutual TLS of its own
-//! clients) changes nothing behind it.
+//! The ingress controller is no sidecar: in scenarios 1 and 2 its pod runs curl, which connects to the pod behind the
+//! service and its target port just as the controller does. In scenarios 3 and 4 clients come to the controller over TLS
+//! and mutual TLS: there its pod runs nginx, set up as the page's Ingress says.
 
-use super::{Demo, admit_outsiders, answers, any_path, certificate_of, egress_http, fails, inject, mount};
+use super::{Demo, admit_outsiders, answers, any_path, certificate_of, egress_http, fails, inject, mount, mount_as};
 use fsm_tests::{
-    Authority, Clients, Document, LeafRequest, Outcome, Pod, Service, Sidecar, Website, Wire, answered, curl, http1,
+    Authority, Clients, Document, LeafRequest, Outcome, Pod, Process, Service, Sidecar, Website, Wire, answered, curl,
+    eventually, http1,
 };
 use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::Command;
 
 const SERVER: &str = "server.egress-server.svc.cluster.local";
 const SERVER_IP: &str = "10.96.50.50";
@@ -92,6 +95,71 @@ impl Bidirectional {
     }
 }
 
+/// An ingress controller that serves TLS to its clients, with certificates of the partner's authority, and comes to the
+/// middle over mutual TLS with the mesh's certificate for it, verifying the upstream's name.
+struct Ingress {
+    client: Pod,
+    certificate: [PathBuf; 3],
+    _nginx: Process,
+}
+
+impl Bidirectional {
+    async fn ingress(&self, verify_clients: &str) -> Ingress {
+        let host = "fsm-ingress.fsm-system";
+        let served = self.partner.issue(&LeafRequest::new("ingress.pipy").hosts(&[host]));
+        let [certificate, key, partner] = mount(&self.ingress, &served);
+        let [mesh_certificate, mesh_key, mesh] =
+            mount_as(&self.ingress, "mesh", &self.demo.authority.leaf("fsm.fsm-system"));
+        let [certificate, key, partner, mesh_certificate, mesh_key, mesh] =
+            [certificate, key, partner, mesh_certificate, mesh_key, mesh].map(|path| path.display().to_string());
+        let directory = self.ingress.directory().display().to_string();
+        let configuration = format!(
+            "daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log stderr;
+             events {{}}
+             http {{
+                 access_log off; client_body_temp_path {directory}; proxy_temp_path {directory};
+                 fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};
+                 server {{
+                     listen 443 ssl http2; server_name {host};
+                     ssl_certificate {certificate}; ssl_certificate_key {key};
+                     ssl_client_certificate {partner}; ssl_verify_client {verify_clients};
+                     location / {{
+                         proxy_pass https://10.244.0.9:8080; proxy_http_version 1.1;
+                         proxy_set_header Host $host; proxy_ssl_protocols TLSv1.2 TLSv1.3;
+                         proxy_ssl_certificate {mesh_certificate}; proxy_ssl_certificate_key {mesh_key};
+                         proxy_ssl_trusted_certificate {mesh}; proxy_ssl_verify on;
+                         proxy_ssl_name middle.egress-middle.cluster.local;
+                     }}
+                 }}
+             }}"
+        );
+        let file = self.ingress.directory().join("nginx.conf");
+        std::fs::write(&file, configuration).unwrap();
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-c").arg(&file).arg("-e").arg("stderr");
+        let nginx = Process::start(&self.ingress, nginx);
+        eventually("the ingress controller listens", async || {
+            self.ingress.connect("10.244.0.40:443".parse().unwrap()).await.is_ok()
+        })
+        .await;
+        let client = self.demo.pod("client", &["10.244.0.50"]);
+        let certificate = mount(&client, &self.partner.issue(&LeafRequest::new("client.egress-client")));
+        Ingress { client, certificate, _nginx: nginx }
+    }
+}
+
+impl Ingress {
+    /// The page's client, with its certificate or without.
+    async fn get(&self, path: &str, with_certificate: bool) -> Outcome {
+        let [certificate, key, authority] = self.certificate.each_ref().map(|path| path.display());
+        let proof = if with_certificate { format!("--cert {certificate} --key {key}") } else { String::new() };
+        let host = "fsm-ingress.fsm-system";
+        let arguments =
+            format!("-si --resolve {host}:443:10.244.0.40 --cacert {authority} {proof} https://{host}{path}");
+        curl(&self.client, &arguments).await
+    }
+}
+
 fn hello(outcome: &Outcome) {
     answers(outcome, 200);
     assert_eq!(outcome.header("fsm-stats"), Some("egress-middle,Deployment,middle,middle-5b8b94b9-lt2vs"));
@@ -133,5 +201,38 @@ async fn page_6_2_mutual_tls_ingress_and_mutual_tls_egress() {
 
     page.apply(&page.with_egress(admitted)).await;
     time(&page.https("/time", "fsm.fsm-system").await);
+    assert_eq!(page.server.asked().len(), 1);
+}
+
+/// Scenario 3: TLS to the ingress controller, mutual TLS from there, and on egress.
+#[tokio::test]
+async fn page_6_2_tls_to_the_ingress_controller() {
+    let Some(page) = start().await else { return };
+    let ingress = page.ingress("off").await;
+    answers(&ingress.get("/hello", false).await, 502);
+
+    let ranges = [("10.244.0.40/32", certificate_of(&["fsm.fsm-system.cluster.local"]))];
+    let admitted = admit_outsiders(page.document.clone(), &page.service, &ranges);
+    page.apply(&admitted).await;
+    hello(&ingress.get("/hello", false).await);
+
+    page.apply(&page.with_egress(admitted)).await;
+    time(&ingress.get("/time", false).await);
+    assert_eq!(page.server.asked().len(), 1);
+}
+
+/// Scenario 4: mutual TLS to the ingress controller as well.
+#[tokio::test]
+async fn page_6_2_mutual_tls_to_the_ingress_controller() {
+    let Some(page) = start().await else { return };
+    let ingress = page.ingress("on").await;
+    let ranges = [("10.244.0.40/32", certificate_of(&["fsm.fsm-system.cluster.local"]))];
+    let admitted = admit_outsiders(page.document.clone(), &page.service, &ranges);
+    page.apply(&admitted).await;
+    hello(&ingress.get("/hello", true).await);
+    answers(&ingress.get("/hello", false).await, 400);
+
+    page.apply(&page.with_egress(admitted)).await;
+    time(&ingress.get("/time", true).await);
     assert_eq!(page.server.asked().len(), 1);
 }

@@ -155,9 +155,14 @@ fn certificate_of(principals: &[&str]) -> Value {
 
 /// Puts a leaf where the pod's programs find it, like a mounted secret: certificate, key, authority.
 fn mount(pod: &Pod, leaf: &Leaf) -> [PathBuf; 3] {
+    mount_as(pod, "secret", leaf)
+}
+
+/// The same for one of several secrets.
+fn mount_as(pod: &Pod, secret: &str, leaf: &Leaf) -> [PathBuf; 3] {
     let files = [("tls.crt", &leaf.certificate), ("tls.key", &leaf.key), ("ca.crt", &leaf.authority)];
     files.map(|(name, text)| {
-        let path = pod.directory().join(name);
+        let path = pod.directory().join(format!("{secret}-{name}"));
         std::fs::write(&path, text).unwrap();
         path
     })

@@ -68,6 +68,25 @@ async fn a_dead_endpoint_costs_no_request_when_another_one_lives() {
 }
 
 #[tokio::test]
+async fn a_dead_endpoint_costs_no_tcp_connection_when_another_one_lives() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let tcp = scene.tcp.clone();
+    let empty_pod = scene.mesh.pod("empty");
+    scene.client_document = scene.client_document.clone().call(&tcp, &[empty_pod.ip(), scene.server.ip()]);
+    let pair = scene.start().await;
+    for number in 0..20 {
+        let mut wire = pair.dial(&tcp).await;
+        wire.send("ping").await;
+        assert_eq!(wire.read_exact(4).await, b"ping", "connection {number}");
+    }
+    let stats = pair.client_sidecar.stats().await;
+    let ejections = format!("cluster.{}.ejections: 1", tcp.cluster());
+    assert!(stats.contains(&ejections), "the dead one is left out after a while: {stats}");
+}
+
+#[tokio::test]
 async fn an_application_that_closes_idle_connections_costs_no_request() {
     let Some(pair) = Pair::start().await else {
         return;

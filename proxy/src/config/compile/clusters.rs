@@ -102,9 +102,7 @@ impl Compiler<'_> {
         let state = self.state(Direction::Outbound, PASSTHROUGH);
         let endpoints = Endpoints::new(&Balancing::default(), Vec::new(), 0, None);
         let cluster = Cluster::new(PASSTHROUGH.into(), Direction::Outbound, state, cluster_settings, endpoints);
-        let cluster = Arc::new(cluster);
-        self.remote.insert(Arc::clone(&cluster.name), Arc::clone(&cluster));
-        (cluster, transport)
+        (Arc::new(cluster), transport)
     }
 
     /// How connections pass through in plaintext: through the gateways of a forward rule, if there is one.

@@ -86,6 +86,8 @@ struct Compiler<'a> {
     remote: BTreeMap<Arc<str>, Arc<Cluster>>,
     /// Remote clusters once more, for ranges with certificates of their own.
     variants: Variants,
+    /// Whether anything may leave the mesh as it is.
+    passes_through: bool,
 }
 
 /// Our own certificate.
@@ -125,6 +127,7 @@ impl<'a> Compiler<'a> {
             local: BTreeMap::new(),
             remote: BTreeMap::new(),
             variants: Variants::default(),
+            passes_through: false,
         }
     }
 

@@ -25,7 +25,12 @@ impl Compiler<'_> {
                 self.error("Outbound", "mesh services get no traffic until `Certificate` is mended");
             }
         }
-        Outbound { ports, passthrough: Some(passthrough), passthrough_transport }
+        // What nothing can use is not counted: an operator who switched egress off should not see it.
+        let used = settings.egress_passthrough || self.passes_through;
+        if used {
+            self.remote.insert(Arc::clone(&passthrough.name), Arc::clone(&passthrough));
+        }
+        Outbound { ports, passthrough: used.then_some(passthrough), passthrough_transport }
     }
 
     fn outbound_port(
@@ -133,7 +138,9 @@ impl Compiler<'_> {
             Some(certified) => certified.passthrough.clone(),
             None => self.plain_passthrough(rules.egress_forward_gateway.as_deref(), surroundings.identity),
         });
-        Some(OutboundTcp { split, passthrough: passthrough.flatten() })
+        let passthrough = passthrough.flatten();
+        self.passes_through |= passthrough.is_some();
+        Some(OutboundTcp { split, passthrough })
     }
 
     fn outbound_hosts(

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::tcp::reset_on_close;
+use crate::tcp::{relay_or_reset, reset_on_close};
 use crate::tls::fixtures::Authority;
 use crate::tls::{Alpn, ClientCertificate, ClientTls, Expect, ServerTls};
 use std::sync::Arc;
@@ -53,13 +53,7 @@ async fn start_sockets() -> Running<TcpStream, TcpStream> {
     let ours = Arc::clone(&counters);
     let task = tokio::spawn(async move {
         let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1] };
-        let relayed = relay(&mut downstream, &mut upstream, options).await;
-        match relayed.end {
-            RelayEnd::Failed { side: Side::Downstream, .. } => reset_on_close(&upstream),
-            RelayEnd::Failed { side: Side::Upstream, .. } => reset_on_close(&downstream),
-            _ => {}
-        }
-        relayed
+        relay_or_reset(&mut downstream, &mut upstream, options).await
     });
     Running { client, server, counters, task }
 }

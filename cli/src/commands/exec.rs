@@ -1,0 +1,142 @@
+//! `fsm exec`: a command in a pod. Its exit code becomes ours, so that scripts can tell a refused connection (curl's 7)
+//! from one that was reset (56).
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::select::Scope;
+use super::{MeshChoice, pods};
+use crate::local::daemon::wire::{self, ExecRequest, Frame, Request};
+
+/// `fsm exec`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  fsm exec deploy/curl -n curl -- curl -si http://httpbin.httpbin:14001/get\n  \
+    fsm exec -it deploy/curl -n curl -- bash\n\nThe exit code is that of the command, 128 and the signal's number if a signal ended it.")]
+pub(super) struct Exec {
+    /// A pod, or deploy/NAME, svc/NAME, sts/NAME
+    target: String,
+    #[command(flatten)]
+    scope: Scope,
+    /// Container [default: the first one that is not the sidecar]
+    #[arg(short, long)]
+    container: Option<String>,
+    /// Give the command our standard input
+    #[arg(short = 'i', long)]
+    stdin: bool,
+    /// Give the command a terminal, if we have one
+    #[arg(short, long)]
+    tty: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Exec {
+    pub(super) fn run(self, mesh: &MeshChoice) -> Result<ExitCode> {
+        let state = mesh.state()?;
+        let pod = pods::find(&state.objects(), mesh, &self.scope, &self.target)?;
+        let (namespace, name) = pods::name(&pod);
+        let container = pods::container(&pod, self.container.as_deref())?;
+        // As kubectl: without a terminal of our own there is none to give.
+        let terminal = self.tty && self.stdin && io::stdin().is_terminal() && io::stdout().is_terminal();
+        let size = terminal.then(|| terminal_size().unwrap_or((24, 80)));
+        let request =
+            ExecRequest { namespace, pod: name, container, command: self.command, stdin: self.stdin, terminal: size };
+        let connection = wire::ask(&state, &Request::Exec(request))?;
+        let raw = if terminal { Some(RawTerminal::enter()?) } else { None };
+        if self.stdin {
+            let input = connection.try_clone().context("cannot read the standard input")?;
+            std::thread::spawn(move || send_input(input, terminal));
+        }
+        let code = relay(connection);
+        drop(raw);
+        Ok(ExitCode::from(code?))
+    }
+}
+
+/// Our standard input, until it ends or the command does.
+fn send_input(mut connection: UnixStream, terminal: bool) {
+    let mut size = terminal.then(terminal_size).flatten();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let count = match io::stdin().lock().read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => 0,
+        };
+        // Without a handler for SIGWINCH (that is unsafe code) the size is looked at whenever somebody types.
+        if terminal
+            && let Some(now) = terminal_size()
+            && size != Some(now)
+        {
+            size = Some(now);
+            if connection.write_all(&Frame::Resize(now.0, now.1).encode()).is_err() {
+                return;
+            }
+        }
+        if connection.write_all(&Frame::Input(buffer[..count].to_vec()).encode()).is_err() || count == 0 {
+            return;
+        }
+    }
+}
+
+fn relay(mut connection: UnixStream) -> Result<u8> {
+    loop {
+        match Frame::read(&mut connection).context("the connection to the daemon broke")? {
+            Some(Frame::Output(bytes)) => write(&mut io::stdout().lock(), &bytes)?,
+            Some(Frame::Errors(bytes)) => write(&mut io::stderr().lock(), &bytes)?,
+            Some(Frame::Exit(code)) => return Ok(u8::try_from(code & 0xff).unwrap_or(1)),
+            Some(Frame::Input(_) | Frame::Resize(..)) => {}
+            None => {
+                bail!("the daemon hung up before the command had ended: was its pod removed, or the mesh taken down?")
+            }
+        }
+    }
+}
+
+/// Whoever reads our output may have seen enough; the command is then ended by our going.
+fn write(output: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.context("cannot write what the command said"),
+    }
+}
+
+/// The terminal passes everything on as it is typed, Ctrl-C too, until this is dropped.
+struct RawTerminal {
+    before: String,
+}
+
+impl RawTerminal {
+    fn enter() -> Result<Self> {
+        let before = stty(&["-g"])?;
+        stty(&["raw", "-echo"])?;
+        Ok(Self { before: before.trim().to_owned() })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // There is nobody to tell.
+        let _ = stty(&[&self.before]);
+    }
+}
+
+fn terminal_size() -> Option<(u16, u16)> {
+    let size = stty(&["size"]).ok()?;
+    let (rows, columns) = size.trim().split_once(' ')?;
+    Some((rows.parse().ok()?, columns.parse().ok()?))
+}
+
+fn stty(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("stty").args(arguments).stdin(Stdio::inherit()).stderr(Stdio::null()).output();
+    let output = output.context("cannot run stty, which `-t` needs (package coreutils)")?;
+    if !output.status.success() {
+        bail!("stty {} failed", arguments.join(" "));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,238 @@
+//! What `fsm` understands, one file a command.
+//!
+//! A command reads its arguments, does its work on the state directory ([`crate::local::state`]) or through the mesh's
+//! daemon, prints its answer to the standard output, and returns an exit code: 0, or that of the command which `fsm exec`
+//! ran. Any error is told on the standard error as `Error: …` with what to do, and gives 1; wrong usage gives 2.
+
+mod apply;
+mod completion;
+mod create;
+mod delete;
+mod exec;
+mod get;
+mod kinds;
+mod logs;
+mod manifest;
+mod merge;
+mod mesh;
+mod metadata;
+mod namespace;
+mod patch;
+mod pods;
+mod problems;
+mod proxy;
+mod rollout;
+mod scale;
+mod select;
+mod version;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::local::state::{Home, State};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fsm",
+    version,
+    about = "A service mesh: on this machine with `fsm up`, from the same YAML as in Kubernetes",
+    long_about = "A service mesh: on this machine with `fsm up`, from the same YAML as in Kubernetes.\n\n\
+        Start:    fsm up DIR --detach         run what DIR describes, each pod with its sidecar\n\
+        Look:     fsm get pods -A             what runs, and whether it is well\n          \
+                  fsm logs POD -c sidecar     what the sidecar says\n          \
+                  fsm proxy get config_dump POD -n NS   what the sidecar was told\n\
+        Change:   fsm apply -f FILE           as kubectl apply\n\
+        Try:      fsm exec deploy/curl -n curl -- curl -si httpbin.httpbin:14001/get\n\
+        End:      fsm down",
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(flatten)]
+    mesh: MeshChoice,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which mesh a command is about.
+#[derive(Debug, Clone, Args)]
+pub struct MeshChoice {
+    /// Name of the mesh; not needed where there is only one
+    #[arg(long = "name", visible_alias = "mesh-name", env = "FSM_MESH", global = true, value_name = "MESH")]
+    name: Option<String>,
+    /// Directory that has one directory for each mesh [default: /run/fsm as root, else $XDG_RUNTIME_DIR/fsm]
+    #[arg(long, env = "FSM_STATE_DIR", global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Namespace of the mesh's own objects, such as its MeshConfig
+    #[arg(short = 'N', long, env = "FSM_NAMESPACE", default_value = "fsm-system", global = true, value_name = "NS")]
+    fsm_namespace: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create or change objects from files, directories or the standard input
+    Apply(apply::Apply),
+    /// Add or change annotations of an object
+    Annotate(metadata::Change),
+    /// Create a namespace, a secret, a config map or a service account
+    #[command(subcommand)]
+    Create(create::Create),
+    /// Delete objects by file, by name or by label
+    Delete(delete::Delete),
+    /// Run a command in a pod
+    Exec(exec::Exec),
+    /// Show objects
+    Get(get::Get),
+    /// Add or change labels of an object
+    Label(metadata::Change),
+    /// Print what a container said
+    Logs(logs::Logs),
+    /// List the meshes of this machine
+    #[command(subcommand)]
+    Mesh(mesh::Mesh),
+    /// Say which namespaces belong to the mesh
+    #[command(subcommand, visible_alias = "ns")]
+    Namespace(namespace::Namespace),
+    /// Change fields of an object
+    Patch(patch::Patch),
+    /// Look into a sidecar
+    #[command(subcommand)]
+    Proxy(proxy::Proxy),
+    /// Restart the pods of a workload, or wait until they are up to date
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
+    /// Change the number of pods of a workload
+    Scale(scale::Scale),
+    /// Wait until pods are ready, or objects are gone
+    Wait(wait::Wait),
+    /// Print the definitions of all custom resources, for `kubectl apply -f -`
+    Crds,
+    /// Print a script that lets the shell complete commands
+    Completion(completion::Completion),
+    /// Tell the versions of this program and of the running meshes
+    Version(version::Version),
+    /// Run one of the built-in programs that stand in for container images
+    #[command(hide = true)]
+    Program {
+        /// Its name
+        name: String,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// Runs the command line to its end; what `main` does.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            let label = crate::output::Style::detect(true).bad("Error:");
+            eprintln!("{label} {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let mesh = &cli.mesh;
+    match cli.command {
+        Command::Apply(command) => return command.run(mesh),
+        Command::Annotate(command) => command.run(mesh, metadata::Part::Annotations)?,
+        Command::Create(command) => command.run(mesh)?,
+        Command::Delete(command) => return command.run(mesh),
+        Command::Exec(command) => return command.run(mesh),
+        Command::Get(command) => return command.run(mesh),
+        Command::Label(command) => command.run(mesh, metadata::Part::Labels)?,
+        Command::Logs(command) => command.run(mesh)?,
+        Command::Mesh(command) => command.run(mesh)?,
+        Command::Namespace(command) => command.run(mesh)?,
+        Command::Patch(command) => command.run(mesh)?,
+        Command::Proxy(command) => return command.run(mesh),
+        Command::Rollout(command) => command.run(mesh)?,
+        Command::Scale(command) => command.run(mesh)?,
+        Command::Wait(command) => command.run(mesh)?,
+        Command::Crds => crds()?,
+        Command::Completion(command) => command.run(Cli::command())?,
+        Command::Version(command) => command.run(mesh)?,
+        Command::Program { name, arguments } => return Ok(crate::programs::run(&name, &arguments)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All custom resources, as `kubectl apply -f -` takes them.
+fn crds() -> Result<()> {
+    for definition in fsm_api::resources::crds() {
+        say(&format!("---\n{}", crate::output::yaml(&serde_json::to_value(definition)?)));
+    }
+    Ok(())
+}
+
+impl MeshChoice {
+    fn home(&self) -> Home {
+        Home::new(self.state_dir.as_deref())
+    }
+
+    /// The mesh that is meant: the one named, else the only one there is, else the only one that runs.
+    fn state(&self) -> Result<State> {
+        let home = self.home();
+        if let Some(name) = &self.name {
+            let state = home.mesh(name)?;
+            if state.exists() {
+                return Ok(state);
+            }
+            // FSM's words, with what they mean here.
+            bail!(
+                "mesh [{name}] does not exist, please specify another mesh using --mesh-name or create a new mesh: \
+                 `fsm mesh list` shows those in {}, `fsm up DIR --name {name}` starts one",
+                home.path().display()
+            );
+        }
+        let mut meshes = home.meshes()?;
+        if meshes.len() > 1 {
+            let running: Vec<_> = meshes.iter().filter(|state| state.is_running()).cloned().collect();
+            if running.len() == 1 {
+                meshes = running;
+            }
+        }
+        match <[State; 1]>::try_from(meshes) {
+            Ok([state]) => Ok(state),
+            Err(meshes) if meshes.is_empty() => {
+                Err(anyhow!("there is no mesh in {}: start one with `fsm up DIR --detach`", home.path().display()))
+            }
+            Err(meshes) => {
+                let names: Vec<_> = meshes.iter().map(State::mesh).collect();
+                Err(anyhow!("there are several meshes ({}): choose one with --name", names.join(", ")))
+            }
+        }
+    }
+}
+
+/// Prints to the standard output. Whoever closed it (`| head`) has seen enough: that is no error.
+pub(crate) fn say(text: &str) {
+    say_bytes(text.as_bytes());
+}
+
+fn say_bytes(bytes: &[u8]) {
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    if let Err(error) = output.write_all(bytes).and_then(|()| output.flush()) {
+        let code = i32::from(error.kind() != std::io::ErrorKind::BrokenPipe);
+        std::process::exit(code);
+    }
+}
+
+/// Prints a line to the standard output.
+pub(crate) fn say_line(text: impl AsRef<str>) {
+    say(&format!("{}\n", text.as_ref()));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! `fsm namespace`: which namespaces belong to the mesh. Words and labels are those of FSM.
+
+use anyhow::{Result, anyhow, bail};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{MeshChoice, merge, say, say_line};
+use crate::local::state::{ObjectName, Objects};
+use crate::output::Table;
+
+/// Label of a namespace that belongs to a mesh; its value is the mesh's name.
+pub(super) const MONITORED_BY: &str = "flomesh.io/monitored-by";
+/// Label of a namespace that no mesh may touch.
+pub(super) const IGNORE: &str = "flomesh.io/ignore";
+/// Annotation: whether pods get a sidecar.
+pub(super) const INJECTION: &str = "flomesh.io/sidecar-injection";
+const METRICS: &str = "flomesh.io/metrics";
+
+/// `fsm namespace`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Namespace {
+    /// Add namespaces to the mesh: pods that are started from now on get a sidecar
+    Add {
+        /// Namespaces that are there
+        #[arg(required = true)]
+        namespaces: Vec<String>,
+        /// Their objects count, but their pods get no sidecar
+        #[arg(long)]
+        disable_sidecar_injection: bool,
+    },
+    /// Remove a namespace from the mesh: pods that are started from now on get no sidecar
+    Remove {
+        /// The namespace
+        namespace: String,
+    },
+    /// Keep the mesh's hands off namespaces
+    Ignore {
+        /// Namespaces that are there
+        #[arg(required = true)]
+        namespaces: Vec<String>,
+    },
+    /// List the namespaces of the mesh
+    List,
+}
+
+impl Namespace {
+    pub(super) fn run(self, choice: &MeshChoice) -> Result<()> {
+        let state = choice.state()?;
+        let (objects, mesh) = (state.objects(), state.mesh());
+        match self {
+            Self::Add { namespaces, disable_sidecar_injection } => {
+                for namespace in &namespaces {
+                    say_line(add(&objects, mesh, namespace, &choice.fsm_namespace, disable_sidecar_injection)?);
+                }
+            }
+            Self::Remove { namespace } => say_line(remove(&objects, mesh, &namespace)?),
+            Self::Ignore { namespaces } => {
+                for namespace in &namespaces {
+                    edit(&objects, namespace, |_| Ok(Some(json!({"labels": {IGNORE: "true"}}))))?;
+                    say_line(format!("Successfully configured namespace [{namespace}] to be ignored"));
+                }
+            }
+            Self::List => list(&objects, choice.name.as_deref())?,
+        }
+        Ok(())
+    }
+}
+
+fn add(objects: &Objects, mesh: &str, namespace: &str, fsm_namespace: &str, disable: bool) -> Result<String> {
+    if namespace == fsm_namespace {
+        return Ok(format!(
+            "Namespace [{namespace}] already has [fsm-controller] installed and cannot be added to mesh [{mesh}]"
+        ));
+    }
+    let mut answer = format!("Namespace [{namespace}] successfully added to mesh [{mesh}]");
+    edit(objects, namespace, |object| {
+        if label(object, IGNORE).is_some() {
+            bail!(
+                "Cannot add ignored namespace [{namespace}]: remove its label with `fsm label ns {namespace} {IGNORE}-`"
+            );
+        }
+        match label(object, MONITORED_BY) {
+            Some(other) if other != mesh => {
+                bail!("Namespace [{namespace}] has already been added to mesh [{other}]: remove it from there first")
+            }
+            Some(_) if injection(object) == Some(if disable { "disabled" } else { "enabled" }) => {
+                answer = format!("Namespace [{namespace}] has already been added to mesh [{mesh}]");
+            }
+            _ => {}
+        }
+        let wanted = if disable { "disabled" } else { "enabled" };
+        Ok(Some(json!({"labels": {MONITORED_BY: mesh}, "annotations": {INJECTION: wanted}})))
+    })?;
+    Ok(answer)
+}
+
+fn remove(objects: &Objects, mesh: &str, namespace: &str) -> Result<String> {
+    let mut answer = format!("Namespace [{namespace}] successfully removed from mesh [{mesh}]");
+    edit(objects, namespace, |object| match label(object, MONITORED_BY) {
+        None => {
+            answer = format!("Namespace [{namespace}] already does not belong to any mesh");
+            Ok(None)
+        }
+        Some(other) if other != mesh => {
+            bail!("Namespace belongs to mesh [{other}], not mesh [{mesh}]. Please specify the correct mesh")
+        }
+        Some(_) => Ok(Some(json!({
+            "labels": {MONITORED_BY: null, IGNORE: null},
+            "annotations": {INJECTION: null, METRICS: null},
+        }))),
+    })?;
+    Ok(answer)
+}
+
+fn list(objects: &Objects, named: Option<&str>) -> Result<()> {
+    let mut table = Table::new(["NAMESPACE", "MESH", "SIDECAR-INJECTION"]);
+    for namespace in objects.list("Namespace", None)? {
+        let Some(mesh) = label(&namespace, MONITORED_BY) else { continue };
+        let injection = match label(&namespace, IGNORE) {
+            Some(_) => "disabled (ignored)",
+            None => injection(&namespace).unwrap_or("-"),
+        };
+        table.row([namespace["metadata"]["name"].as_str().unwrap_or_default(), mesh, injection]);
+    }
+    match named {
+        _ if !table.is_empty() => say(&table.to_string()),
+        Some(mesh) => say_line(format!("No namespaces in mesh [{mesh}]")),
+        None => say_line("No namespaces in any mesh"),
+    }
+    Ok(())
+}
+
+/// Lays what `change` says over the metadata of a namespace that must be there.
+fn edit(objects: &Objects, namespace: &str, change: impl FnOnce(&Value) -> Result<Option<Value>>) -> Result<()> {
+    let mut outcome =
+        Err(anyhow!("namespaces \"{namespace}\" not found: create it with `fsm create namespace {namespace}`"));
+    objects.update(&ObjectName::new("Namespace", "", namespace), |live| {
+        let mut object = live?;
+        outcome = change(&object).map(|metadata| {
+            if let Some(metadata) = metadata {
+                merge::patch(&mut object, &json!({"metadata": metadata}));
+            }
+        });
+        Some(object)
+    })?;
+    outcome
+}
+
+fn label<'a>(namespace: &'a Value, key: &str) -> Option<&'a str> {
+    namespace.get("metadata")?.get("labels")?.get(key)?.as_str()
+}
+
+fn injection(namespace: &Value) -> Option<&str> {
+    namespace.get("metadata")?.get("annotations")?.get(INJECTION)?.as_str()
+}
+
+/// Puts a namespace of `fsm up DIR` into the mesh, unless it says itself what it wants.
+pub(crate) fn adopt(objects: &Objects, mesh: &str, namespace: &str) -> Result<()> {
+    edit(objects, namespace, |object| {
+        let decided =
+            label(object, MONITORED_BY).is_some() || label(object, IGNORE).is_some() || injection(object).is_some();
+        let wanted = json!({"labels": {MONITORED_BY: mesh}, "annotations": {INJECTION: "enabled"}});
+        Ok((!decided).then_some(wanted))
+    })
+}

@@ -1,0 +1,31 @@
+//! The workloads of the one-machine mesh: from Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and Pods to
+//! processes that run, and back to Pods with a status and EndpointSlices.
+//!
+//! Everything that decides is pure: [`Cluster`] is told what is wanted (objects), what has happened ([`Report`]s) and
+//! what time it is, and answers with [`Action`]s for a [`Runtime`] and objects to publish. It does no I/O, so that
+//! whole lives of a cluster are simulated with seeds.
+//!
+//! ```text
+//! objects --> cluster (owners --> sets: which pods) --> pod: its life (probe, restart) --> Action --> runtime
+//!                 ^                                          |  process, images, inject
+//!                 +-------------- Report --------------------+
+//! ```
+//!
+//! What is left out on purpose: scheduling (there is one node), resources and quotas, CronJobs, persistent volumes
+//! (a claim is an empty directory), lifecycle hooks, service account tokens for the Kubernetes API.
+
+pub mod cluster;
+pub mod endpoints;
+pub mod images;
+pub mod inject;
+pub mod names;
+pub mod objects;
+pub mod pod;
+pub mod probe;
+pub mod process;
+pub mod restart;
+pub mod runtime;
+pub mod sets;
+
+pub use cluster::{Cluster, ClusterOptions, Publication};
+pub use runtime::{Action, Check, ContainerId, Exit, Mount, MountSource, PodId, Process, Report, Runtime, Stop, User};

@@ -1,0 +1,419 @@
+//! One container of a pod: what it waits for, its starts and ends, its probes.
+
+use super::super::inject;
+use super::super::probe::{ProbeKind, Probes, Schedule};
+use super::super::restart::BackOff;
+use super::super::runtime::{Action, Check, ContainerId, Exit, PodId, Process, Stop};
+use super::{Refusal, stop};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Pod, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// How long a container that a probe has condemned may take to end.
+const RESTART_GRACE: Duration = Duration::from_secs(30);
+
+/// When a container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To its end, before the next one.
+    Init,
+    /// From its turn among the init containers to the end of the pod.
+    Sidecar,
+    /// After all of these.
+    Application,
+}
+
+/// Which ends of a container are followed by another start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restarts {
+    Always,
+    AfterFailure,
+    Never,
+}
+
+/// What a container does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does not run.
+    Waiting(Waiting),
+    /// The node has been asked to start it.
+    Starting,
+    /// It runs since then.
+    Running(Duration),
+    /// It has ended and stays so.
+    Terminated(Termination),
+}
+
+/// Why a container does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// A word such as `PodInitializing` or `CrashLoopBackOff`.
+    pub reason: String,
+    /// More about it; may be empty.
+    pub message: String,
+    /// When it may start.
+    pub until: Duration,
+}
+
+/// How a container has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Termination {
+    /// 0 is success.
+    pub exit_code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// A word such as `Completed` or `Error`.
+    pub reason: String,
+    /// More about it; may be empty.
+    pub message: String,
+    /// When it had started.
+    pub started: Duration,
+    /// When it ended.
+    pub finished: Duration,
+}
+
+impl State {
+    /// Whether it does not run and may start later.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, State::Waiting(_))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ContainerLife {
+    pub(super) role: Role,
+    pub(super) spec: Container,
+    pub(super) state: State,
+    /// How the last start has ended.
+    pub(super) last: Option<Termination>,
+    /// Number of the current or next start.
+    pub(super) start: u32,
+    pub(super) restarts: u32,
+    pub(super) probes: Probes,
+    /// Set by a probe: the container must be ended.
+    pub(super) unhealthy: Option<String>,
+    schedules: Vec<(ProbeKind, Schedule)>,
+    back_off: BackOff,
+    /// When a container that was asked to end is killed.
+    kill_at: Option<Duration>,
+    is_asked: bool,
+    /// Whether an earlier start came as far as its startup probe's success.
+    has_been_up: bool,
+    /// The environment of the running process, for exec probes.
+    process: Option<Process>,
+}
+
+/// The containers of a pod in the order of their start.
+pub(super) fn of_pod(pod: &Pod) -> Vec<ContainerLife> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let always = |container: &Container| container.restart_policy.as_deref() == Some("Always");
+    let init = spec.init_containers.iter().flatten().map(|container| {
+        let role = if always(container) { Role::Sidecar } else { Role::Init };
+        ContainerLife::new(role, container)
+    });
+    let is_of_mesh = |container: &&Container| inject::is_sidecar(pod, container);
+    let of_mesh = spec.containers.iter().filter(is_of_mesh).map(|c| ContainerLife::new(Role::Sidecar, c));
+    let others = spec.containers.iter().filter(|container| !is_of_mesh(container));
+    init.chain(of_mesh).chain(others.map(|c| ContainerLife::new(Role::Application, c))).collect()
+}
+
+impl ContainerLife {
+    fn new(role: Role, spec: &Container) -> Self {
+        let probes = [
+            (ProbeKind::Startup, &spec.startup_probe),
+            (ProbeKind::Liveness, &spec.liveness_probe),
+            (ProbeKind::Readiness, &spec.readiness_probe),
+        ];
+        let schedules = match role {
+            Role::Init => Vec::new(),
+            _ => probes.iter().filter_map(|(kind, probe)| Some((*kind, schedule(*kind, probe.as_ref()?)))).collect(),
+        };
+        let reason = if role == Role::Application { "PodInitializing" } else { "ContainerCreating" };
+        Self {
+            role,
+            spec: spec.clone(),
+            state: State::Waiting(Waiting { reason: reason.into(), message: String::new(), until: Duration::ZERO }),
+            last: None,
+            start: 0,
+            restarts: 0,
+            probes: Probes::default(),
+            unhealthy: None,
+            schedules,
+            back_off: BackOff::default(),
+            kill_at: None,
+            is_asked: false,
+            has_been_up: false,
+            process: None,
+        }
+    }
+
+    /// Whether the containers behind this one may start.
+    pub(super) fn lets_next_start(&self) -> bool {
+        match self.role {
+            Role::Init => matches!(&self.state, State::Terminated(end) if end.exit_code == 0),
+            // Once up, a sidecar that is being restarted holds nobody back.
+            Role::Sidecar => self.has_been_up || self.is_started(),
+            Role::Application => true,
+        }
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        matches!(self.state, State::Running(_)) && self.probes.is_started()
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Running(_)) && self.probes.is_ready()
+    }
+
+    /// Whether a process of it exists or is about to.
+    pub(super) fn is_alive(&self) -> bool {
+        matches!(self.state, State::Running(_) | State::Starting)
+    }
+
+    pub(super) fn has_ended_for_good(&self) -> bool {
+        matches!(self.state, State::Terminated(_))
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&self.state, State::Terminated(end) if end.exit_code != 0)
+    }
+
+    pub(super) fn is_due(&self, now: Duration) -> bool {
+        matches!(&self.state, State::Waiting(waiting) if waiting.until <= now)
+    }
+
+    /// Times at which something is to be done for it.
+    pub(super) fn wakes(&self) -> impl Iterator<Item = Duration> + use<> {
+        let (waits, watches) = match &self.state {
+            State::Waiting(waiting) => (Some(waiting.until), None),
+            State::Running(_) => (self.probes.next(), self.kill_at),
+            State::Starting | State::Terminated(_) => (None, None),
+        };
+        waits.into_iter().chain(watches)
+    }
+
+    /// Starts it, or notes why it cannot be started.
+    pub(super) fn begin(
+        &mut self,
+        process: Result<Process, Refusal>,
+        pod: &PodId,
+        now: Duration,
+        actions: &mut Vec<Action>,
+    ) {
+        match process {
+            Ok(process) => {
+                self.state = State::Starting;
+                self.process = Some(process.clone());
+                (self.kill_at, self.is_asked, self.unhealthy) = (None, false, None);
+                actions.push(Action::Start { id: self.id(pod), process: Box::new(process) });
+            }
+            Err(refusal) => self.refused(refusal, now),
+        }
+    }
+
+    pub(super) fn started(&mut self, now: Duration) {
+        if self.state == State::Starting {
+            self.state = State::Running(now);
+            self.probes = Probes::new(&self.schedules, now);
+        }
+    }
+
+    pub(super) fn refused(&mut self, refusal: Refusal, now: Duration) {
+        let until = now + self.back_off.after_end(Duration::ZERO);
+        self.start += 1;
+        self.state = State::Waiting(Waiting { reason: refusal.reason, message: refusal.message, until });
+    }
+
+    pub(super) fn exited(&mut self, exit: Exit, now: Duration) {
+        let started = match self.state {
+            State::Running(since) => since,
+            State::Starting => now,
+            State::Waiting(_) | State::Terminated(_) => return,
+        };
+        self.has_been_up |= self.is_started();
+        let code = exit.code();
+        let message = self.unhealthy.take().unwrap_or_default();
+        self.state = State::Terminated(Termination {
+            exit_code: code,
+            signal: if let Exit::Signal(signal) = exit { Some(signal) } else { None },
+            reason: if code == 0 { "Completed" } else { "Error" }.into(),
+            message,
+            started,
+            finished: now,
+        });
+        self.kill_at = None;
+        self.probes = Probes::default();
+    }
+
+    /// The pod is gone, and with it whatever ran in it.
+    pub(super) fn cut_off(&mut self, now: Duration) {
+        if self.is_alive() {
+            self.exited(Exit::Signal(nix::libc::SIGKILL), now);
+        }
+    }
+
+    /// If it has ended and shall not stay so, puts it in line for another start.
+    pub(super) fn plan_restart(&mut self, restarts: Restarts) {
+        let State::Terminated(end) = &self.state else { return };
+        let is_done = self.role == Role::Init && end.exit_code == 0;
+        let is_wanted = match restarts {
+            Restarts::Always => true,
+            Restarts::AfterFailure => end.exit_code != 0,
+            Restarts::Never => false,
+        };
+        if is_done || !is_wanted {
+            return;
+        }
+        let end = end.clone();
+        let wait = self.back_off.after_end(end.finished.saturating_sub(end.started));
+        let message = format!("waits {} s before the container {} is started again", wait.as_secs(), self.spec.name);
+        let until = end.finished + wait;
+        self.last = Some(end);
+        self.start += 1;
+        self.restarts += 1;
+        self.state = State::Waiting(Waiting { reason: "CrashLoopBackOff".into(), message, until });
+    }
+
+    /// Asks a running process to end, once.
+    pub(super) fn ask_to_end(&mut self, pod: &PodId, actions: &mut Vec<Action>) {
+        if matches!(self.state, State::Running(_)) && !self.is_asked {
+            self.is_asked = true;
+            actions.push(stop(pod, &self.spec.name, self.start, Stop::Ask));
+        }
+    }
+
+    /// Takes the looks that are due, and ends a container that a probe has condemned.
+    pub(super) fn watch(
+        &mut self,
+        pod: &PodId,
+        object: &Pod,
+        addresses: &[IpAddr],
+        now: Duration,
+        tickets: &mut u64,
+        actions: &mut Vec<Action>,
+    ) {
+        if !matches!(self.state, State::Running(_)) {
+            return;
+        }
+        if self.unhealthy.is_some() {
+            if !self.is_asked {
+                self.ask_to_end(pod, actions);
+                self.kill_at = Some(now + RESTART_GRACE);
+            } else if self.kill_at.is_some_and(|at| at <= now) {
+                self.kill_at = None;
+                actions.push(stop(pod, &self.spec.name, self.start, Stop::Kill));
+            }
+            return;
+        }
+        let looks = self.probes.due(now, || {
+            *tickets += 1;
+            *tickets
+        });
+        for (kind, ticket) in looks {
+            let probe = match kind {
+                ProbeKind::Startup => &self.spec.startup_probe,
+                ProbeKind::Liveness => &self.spec.liveness_probe,
+                ProbeKind::Readiness => &self.spec.readiness_probe,
+            };
+            let Some(probe) = probe else { continue };
+            let is_of_mesh = inject::is_sidecar(object, &self.spec);
+            match check(probe, &self.spec, addresses, is_of_mesh, self.process.as_ref()) {
+                Ok(check) => {
+                    let timeout = schedule(kind, probe).timeout;
+                    actions.push(Action::Check { id: self.id(pod), ticket, check, timeout });
+                }
+                Err(why) => {
+                    let _ = self.probes.learn(ticket, Err(why), now);
+                }
+            }
+        }
+    }
+
+    fn id(&self, pod: &PodId) -> ContainerId {
+        ContainerId { pod: pod.clone(), container: self.spec.name.clone(), start: self.start }
+    }
+}
+
+fn schedule(kind: ProbeKind, probe: &Probe) -> Schedule {
+    let at_least_one = |value: Option<i32>, default: u32| {
+        value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
+    };
+    let seconds = |value: Option<i32>, default: u32| Duration::from_secs(at_least_one(value, default).into());
+    let delay = probe.initial_delay_seconds.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+    Schedule {
+        initial_delay: Duration::from_secs(delay),
+        period: seconds(probe.period_seconds, 10),
+        timeout: seconds(probe.timeout_seconds, 1),
+        success_threshold: if kind == ProbeKind::Readiness { at_least_one(probe.success_threshold, 1) } else { 1 },
+        failure_threshold: at_least_one(probe.failure_threshold, 3),
+    }
+}
+
+/// What a probe looks at. The mesh's own sidecar answers on loopback, applications on the pod's address.
+fn check(
+    probe: &Probe,
+    container: &Container,
+    addresses: &[IpAddr],
+    is_of_mesh: bool,
+    process: Option<&Process>,
+) -> Result<Check, String> {
+    let pod = if is_of_mesh { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { addresses.first().copied() };
+    let pod = pod.ok_or("the pod has no address")?;
+    if let Some(get) = &probe.http_get {
+        return http_check(get, container, pod);
+    }
+    if let Some(socket) = &probe.tcp_socket {
+        let host = host(socket.host.as_deref(), pod)?;
+        return Ok(Check::Tcp { address: SocketAddr::new(host, port(&socket.port, container)?) });
+    }
+    if let Some(exec) = &probe.exec {
+        let command = exec.command.clone().unwrap_or_default();
+        let process = process.cloned().unwrap_or_default();
+        return Ok(Check::Exec(Box::new(Process { command, ..process })));
+    }
+    if let Some(grpc) = &probe.grpc {
+        // Whether the port accepts is all that is looked at; the health service is not asked.
+        let port = u16::try_from(grpc.port).map_err(|_| format!("the probe's port {} is not a port", grpc.port))?;
+        return Ok(Check::Tcp { address: SocketAddr::new(pod, port) });
+    }
+    Err("the probe names nothing to look at; give it httpGet, tcpSocket, exec or grpc".into())
+}
+
+fn http_check(get: &HTTPGetAction, container: &Container, pod: IpAddr) -> Result<Check, String> {
+    let port = port(&get.port, container)?;
+    let headers = get.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone()));
+    let path = get.path.as_deref().unwrap_or("/");
+    Ok(Check::Http {
+        address: SocketAddr::new(host(get.host.as_deref(), pod)?, port),
+        path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
+        headers: headers.collect(),
+        tls: get.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+    })
+}
+
+fn host(written: Option<&str>, pod: IpAddr) -> Result<IpAddr, String> {
+    match written {
+        None | Some("") => Ok(pod),
+        Some("localhost") => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        Some(text) => text.parse().map_err(|_| format!("the probe's host {text:?} is not an IP address")),
+    }
+}
+
+fn port(written: &IntOrString, container: &Container) -> Result<u16, String> {
+    let number = match written {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let ports = container.ports.iter().flatten();
+            let named = ports.clone().find(|port| port.name.as_deref() == Some(name));
+            match named {
+                Some(port) => port.container_port,
+                None => name.parse().map_err(|_| {
+                    let names: Vec<&str> = ports.filter_map(|port| port.name.as_deref()).collect();
+                    format!("the container has no port named {name:?}; it has {names:?}")
+                })?,
+            }
+        }
+    };
+    u16::try_from(number).ok().filter(|port| *port != 0).ok_or_else(|| format!("{number} is not a port"))
+}

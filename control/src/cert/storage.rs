@@ -1,0 +1,168 @@
+//! What the built-in authority keeps on disk: one file with roots, keys and phase, readable by its owner only.
+//!
+//! It is replaced as a whole (written aside, flushed, renamed), so that a crash leaves either the state before or the
+//! state after. The very first file is *linked* into place: of two processes that start together one wins, and the
+//! other one reads what it wrote.
+
+use super::root::seconds;
+use super::rotation::Phase;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use thiserror::Error;
+
+/// Name of the file in the state directory.
+const FILE: &str = "ca.json";
+
+/// The file has a few KiB; anything of this size is something else.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Everything that must survive a restart.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Kept {
+    /// The one that signs first.
+    pub(super) roots: Vec<KeptRoot>,
+    pub(super) phase: Phase,
+    /// Seconds: the longest validity that a certificate was ever given.
+    pub(super) longest_validity: u64,
+    /// Seconds since 1970 of the last change of roots.
+    pub(super) since: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeptRoot {
+    pub(super) certificate: String,
+    /// `None`: only trusted, never to sign again.
+    pub(super) key: Option<String>,
+}
+
+/// Why the authority's file cannot be used.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    /// The file system refuses.
+    #[error("{}: {doing} failed: {source}; --state-dir must be a directory of fsm-control's own", path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// There is something else in its place.
+    #[error(
+        "{}: this is not the file of a certificate authority ({reason}); restore it from a backup, or move it away for \
+         a new authority, which no running pod will trust",
+        path.display()
+    )]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// The place.
+#[derive(Clone, Debug)]
+pub(super) struct Storage {
+    path: PathBuf,
+}
+
+impl Kept {
+    pub(super) fn since(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.since)
+    }
+
+    pub(super) fn touch(&mut self, now: SystemTime) {
+        self.since = seconds(now);
+    }
+}
+
+impl Storage {
+    pub(super) fn in_directory(directory: &Path) -> Result<Self, StorageError> {
+        let failed = |source| StorageError::Io { path: directory.to_owned(), doing: "making the directory", source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        Ok(Self { path: directory.join(FILE) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `None` when there is no file yet.
+    pub(super) fn read(&self) -> Result<Option<Kept>, StorageError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed("opening it")(error)),
+        };
+        self.keep_private(&file)?;
+        let mut text = String::new();
+        file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(self.failed("reading it"))?;
+        let kept: Kept = serde_json::from_str(&text).map_err(|error| self.content(error.to_string()))?;
+        if kept.roots.first().is_none_or(|root| root.key.is_none()) {
+            return Err(self.content("its first root has no key".to_owned()));
+        }
+        Ok(Some(kept))
+    }
+
+    /// Writes the very first state. `false`: somebody else was faster, and theirs counts.
+    pub(super) fn create(&self, kept: &Kept) -> Result<bool, StorageError> {
+        let aside = self.write_aside(kept)?;
+        let linked = fs::hard_link(&aside, &self.path);
+        let _ = fs::remove_file(&aside);
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.failed("putting it in its place")(error)),
+        }
+    }
+
+    pub(super) fn replace(&self, kept: &Kept) -> Result<(), StorageError> {
+        let aside = self.write_aside(kept)?;
+        fs::rename(&aside, &self.path).map_err(self.failed("putting it in its place"))?;
+        // The rename is durable once the directory is.
+        let flushed = self.path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all());
+        flushed.map_err(self.failed("flushing its directory"))
+    }
+
+    fn write_aside(&self, kept: &Kept) -> Result<PathBuf, StorageError> {
+        let aside = self.path.with_extension(format!("{}.tmp", std::process::id()));
+        let _ = fs::remove_file(&aside);
+        let text = serde_json::to_vec_pretty(kept).map_err(|error| self.content(error.to_string()))?;
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        };
+        write().map_err(self.failed("writing it"))?;
+        Ok(aside)
+    }
+
+    /// A file that others could read is closed to them; what they have read already nobody can take back.
+    fn keep_private(&self, file: &File) -> Result<(), StorageError> {
+        let mode = file.metadata().map_err(self.failed("looking at it"))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            tracing::warn!(
+                "{} could be read by other users and is closed to them now; if somebody may have read it, rotate the roots",
+                self.path.display()
+            );
+            file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(self.failed("closing it to others"))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> StorageError + '_ {
+        move |source| StorageError::Io { path: self.path.clone(), doing, source }
+    }
+
+    fn content(&self, reason: String) -> StorageError {
+        StorageError::Content { path: self.path.clone(), reason }
+    }
+}

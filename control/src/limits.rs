@@ -1,0 +1,81 @@
+//! Every timeout, size and cap of fsm-control, in one table, with units and reasons.
+
+use std::time::Duration;
+
+// --- connections of proxies ---------------------------------------------------------------------------------------
+
+/// Open connections of the stream's port. Beyond it new ones wait in the kernel's backlog.
+pub const MAX_CONNECTIONS: usize = 50_000;
+
+/// Pending connections in the kernel: after a restart all proxies of a mesh come at once.
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Pause after `accept` failed for want of a resource.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// From accept to the end of the TLS handshake. Generous, because after a restart thousands of handshakes queue.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection without any request in progress is closed after so long …
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(60);
+
+/// … and has so long to come to its end; also how long everything may take to end when the program stops.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+
+/// A proxy's connection is probed after so much silence …
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// … and given up when the probe is not answered.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Requests at once on one connection: the stream, a certificate, and some to spare.
+pub const MAX_STREAMS: u32 = 8;
+
+/// Flow-control window of what a proxy sends: acknowledgements.
+pub const UPWARD_WINDOW: u32 = 64 << 10;
+
+/// Bytes of a request header section.
+pub const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// Bytes of one message of a proxy. The longest is a refusal that quotes problems.
+pub const MAX_UPWARD_BYTES: usize = 256 << 10;
+
+// --- one stream ---------------------------------------------------------------------------------------------------
+
+/// From the request to the proxy's `Hello`.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A pod may ask before its object has arrived here: it is waited for so long.
+pub const UNKNOWN_POD_WAIT: Duration = Duration::from_secs(20);
+
+/// From sending a document to its acknowledgement. A proxy that takes longer is hung, or nothing reaches it: its stream
+/// ends, and it comes back with the version it has.
+pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+// --- certificates and admin ---------------------------------------------------------------------------------------
+
+/// Bytes of a request for a certificate.
+pub const MAX_IDENTITY_BYTES: usize = 64 << 10;
+
+/// From the beginning of a request for a certificate to its answer.
+pub const IDENTITY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One request to the admin port or the repository, and one idle connection of either.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A kept-alive connection of the repository: its clients ask every five seconds.
+pub const REPO_IDLE: Duration = Duration::from_secs(60);
+
+/// Bytes of a status report that are read for the version in it; what is longer is not looked at.
+pub const MAX_STATUS_BYTES: usize = 1 << 20;
+
+/// How often the certificate authority is asked whether something is due.
+pub const AUTHORITY_TICK: Duration = Duration::from_secs(5);
+
+// --- the owner task -----------------------------------------------------------------------------------------------
+
+/// Changes are collected until there were none for so long …
+pub const QUIET: Duration = Duration::from_millis(10);
+
+/// … but never longer than this.
+pub const COLLECT_AT_MOST: Duration = Duration::from_millis(50);
