@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use owners::Owner;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,10 @@ pub struct Cluster {
     problems: BTreeMap<String, String>,
     publisher: publish::Publisher,
     jobs: BTreeMap<Key, owners::JobRecord>,
+    /// The workloads as they were read last; `None`: to be read again.
+    workloads: Option<Arc<Vec<owners::Workload>>>,
+    /// Whether something else than pods has changed since the last publication.
+    is_publishing_due: bool,
 }
 
 /// A pod and whose it is.
@@ -75,6 +79,8 @@ impl Cluster {
             plan_again: None,
             problems: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            workloads: None,
+            is_publishing_due: true,
         }
     }
 
@@ -84,6 +90,7 @@ impl Cluster {
     /// # Errors
     /// The field that does not have the form of its kind. The object as it was before stays.
     pub fn apply(&mut self, kind: &str, key: Key, object: &Value) -> Result<(), serde_json::Error> {
+        self.note_change();
         match kind {
             "MeshConfig.config.flomesh.io" => {
                 if key.0 == self.options.mesh.fsm_namespace && key.1 == "fsm-mesh-config" {
@@ -98,6 +105,7 @@ impl Cluster {
 
     /// Takes the removal of an object. A pod that is removed ends, whoever it belongs to.
     pub fn remove(&mut self, kind: &str, key: &Key, now: Duration) {
+        self.note_change();
         self.wanted.remove(kind, key);
         if kind == "MeshConfig.config.flomesh.io" && key.1 == "fsm-mesh-config" {
             self.options.mesh.traffic = Traffic::default();
@@ -142,6 +150,7 @@ impl Cluster {
                 is_over |= entry.life.is_over();
             }
             self.entries.retain(|_, entry| !entry.life.is_over());
+            self.is_publishing_due |= is_changed | is_over;
             if !is_changed && !is_over {
                 break;
             }
@@ -156,9 +165,16 @@ impl Cluster {
     }
 
     /// What has changed since the last time in the objects that this program writes.
-    pub fn publish(&mut self, now: Duration) -> Vec<Publication> {
-        let statuses = self.statuses(now);
-        self.publisher.publish(&self.wanted, self.entries.values().map(|entry| &entry.life), statuses)
+    pub fn publish(&mut self) -> Vec<Publication> {
+        let changed: BTreeSet<Key> =
+            self.entries.iter_mut().filter_map(|(key, entry)| entry.life.take_change().then(|| key.clone())).collect();
+        if changed.is_empty() && !std::mem::take(&mut self.is_publishing_due) {
+            return Vec::new();
+        }
+        self.is_publishing_due = false;
+        let statuses = self.statuses();
+        let lives: Vec<&Life> = self.entries.values().map(|entry| &entry.life).collect();
+        self.publisher.publish(&self.wanted, &lives, &changed, statuses)
     }
 
     /// All pods, by namespace and name.
@@ -174,6 +190,11 @@ impl Cluster {
     /// Workloads whose pods cannot be made, and why.
     pub fn problems(&self) -> &BTreeMap<String, String> {
         &self.problems
+    }
+
+    fn note_change(&mut self) {
+        self.workloads = None;
+        self.is_publishing_due = true;
     }
 
     fn apply_pod(&mut self, key: Key, object: &Value) -> Result<(), serde_json::Error> {
@@ -193,7 +214,6 @@ impl Cluster {
         let mut pod: Pod = serde::Deserialize::deserialize(object)?;
         inject::strip(&mut pod);
         pod.status = None;
-        pod.metadata.uid = None;
         pod.metadata.deletion_timestamp = None;
         if let Some(annotations) = &mut pod.metadata.annotations {
             annotations.remove(MANAGED);
@@ -205,7 +225,9 @@ impl Cluster {
     /// Adds a pod. Its name must be free.
     fn add(&mut self, mut pod: Pod, owner: Option<Owner>, revision: String, now: Duration) -> Result<(), String> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        pod.metadata.uid = Some(self.names.uuid());
+        // A pod that a user has written has one already.
+        let uid = self.names.uuid();
+        pod.metadata.uid.get_or_insert(uid);
         let proxy = self.names.uuid();
         let object = self.wanted.namespaces.get(&namespace).map(Arc::as_ref);
         inject::inject(&mut pod, object, &self.options.mesh, &proxy).map_err(|error| error.to_string())?;

@@ -3,7 +3,7 @@
 //!
 //! Everything that decides is pure: [`Cluster`] is told what is wanted (objects), what has happened ([`Report`]s) and
 //! what time it is, and answers with [`Action`]s for a [`Runtime`] and objects to publish. It does no I/O, so that
-//! whole lives of a cluster are simulated with seeds.
+//! whole lives of a cluster are simulated with seeds. [`run()`] is the loop around it, [`on_node`] the real runtime.
 //!
 //! ```text
 //! objects --> cluster (owners --> sets: which pods) --> pod: its life (probe, restart) --> Action --> runtime
@@ -16,16 +16,22 @@
 
 pub mod cluster;
 pub mod endpoints;
+pub mod follow;
 pub mod images;
 pub mod inject;
 pub mod names;
+pub mod network;
 pub mod objects;
+pub mod on_node;
 pub mod pod;
 pub mod probe;
 pub mod process;
 pub mod restart;
+pub mod run;
 pub mod runtime;
 pub mod sets;
+pub mod tools;
 
 pub use cluster::{Cluster, ClusterOptions, Publication};
+pub use run::{RunError, RunOptions, run};
 pub use runtime::{Action, Check, ContainerId, Exit, Mount, MountSource, PodId, Process, Report, Runtime, Stop, User};

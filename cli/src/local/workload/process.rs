@@ -47,7 +47,10 @@ pub fn of_container(
     } else {
         User::Application
     };
-    let command = if user == User::Application {
+    let command = if user == User::Redirection {
+        // No program: the runtime does it itself.
+        command.into_iter().chain(arguments).collect()
+    } else if user == User::Application {
         let first_port = container.ports.iter().flatten().next();
         let wanted = Wanted {
             image: container.image.as_deref().unwrap_or_default(),
@@ -266,7 +269,7 @@ impl Place<'_> {
     }
 }
 
-/// The sidecar's and the redirection's programs are built with `fsm` and stand beside it.
+/// The sidecar's program is built with `fsm` and stands beside it.
 fn own_program(command: Vec<String>, arguments: Vec<String>, tools: &dyn Tools) -> Result<Vec<String>, Refusal> {
     let name = command.first().cloned().unwrap_or_default();
     let path = tools.find(&name).ok_or_else(|| Refusal {

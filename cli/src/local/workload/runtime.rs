@@ -53,6 +53,8 @@ pub enum Action {
         pod: PodId,
         /// What `hostname` says inside.
         hostname: String,
+        /// Other names of the pod's own address.
+        names: Vec<String>,
     },
     /// Start a process in the pod. Answer: [`Report::Started`], then once [`Report::Exited`]; or [`Report::StartFailed`].
     Start {
@@ -164,7 +166,8 @@ pub enum User {
     Application,
     /// The sidecar (uid 1500 where the node can map it), whose traffic the redirection leaves alone.
     Sidecar,
-    /// The redirection: may change the pod's firewall.
+    /// The redirection. There is no process: the runtime reads the command as that of `fsm-init`, does what it says, and
+    /// reports a start and an end.
     Redirection,
 }
 

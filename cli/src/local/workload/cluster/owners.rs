@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job as JobObject;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Kubernetes' default for `backoffLimit`.
@@ -42,7 +43,7 @@ pub(super) struct JobRecord {
 }
 
 /// A workload with everything that its plan needs.
-struct Workload {
+pub(super) struct Workload {
     owner: Owner,
     namespace: String,
     template: PodTemplateSpec,
@@ -55,7 +56,16 @@ enum Wish {
     Replicas(u32),
     Ordered(Ordered, Option<String>),
     Daemon(sets::Daemon),
-    Job(Job, Option<Duration>),
+    Job(JobWish),
+}
+
+struct JobWish {
+    /// Without deadline and restarts, which depend on what has happened.
+    job: Job,
+    /// How long it may take.
+    limit: Option<Duration>,
+    /// How long its pods are kept after its end; `None`: for ever.
+    keep: Option<Duration>,
 }
 
 impl Cluster {
@@ -63,9 +73,10 @@ impl Cluster {
     pub(super) fn plan(&mut self, now: Duration) -> bool {
         self.plan_again = None;
         self.problems.clear();
-        let workloads = self.workloads(now);
+        let workloads = self.workloads();
+        self.jobs.retain(|key, _| self.wanted.jobs.contains_key(key));
         let mut is_changed = self.end_orphans(&workloads, now);
-        for workload in &workloads {
+        for workload in workloads.iter() {
             let plan = self.plan_of(workload, now);
             is_changed |= !plan.is_empty();
             self.plan_again = [self.plan_again, plan.again].into_iter().flatten().min();
@@ -74,21 +85,11 @@ impl Cluster {
         is_changed | self.plan_pods(now)
     }
 
-    fn workloads(&mut self, now: Duration) -> Vec<Workload> {
-        let mut workloads = of_sets(&self.wanted);
-        self.jobs.retain(|key, _| self.wanted.jobs.contains_key(key));
-        for (key, job) in &self.wanted.jobs {
-            let record = self.jobs.entry(key.clone()).or_insert(JobRecord {
-                started: now,
-                state: JobState::Running,
-                finished: None,
-            });
-            let owner = owner(Kind::Job, &job.metadata);
-            let of_job = |entry: &&Entry| entry.owner.as_ref() == Some(&owner) && entry.life.ended().is_none();
-            let restarts = self.entries.values().filter(of_job).map(|entry| entry.life.restarts()).sum();
-            workloads.extend(of_job_object(key, job, record, restarts));
-        }
-        workloads
+    /// All workloads. Reading them costs a hash of each template, so that is done only when objects have changed.
+    fn workloads(&mut self) -> Arc<Vec<Workload>> {
+        let wanted = &self.wanted;
+        let read = || Arc::new(of_sets(wanted).into_iter().chain(of_jobs(wanted)).collect());
+        Arc::clone(self.workloads.get_or_insert_with(read))
     }
 
     /// Ends pods whose workload is not there any more.
@@ -132,24 +133,31 @@ impl Cluster {
             Wish::Replicas(wanted) => sets::replicas(*wanted, &members),
             Wish::Ordered(wish, _) => sets::ordered(wish, &members, now),
             Wish::Daemon(wish) => sets::daemon(wish, &members),
-            Wish::Job(wish, keep) => {
-                let key = (workload.namespace.clone(), workload.owner.name.clone());
-                let Some(record) = self.jobs.get_mut(&key) else { return Plan::default() };
-                if let (Some(finished), Some(keep)) = (record.finished, keep)
-                    && now >= finished + *keep
-                {
-                    let names = members.into_iter().filter(|member| !member.is_terminating);
-                    return Plan { delete: names.map(|member| member.name).collect(), ..Plan::default() };
-                }
-                if record.state != JobState::Running {
-                    return Plan { again: keep.zip(record.finished).map(|(keep, at)| at + keep), ..Plan::default() };
-                }
-                let (state, plan) = sets::job(wish, &members, now);
-                record.state = state;
-                record.finished = (state != JobState::Running).then_some(now);
-                plan
-            }
+            Wish::Job(wish) => self.plan_of_job(workload, wish, members, now),
         }
+    }
+
+    fn plan_of_job(&mut self, workload: &Workload, wish: &JobWish, members: Vec<Member>, now: Duration) -> Plan {
+        let key = (workload.namespace.clone(), workload.owner.name.clone());
+        let is_running = |(at, entry): &(&Key, &Entry)| {
+            at.0 == key.0 && entry.owner.as_ref() == Some(&workload.owner) && entry.life.ended().is_none()
+        };
+        let restarts = self.entries.iter().filter(is_running).map(|(_, entry)| entry.life.restarts()).sum();
+        let first = JobRecord { started: now, state: JobState::Running, finished: None };
+        let record = self.jobs.entry(key).or_insert(first);
+        if let Some(finished) = record.finished {
+            let Some(until) = wish.keep.map(|keep| finished + keep) else { return Plan::default() };
+            if now < until {
+                return Plan { again: Some(until), ..Plan::default() };
+            }
+            let names = members.into_iter().filter(|member| !member.is_terminating);
+            return Plan { delete: names.map(|member| member.name).collect(), ..Plan::default() };
+        }
+        let wish = Job { deadline: wish.limit.map(|limit| record.started + limit), restarts, ..wish.job.clone() };
+        let (state, plan) = sets::job(&wish, &members, now);
+        record.state = state;
+        record.finished = (state != JobState::Running).then_some(now);
+        plan
     }
 
     fn carry_out(&mut self, workload: &Workload, plan: Plan, now: Duration) {
@@ -210,11 +218,11 @@ impl Cluster {
     }
 
     /// Numbers for the status of each workload: kind of the state directory, key, status.
-    pub(super) fn statuses(&self, now: Duration) -> Vec<(&'static str, Key, serde_json::Value)> {
+    pub(super) fn statuses(&mut self) -> Vec<(&'static str, Key, serde_json::Value)> {
         let mut statuses = Vec::new();
-        for workload in of_sets(&self.wanted) {
+        for workload in self.workloads().iter().filter(|workload| workload.owner.kind != Kind::Job) {
             let key = (workload.namespace.clone(), workload.owner.name.clone());
-            let members = self.members(&workload);
+            let members = self.members(workload);
             statuses.push(super::publish::set_status(workload.owner.kind, key, &workload.revision, &members));
         }
         for (key, job) in &self.wanted.jobs {
@@ -222,7 +230,7 @@ impl Cluster {
             let lives = self.entries.iter().filter(|(at, entry)| at.0 == key.0 && entry.owner.as_ref() == Some(&owner));
             let lives: Vec<&Life> = lives.map(|(_, entry)| &entry.life).collect();
             if let Some(record) = self.jobs.get(key) {
-                statuses.push(("Job.batch", key.clone(), self.publisher.job_status(record, &lives, now)));
+                statuses.push(("Job.batch", key.clone(), self.publisher.job_status(record, &lives)));
             }
         }
         statuses
@@ -342,9 +350,12 @@ fn ordered(set: &StatefulSet, revision: String) -> Wish {
     Wish::Ordered(wish, spec.service_name)
 }
 
-fn of_job_object(key: &Key, job: &JobObject, record: &JobRecord, restarts: u32) -> Option<Workload> {
+fn of_jobs(wanted: &Wanted) -> impl Iterator<Item = Workload> {
+    wanted.jobs.iter().filter_map(|(key, job)| of_job(key, job))
+}
+
+fn of_job(key: &Key, job: &JobObject) -> Option<Workload> {
     let spec = job.spec.as_ref()?;
-    let parallelism = count(spec.parallelism, 1);
     // Without either number Kubernetes wants one completion.
     let completions = match (spec.completions, spec.parallelism) {
         (None, None) => Some(1),
@@ -352,13 +363,13 @@ fn of_job_object(key: &Key, job: &JobObject, record: &JobRecord, restarts: u32) 
     };
     let limit = spec.active_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let keep = spec.ttl_seconds_after_finished.and_then(|seconds| u64::try_from(seconds).ok());
-    let wish = Job {
+    let job_wish = Job {
         completions,
-        parallelism,
+        parallelism: count(spec.parallelism, 1),
         backoff_limit: count(spec.backoff_limit, BACKOFF_LIMIT),
-        deadline: limit.map(|limit| record.started + Duration::from_secs(limit)),
+        deadline: None,
         suspended: spec.suspend == Some(true),
-        restarts,
+        restarts: 0,
     };
     Some(Workload {
         owner: owner(Kind::Job, &job.metadata),
@@ -366,7 +377,11 @@ fn of_job_object(key: &Key, job: &JobObject, record: &JobRecord, restarts: u32) 
         template: spec.template.clone(),
         // A job's template cannot change.
         revision: String::new(),
-        wish: Wish::Job(wish, keep.map(Duration::from_secs)),
+        wish: Wish::Job(JobWish {
+            job: job_wish,
+            limit: limit.map(Duration::from_secs),
+            keep: keep.map(Duration::from_secs),
+        }),
     })
 }
 

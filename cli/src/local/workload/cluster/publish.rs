@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// A change to the objects that others read. Kinds are named as the state directory does.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +49,8 @@ pub(super) struct Publisher {
     statuses: BTreeMap<Name, Value>,
     /// Written by an earlier run, and removed unless they are written anew.
     adopted: BTreeSet<Name>,
+    /// Written anew in this round.
+    fresh: BTreeSet<Name>,
 }
 
 impl Publisher {
@@ -59,6 +60,7 @@ impl Publisher {
             objects: BTreeMap::new(),
             statuses: BTreeMap::new(),
             adopted: BTreeSet::new(),
+            fresh: BTreeSet::new(),
         }
     }
 
@@ -67,36 +69,53 @@ impl Publisher {
         self.adopted.insert(("Pod", key.clone()));
     }
 
-    pub(super) fn publish<'a>(
+    /// `changed`: pods whose object may have changed.
+    pub(super) fn publish(
         &mut self,
         wanted: &Wanted,
-        lives: impl Iterator<Item = &'a Life> + Clone,
+        lives: &[&Life],
+        changed: &BTreeSet<Key>,
         statuses: Vec<(&'static str, Key, Value)>,
     ) -> Vec<Publication> {
         let mut present = BTreeMap::new();
-        for life in lives.clone() {
+        for life in lives {
             let key = (life.id().namespace.clone(), life.id().name.clone());
-            present.insert(("Pod", key), typed("v1", "Pod", &life.object(self.calendar)));
+            let name = ("Pod", key);
+            let object = match self.objects.remove(&name) {
+                Some(object) if !changed.contains(&name.1) => object,
+                before => {
+                    let object = typed("v1", "Pod", &life.object(self.calendar));
+                    if before.as_ref() != Some(&object) {
+                        self.fresh.insert(name.clone());
+                    }
+                    object
+                }
+            };
+            present.insert(name, object);
         }
         for (key, service) in &wanted.services {
-            let of_namespace = lives.clone().filter(|life| life.id().namespace == key.0);
+            let of_namespace = lives.iter().copied().filter(|life| life.id().namespace == key.0);
             for slice in endpoints::slices(service, of_namespace) {
                 let name = slice.metadata.name.clone().unwrap_or_default();
+                let name = ("EndpointSlice.discovery.k8s.io", (key.0.clone(), name));
                 let object = typed("discovery.k8s.io/v1", "EndpointSlice", &slice);
-                present.insert(("EndpointSlice.discovery.k8s.io", (key.0.clone(), name)), object);
+                if self.objects.remove(&name).as_ref() != Some(&object) {
+                    self.fresh.insert(name.clone());
+                }
+                present.insert(name, object);
             }
         }
-        let mut publications = Vec::new();
-        for (name, object) in &present {
-            if self.objects.get(name) != Some(object) {
-                publications.push(Publication::Put { kind: name.0, key: name.1.clone(), object: object.clone() });
-            }
-        }
-        let adopted = std::mem::take(&mut self.adopted);
-        let gone = self.objects.keys().chain(&adopted).filter(|name| !present.contains_key(name));
-        let gone: BTreeSet<Name> = gone.cloned().collect();
-        publications.extend(gone.into_iter().map(|(kind, key)| Publication::Remove { kind, key }));
+        let adopted = std::mem::take(&mut self.adopted).into_iter().filter(|name| !present.contains_key(name));
+        // What is left here was not found again.
+        let gone: BTreeSet<Name> = std::mem::take(&mut self.objects).into_keys().chain(adopted).collect();
         self.objects = present;
+        let mut publications: Vec<Publication> =
+            gone.into_iter().map(|(kind, key)| Publication::Remove { kind, key }).collect();
+        for name in std::mem::take(&mut self.fresh) {
+            if let Some(object) = self.objects.get(&name) {
+                publications.push(Publication::Put { kind: name.0, key: name.1, object: object.clone() });
+            }
+        }
         let mut latest = BTreeMap::new();
         for (kind, key, status) in statuses {
             if self.statuses.get(&(kind, key.clone())) != Some(&status) {
@@ -108,8 +127,7 @@ impl Publisher {
         publications
     }
 
-    pub(super) fn job_status(&self, record: &JobRecord, lives: &[&Life], now: Duration) -> Value {
-        let _ = now;
+    pub(super) fn job_status(&self, record: &JobRecord, lives: &[&Life]) -> Value {
         let count = |fits: &dyn Fn(&Life) -> bool| lives.iter().filter(|life| fits(life)).count();
         let active = count(&|life| life.ended().is_none() && !life.is_terminating());
         let mut status = json!({

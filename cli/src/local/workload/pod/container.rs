@@ -93,6 +93,8 @@ pub(super) struct ContainerLife {
     pub(super) probes: Probes,
     /// Set by a probe: the container must be ended.
     pub(super) unhealthy: Option<String>,
+    /// Whether its status may be another than when that was asked last.
+    pub(super) is_changed: bool,
     schedules: Vec<(ProbeKind, Schedule)>,
     back_off: BackOff,
     /// When a container that was asked to end is killed.
@@ -139,6 +141,7 @@ impl ContainerLife {
             restarts: 0,
             probes: Probes::default(),
             unhealthy: None,
+            is_changed: true,
             schedules,
             back_off: BackOff::default(),
             kill_at: None,
@@ -203,6 +206,7 @@ impl ContainerLife {
     ) {
         match process {
             Ok(process) => {
+                self.is_changed = true;
                 self.state = State::Starting;
                 self.process = Some(process.clone());
                 (self.kill_at, self.is_asked, self.unhealthy) = (None, false, None);
@@ -214,6 +218,7 @@ impl ContainerLife {
 
     pub(super) fn started(&mut self, now: Duration) {
         if self.state == State::Starting {
+            self.is_changed = true;
             self.state = State::Running(now);
             self.probes = Probes::new(&self.schedules, now);
         }
@@ -222,6 +227,7 @@ impl ContainerLife {
     pub(super) fn refused(&mut self, refusal: Refusal, now: Duration) {
         let until = now + self.back_off.after_end(Duration::ZERO);
         self.start += 1;
+        self.is_changed = true;
         self.state = State::Waiting(Waiting { reason: refusal.reason, message: refusal.message, until });
     }
 
@@ -232,6 +238,7 @@ impl ContainerLife {
             State::Waiting(_) | State::Terminated(_) => return,
         };
         self.has_been_up |= self.is_started();
+        self.is_changed = true;
         let code = exit.code();
         let message = self.unhealthy.take().unwrap_or_default();
         self.state = State::Terminated(Termination {
@@ -272,6 +279,7 @@ impl ContainerLife {
         self.last = Some(end);
         self.start += 1;
         self.restarts += 1;
+        self.is_changed = true;
         self.state = State::Waiting(Waiting { reason: "CrashLoopBackOff".into(), message, until });
     }
 

@@ -102,6 +102,8 @@ pub struct Life {
     initialized_since: Option<Duration>,
     unready_since: Duration,
     tickets: u64,
+    /// Whether the object with its status may be another than when it was asked last.
+    is_changed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +146,7 @@ impl Life {
             initialized_since: None,
             unready_since: now,
             tickets: 0,
+            is_changed: true,
         }
     }
 
@@ -197,12 +200,20 @@ impl Life {
         self.containers.iter().map(|container| container.restarts).sum()
     }
 
+    /// Whether its object may have changed since this was asked last.
+    pub fn take_change(&mut self) -> bool {
+        let of_containers = self.containers.iter_mut().map(|container| std::mem::take(&mut container.is_changed));
+        let of_containers = of_containers.fold(false, |any, one| any | one);
+        std::mem::take(&mut self.is_changed) | of_containers
+    }
+
     /// Asks for its end. `grace` overrides the pod's own; asking again may only shorten it.
     pub fn terminate(&mut self, grace: Option<Duration>, now: Duration) {
         let own = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
         let own = own.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DEFAULT_GRACE, Duration::from_secs);
         let grace = grace.unwrap_or(own);
         let deadline = now + grace;
+        self.is_changed = true;
         match &mut self.terminating {
             Some(termination) => termination.deadline = termination.deadline.min(deadline),
             None => {
@@ -215,11 +226,12 @@ impl Life {
     /// Everything that is to be done now.
     pub fn advance(&mut self, now: Duration, resolve: &dyn Resolve) -> Vec<Action> {
         let mut actions = Vec::new();
+        let before = (self.ended, self.initialized_since, self.network.clone());
         match self.network {
             Network::Wanted(_) if self.terminating.is_some() => self.network = Network::Gone,
             Network::Wanted(at) if at <= now => {
                 self.network = Network::SettingUp;
-                actions.push(Action::SetUp { pod: self.id.clone(), hostname: self.hostname() });
+                actions.push(self.set_up());
             }
             Network::Up => {
                 if let Some(termination) = self.terminating {
@@ -233,6 +245,7 @@ impl Life {
             Network::Wanted(_) | Network::SettingUp | Network::TearingDown | Network::Gone => {}
         }
         self.note_readiness(now);
+        self.is_changed |= before != (self.ended, self.initialized_since, self.network.clone());
         actions
     }
 
@@ -240,15 +253,18 @@ impl Life {
     pub fn learn(&mut self, report: &Report, now: Duration) {
         match report {
             Report::PodUp { pod, addresses } if *pod == self.id && self.network == Network::SettingUp => {
+                self.is_changed = true;
                 self.network = Network::Up;
                 self.network_failure = None;
                 self.addresses.clone_from(addresses);
             }
             Report::PodFailed { pod, why } if *pod == self.id && self.network == Network::SettingUp => {
+                self.is_changed = true;
                 self.network = Network::Wanted(now + self.network_tries.after_end(Duration::ZERO));
                 self.network_failure = Some(why.clone());
             }
             Report::Gone { pod } if *pod == self.id => {
+                self.is_changed = true;
                 self.network = Network::Gone;
                 for container in &mut self.containers {
                     container.cut_off(now);
@@ -271,7 +287,9 @@ impl Life {
             }
             Report::Checked { id, ticket, outcome } => {
                 if let Some(container) = self.container(id) {
+                    let before = container.is_ready();
                     let consequence = container.probes.learn(*ticket, outcome.clone(), now);
+                    container.is_changed |= before != container.is_ready() || outcome.is_err();
                     if let Consequence::Restart(why) = consequence {
                         container.unhealthy = Some(why);
                     }
@@ -303,9 +321,17 @@ impl Life {
         self.containers.iter_mut().find(|container| container.spec.name == id.container && container.start == id.start)
     }
 
-    fn hostname(&self) -> String {
-        let own = self.pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-        own.unwrap_or_else(|| self.id.name.clone())
+    fn set_up(&self) -> Action {
+        let spec = self.pod.spec.as_ref();
+        let own = spec.and_then(|spec| spec.hostname.clone());
+        let hostname = own.unwrap_or_else(|| self.id.name.chars().take(63).collect());
+        let hostname = hostname.trim_end_matches(['-', '.']).to_owned();
+        let full = |subdomain: &String| {
+            let short = format!("{hostname}.{subdomain}.{}.svc", self.id.namespace);
+            vec![format!("{short}.cluster.local"), short]
+        };
+        let names = spec.and_then(|spec| spec.subdomain.as_ref()).map(full).unwrap_or_default();
+        Action::SetUp { pod: self.id.clone(), hostname, names }
     }
 
     fn supervise(&mut self, now: Duration, resolve: &dyn Resolve, actions: &mut Vec<Action>) {
@@ -405,8 +431,9 @@ impl Life {
         match (self.is_ready_now(), self.ready_since) {
             (true, None) => self.ready_since = Some(now),
             (false, Some(_)) => (self.ready_since, self.unready_since) = (None, now),
-            _ => {}
+            _ => return,
         }
+        self.is_changed = true;
     }
 }
 

@@ -74,7 +74,17 @@ pub fn rolling(wish: &Rolling, members: &[Member], now: Duration) -> Plan {
     }
     let surplus = (current.len() as u32).saturating_sub(wish.replicas);
     plan.delete.extend(least_useful(current, surplus));
+    end_overflow(wish, &active, &mut plan);
     plan
+}
+
+/// After a reduction in the middle of an update there may be more pods than `replicas` and `max_surge` allow.
+fn end_overflow(wish: &Rolling, active: &[&Member], plan: &mut Plan) {
+    let mut left: Vec<&Member> = active.iter().copied().filter(|member| !plan.delete.contains(&member.name)).collect();
+    let number = left.len() + plan.create.len();
+    let overflow = number.saturating_sub((wish.replicas + limits(wish).0) as usize);
+    left.sort_by_key(|member| (member.ready_since.is_some(), member.revision == wish.revision, member.created));
+    plan.delete.extend(left.into_iter().take(overflow).map(|member| member.name.clone()));
 }
 
 /// Plans a ReplicaSet: the number is kept, the template of existing pods is not looked at.
