@@ -31,7 +31,9 @@ impl Apply {
         let read = manifest::read_all(&self.filenames)?;
         let mut failed = manifest::tell(&read.errors);
         if read.documents.is_empty() && !failed {
-            return Err(anyhow!("there is no object in what was given"));
+            return Err(anyhow!(
+                "there is no object in what was given (of directories, *.yaml, *.yml and *.json below them are read)"
+            ));
         }
         for mut document in read.documents {
             match apply(&objects, &mut document, self.namespace.as_deref()) {

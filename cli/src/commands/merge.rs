@@ -58,6 +58,9 @@ fn strip(object: &mut Value) {
         }
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.shift_remove(LAST_APPLIED);
+            if annotations.is_empty() {
+                metadata.shift_remove("annotations");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod apply;
 mod completion;
 mod create;
 mod delete;
+mod down;
 mod exec;
 mod get;
 mod kinds;
@@ -19,11 +20,14 @@ mod metadata;
 mod namespace;
 mod patch;
 mod pods;
+mod preset;
 mod problems;
+mod progress;
 mod proxy;
 mod rollout;
 mod scale;
 mod select;
+mod up;
 mod version;
 mod wait;
 
@@ -63,7 +67,14 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct MeshChoice {
     /// Name of the mesh; not needed where there is only one
-    #[arg(long = "name", visible_alias = "mesh-name", env = "FSM_MESH", global = true, value_name = "MESH")]
+    #[arg(
+        id = "mesh",
+        long = "name",
+        visible_alias = "mesh-name",
+        env = "FSM_MESH",
+        global = true,
+        value_name = "MESH"
+    )]
     name: Option<String>,
     /// Directory that has one directory for each mesh [default: /run/fsm as root, else $XDG_RUNTIME_DIR/fsm]
     #[arg(long, env = "FSM_STATE_DIR", global = true, value_name = "DIR")]
@@ -84,6 +95,8 @@ enum Command {
     Create(create::Create),
     /// Delete objects by file, by name or by label
     Delete(delete::Delete),
+    /// Take a mesh down, and remove everything that is left of it
+    Down(down::Down),
     /// Run a command in a pod
     Exec(exec::Exec),
     /// Show objects
@@ -114,8 +127,20 @@ enum Command {
     Crds,
     /// Print a script that lets the shell complete commands
     Completion(completion::Completion),
+    /// Run a mesh on this machine, from a directory of YAML
+    Up(up::Up),
     /// Tell the versions of this program and of the running meshes
     Version(version::Version),
+    /// The process that keeps a mesh going; started by `fsm up`
+    #[command(hide = true)]
+    Daemon {
+        /// End with the command that started it
+        #[arg(long)]
+        attached: bool,
+        /// No way out of the machine
+        #[arg(long)]
+        isolated: bool,
+    },
     /// Run one of the built-in programs that stand in for container images
     #[command(hide = true)]
     Program {
@@ -148,6 +173,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Annotate(command) => command.run(mesh, metadata::Part::Annotations)?,
         Command::Create(command) => command.run(mesh)?,
         Command::Delete(command) => return command.run(mesh),
+        Command::Daemon { attached, isolated } => return daemon(mesh, attached, !isolated),
+        Command::Down(command) => command.run(mesh)?,
         Command::Exec(command) => return command.run(mesh),
         Command::Get(command) => return command.run(mesh),
         Command::Label(command) => command.run(mesh, metadata::Part::Labels)?,
@@ -161,10 +188,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,
+        Command::Up(command) => return command.run(mesh),
         Command::Version(command) => command.run(mesh)?,
         Command::Program { name, arguments } => return Ok(crate::programs::run(&name, &arguments)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn daemon(mesh: &MeshChoice, attached: bool, uplink: bool) -> Result<ExitCode> {
+    use crate::local::daemon::{self, Options};
+    Ok(daemon::main(&Options { state: mesh.state()?, fsm_namespace: mesh.fsm_namespace.clone(), attached, uplink }))
 }
 
 /// All custom resources, as `kubectl apply -f -` takes them.
@@ -233,6 +266,8 @@ fn say_bytes(bytes: &[u8]) {
 pub(crate) fn say_line(text: impl AsRef<str>) {
     say(&format!("{}\n", text.as_ref()));
 }
+
+pub(crate) use version::VERSION;
 
 #[cfg(test)]
 mod tests;

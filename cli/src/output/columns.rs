@@ -66,6 +66,12 @@ pub fn table(kind: &str, objects: &[Value], look: &Look, now: Timestamp) -> Tabl
     table
 }
 
+/// READY and STATUS of a pod.
+#[must_use]
+pub fn pod_state(pod: &Value) -> (String, String) {
+    (pod::ready(pod), pod::status(pod))
+}
+
 struct Column {
     heading: &'static str,
     show: fn(&Value, &Look, Timestamp) -> String,

@@ -21,6 +21,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use objects::{CLUSTER, Change, ObjectName, Objects};
 pub use run::{ProcessId, Run};
@@ -77,6 +78,9 @@ impl StateError {
         move |source| Self::Io { action, path, source }
     }
 }
+
+/// How long a process that only looks at the lock may hold it.
+const LOOKED_AT: Duration = Duration::from_millis(100);
 
 /// Where this user's meshes are kept: one directory for each.
 #[derive(Debug, Clone)]
@@ -227,30 +231,39 @@ impl State {
     }
 
     /// Takes the lock that says "this mesh has a daemon"; `None` if another process holds it. The lock ends with the
-    /// process, however it ends.
+    /// last process that has the file open, however it ends.
     ///
     /// # Errors
     ///
     /// [`StateError::Io`], also if the directory is not there.
     pub fn lock(&self) -> Result<Option<File>, StateError> {
-        let path = self.root.join("lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(StateError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(StateError::io("lock", &path)(error)),
+        let file = self.lock_file()?;
+        let deadline = Instant::now() + LOOKED_AT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                // Somebody may only be looking whether it is held.
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOOKED_AT / 20),
+                Err(fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(fs::TryLockError::Error(error)) => {
+                    return Err(StateError::io("lock", &self.root.join("lock"))(error));
+                }
+            }
         }
     }
 
     /// Whether a daemon holds the mesh's lock now.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.exists() && matches!(self.lock(), Ok(None))
+        let Ok(file) = File::open(self.root.join("lock")) else { return false };
+        // Shared, so that two who look do not take each other for a daemon.
+        matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+    }
+
+    fn lock_file(&self) -> Result<File, StateError> {
+        let path = self.root.join("lock");
+        let opened = File::options().create(true).truncate(false).write(true).open(&path);
+        opened.map_err(StateError::io("open", &path))
     }
 
     /// What runs, as last written; `None` before the daemon has come so far.

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -25,21 +24,32 @@ pub struct Run {
     /// fsm-control, while one runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ProcessId>,
-    /// Address of fsm-control's admin pages, seen from inside the node's network namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub admin: Option<SocketAddr>,
     /// Whether the daemon is in a user namespace of its own.
     #[serde(default)]
     pub rootless: bool,
-    /// Whether the pods given to `fsm up` were all ready once.
+    /// Whether the node and fsm-control are there, and pods are being run.
     #[serde(default)]
-    pub ready: bool,
-    /// What the node needs in order to be removed when its daemon is gone; written and read by the node alone.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub node: serde_json::Value,
+    pub started: bool,
+    /// Why the daemon has ended, if it did by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl Run {
+    /// A daemon that has just begun.
+    #[must_use]
+    pub fn new(mesh: &str, version: &str, daemon: ProcessId) -> Self {
+        Self {
+            mesh: mesh.to_owned(),
+            version: version.to_owned(),
+            daemon,
+            control: None,
+            rootless: false,
+            started: false,
+            failure: None,
+        }
+    }
+
     pub(super) fn read(path: &Path) -> Result<Option<Self>, StateError> {
         match fs::read(path) {
             Ok(text) => serde_json::from_slice(&text)

@@ -9,8 +9,11 @@ use crate::output::age;
 
 /// Containers that are ready, of how many.
 pub(super) fn ready(pod: &Value) -> String {
-    let ready = list(pod, "/status/containerStatuses").filter(|status| status["ready"] == Value::Bool(true)).count();
-    format!("{ready}/{}", list(pod, "/spec/containers").count())
+    let statuses = list(pod, "/status/containerStatuses");
+    let ready = statuses.filter(|status| status["ready"] == Value::Bool(true)).count();
+    // The sidecar may be known to the status only.
+    let all = list(pod, "/spec/containers").count().max(list(pod, "/status/containerStatuses").count());
+    format!("{ready}/{all}")
 }
 
 /// How often containers were started again, and when last.

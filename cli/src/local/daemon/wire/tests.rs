@@ -44,7 +44,14 @@ fn served(answer: &'static [u8]) -> (tempfile::TempDir, State, thread::JoinHandl
         while stream.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
             request.push(byte[0]);
         }
-        stream.write_all(answer).unwrap();
+        let (line, page) = answer.split_at(answer.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+        stream.write_all(line).unwrap();
+        let mut asked = Vec::new();
+        while !page.is_empty() && !asked.ends_with(b"\r\n\r\n") {
+            assert_eq!(stream.read(&mut byte).unwrap(), 1);
+            asked.push(byte[0]);
+        }
+        stream.write_all(page).unwrap();
         request
     });
     (directory, state, server)

@@ -25,16 +25,9 @@ fn what_runs_is_read_as_written() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run.json");
     assert_eq!(Run::read(&path).unwrap(), None);
-    let run = Run {
-        mesh: "fsm".to_owned(),
-        version: "1".to_owned(),
-        daemon: ProcessId::current().unwrap(),
-        control: None,
-        admin: Some("10.0.0.1:9091".parse().unwrap()),
-        rootless: true,
-        ready: false,
-        node: serde_json::json!({"namespace": "x"}),
-    };
+    let mut run = Run::new("fsm", "1", ProcessId::current().unwrap());
+    run.rootless = true;
+    run.failure = Some("no".to_owned());
     run.write(&path).unwrap();
     assert_eq!(Run::read(&path).unwrap(), Some(run));
     fs::write(&path, "{").unwrap();
