@@ -74,8 +74,8 @@ async fn exec(inner: &Arc<Inner>, id: &ContainerId, process: Process) -> Result<
         user: None,
         io: ExecIo::Null,
     };
-    let started = tokio::task::spawn_blocking(move || container.exec(request)).await;
-    let program = started.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let start = move || container.exec(request).map_err(|error| error.to_string());
+    let program = tokio::task::spawn_blocking(start).await.map_err(|error| error.to_string())??;
     let ended = program.wait().await.map_err(|error| error.to_string())?;
     if ended.success() { Ok(()) } else { Err(format!("{command}: {ended}")) }
 }
