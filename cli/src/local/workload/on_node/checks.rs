@@ -57,10 +57,17 @@ async fn get(stream: TcpStream, address: SocketAddr, path: &str, headers: &[(Str
         let _ = response.into_body().frame().await;
         Ok::<StatusCode, hyper::Error>(status)
     };
+    let (mut exchange, mut connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
     let status = tokio::select! {
-        status = exchange => status.map_err(|error| wrong(&error))?,
-        ended = connection => return Err(wrong(&ended.err().map_or("closed early".to_owned(), |why| why.to_string()))),
+        biased;
+        status = exchange.as_mut() => status,
+        // The connection may end as soon as the whole answer has been read from it.
+        ended = connection.as_mut() => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(error),
+        },
     };
+    let status = status.map_err(|error| wrong(&error))?;
     if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(wrong(&format!("status {}", status.as_u16()))) }
 }
 
