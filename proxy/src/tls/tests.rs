@@ -22,7 +22,7 @@ fn server(identity: &Identity) -> ServerTls {
 }
 
 fn client(identity: &Identity, expect: Expect) -> ClientTls {
-    ClientTls::new(Some(identity), Arc::clone(identity.roots()), expect, Alpn::HTTP).unwrap()
+    ClientTls::new(Some(identity), identity.roots(), expect, Alpn::HTTP).unwrap()
 }
 
 fn principals(names: &[&str]) -> Expect {
@@ -311,9 +311,7 @@ async fn a_peer_that_knows_only_tls_1_2_is_served() {
         .with_protocol_versions(&[&TLS12])
         .unwrap()
         .with_root_certificates(authority.roots())
-        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(
-            identity.certified_key(),
-        ))));
+        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.certified_key())));
     let (ours, theirs) = duplex(1 << 14);
     let name = ServerName::try_from("a.b.cluster.local").unwrap();
     let connector = TlsConnector::from(Arc::new(config));
@@ -465,7 +463,7 @@ async fn our_client_never_resumes_a_session() {
     let client = client(&identity, Expect::AnyOfMesh);
     for versions in [&[&TLS13], &[&TLS12]] {
         let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
-        let resolver = rustls::sign::SingleCertAndKey::from(Arc::clone(identity.certified_key()));
+        let resolver = rustls::sign::SingleCertAndKey::from(identity.certified_key());
         let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(resolver));
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -529,7 +527,8 @@ fn the_defaults_we_rely_on_have_not_changed() {
         assert!(!schemes.contains(&weak), "{weak:?}");
     }
     let authority = Authority::new();
-    let server = ServerTls::config(&authority.identity("a.b"), ClientCertificate::Required, Alpn::HTTP).unwrap();
+    let server =
+        ServerTls::config(&authority.identity("a.b").material(), ClientCertificate::Required, Vec::new()).unwrap();
     assert!(!server.session_storage.can_cache() && !server.ticketer.enabled());
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
     assert!(!server.send_half_rtt_data && !server.enable_secret_extraction && server.max_fragment_size.is_none());
@@ -544,4 +543,41 @@ fn configuration_is_shown_without_secrets() {
     let identity = Authority::new().identity("a.b");
     assert_eq!(format!("{:?}", server(&identity)), "ServerTls { client: Required, .. }");
     assert_eq!(format!("{:?}", client(&identity, Expect::AnyOfMesh)), "ClientTls { expect: AnyOfMesh, .. }");
+}
+
+#[tokio::test]
+async fn a_renewed_identity_is_shown_and_its_roots_are_trusted_from_the_next_handshake_on() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (store, buyer) = (old.identity("bookstore.shop"), old.identity("bookbuyer.shop"));
+    let server = ServerTls::new(&store, ClientCertificate::Required, Alpn::HTTP).unwrap();
+    let expect = Expect::of_mesh(&["bookstore.shop".to_owned()]);
+    let client = ClientTls::of_mesh(&buyer, expect.clone(), Alpn::HTTP).unwrap();
+    let fixed = ClientTls::new(Some(&buyer), buyer.roots(), expect, Alpn::HTTP).unwrap();
+    let (accepted, connected) = handshake(&server, &client).await;
+    let (mut theirs, mut ours) = (accepted.unwrap().stream, connected.unwrap().stream);
+
+    // The authority is replaced: first everybody trusts both, then everybody gets a new certificate.
+    for identity in [&store, &buyer] {
+        identity.trust(&format!("{}{}", old.pem(), new.pem()), "bundle").unwrap();
+    }
+    assert!(store.renew(&new.identity("bookstore.shop")));
+    let trusting_new_only = handshake(&server, &client).await;
+    assert!(
+        trusting_new_only.0.is_err(),
+        "the server was renewed with new roots only, the client has the old certificate"
+    );
+    assert!(buyer.renew(&new.identity("bookbuyer.shop")));
+    let (accepted, connected) = handshake(&server, &client).await;
+    assert_eq!(accepted.unwrap().peer.unwrap().service.as_deref(), Some("bookbuyer.shop"));
+    let shown = connected.unwrap();
+    assert_eq!(shown.peer.service.as_deref(), Some("bookstore.shop"));
+    assert_eq!(shown.stream.get_ref().1.peer_certificates().unwrap(), store.certificates().0);
+
+    // What was open stays open, and who was told to trust the old roots alone does so.
+    ours.write_all(b"still here").await.unwrap();
+    ours.flush().await.unwrap();
+    let mut heard = [0; 10];
+    theirs.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"still here");
+    assert!(handshake(&server, &fixed).await.1.is_err());
 }
