@@ -3,12 +3,16 @@
 //! it is ([`auth`]), and keeps all of them up to date ([`push`]). [`controller`] ties these together in one owner task,
 //! [`admin`] shows how things stand. Kubernetes is only a feeder; everything between the source and the push is pure.
 
+pub mod admin;
+pub mod app;
 pub mod auth;
 pub mod catalog;
 pub mod cert;
 pub mod controller;
+mod http;
 pub mod inject;
 pub mod limits;
+pub mod options;
 pub mod push;
 pub mod source;
 pub mod telemetry;

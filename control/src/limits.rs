@@ -43,10 +43,10 @@ pub const MAX_UPWARD_BYTES: usize = 256 << 10;
 // --- one stream ---------------------------------------------------------------------------------------------------
 
 /// From the request to the proxy's `Hello`.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A pod may ask before its object has arrived here: it is waited for so long.
-pub const UNKNOWN_POD_WAIT: Duration = Duration::from_secs(20);
+/// A pod may ask before its object has arrived here: it is waited for so long. fsm-proxy gives up after ten seconds.
+pub const UNKNOWN_POD_WAIT: Duration = Duration::from_secs(7);
 
 /// From sending a document to its acknowledgement. A proxy that takes longer is hung, or nothing reaches it: its stream
 /// ends, and it comes back with the version it has.

@@ -228,10 +228,10 @@ impl Collector for Proxies {
             let metric = ConstGauge::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
-        gauge("fsm_proxy_connect_count", "Connected proxies", convergence.connected as f64)?;
-        gauge("fsm_proxy_behind", "Connected proxies without the newest version", convergence.behind as f64)?;
+        gauge("proxy_connect_count", "Connected proxies", convergence.connected as f64)?;
+        gauge("proxy_behind", "Connected proxies without the newest version", convergence.behind as f64)?;
         gauge(
-            "fsm_proxy_config_age_seconds",
+            "proxy_config_age_seconds",
             "For how long the proxy that waits longest has been without the newest version",
             convergence.oldest_behind_seconds,
         )

@@ -90,3 +90,6 @@ impl Phase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,7 +149,7 @@ impl ServerTls {
 }
 
 /// Readers of the file see the old content or the new one, never half of it.
-fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}.tmp", std::process::id()));
     std::fs::write(&aside, content)?;

@@ -5,20 +5,11 @@
 
 use super::Publication;
 use crate::cert::Identity;
+use crate::world::PodKey;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// A pod's name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodKey {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name there.
-    pub name: String,
-}
 
 /// Whose a pod is. Another tenant under the same name is another pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,20 +49,6 @@ struct Pods {
 struct Entry {
     tenant: Arc<Tenant>,
     newest: watch::Sender<Arc<Publication>>,
-}
-
-impl PodKey {
-    /// A pod.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for PodKey {
-    /// `namespace/name`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
 }
 
 impl Default for Board {

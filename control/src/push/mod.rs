@@ -8,12 +8,14 @@
 pub mod board;
 mod identity;
 pub mod publication;
+pub mod repo;
 pub mod roster;
 pub mod server;
 mod session;
 mod stream;
 
-pub use board::{Board, PodKey, Tenant};
+pub use crate::world::PodKey;
+pub use board::{Board, Seat, Tenant};
 pub use publication::Publication;
 pub use roster::Roster;
 

@@ -1,6 +1,6 @@
 //! Who is connected, and how far each proxy is: for `/proxies`, metrics and the cap on connections.
 
-use super::PodKey;
+use super::{PodKey, Tenant};
 use crate::cert::Identity;
 use crate::cert::tresor::rfc3339;
 use parking_lot::Mutex;
@@ -8,14 +8,27 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
+
+/// A proxy that polls reports every five seconds.
+const FORGET_POLLERS: Duration = Duration::from_secs(60);
 
 /// Everybody who follows by stream, and who was last seen at the repository.
 #[derive(Debug, Default)]
 pub struct Roster {
     proxies: Mutex<BTreeMap<PodKey, Arc<Proxy>>>,
+    pollers: Mutex<BTreeMap<PodKey, Poller>>,
     next: AtomicU64,
+}
+
+/// A proxy that asks the repository.
+#[derive(Debug)]
+struct Poller {
+    identity: Identity,
+    version: String,
+    since: SystemTime,
+    seen: SystemTime,
 }
 
 /// One connected proxy.
@@ -49,6 +62,8 @@ struct Progress {
 pub struct ProxyReport {
     /// `namespace/name`.
     pub pod: String,
+    /// `stream` or `repository`.
+    pub follows: &'static str,
     /// `<sa>.<ns>`, from its certificate.
     pub identity: String,
     /// The newest version of its document.
@@ -57,9 +72,9 @@ pub struct ProxyReport {
     pub version_acknowledged: Option<Arc<str>>,
     /// RFC 3339.
     pub connected_since: String,
-    /// RFC 3339: end of the certificate that it connected with.
-    pub certificate_expires: String,
-    /// Version of fsm-proxy.
+    /// RFC 3339: end of the certificate that it connected with; absent for the repository.
+    pub certificate_expires: Option<String>,
+    /// Version of fsm-proxy; empty when it does not say.
     pub proxy_version: String,
     /// What the proxy found in the version in force without refusing it.
     pub problems: Vec<String>,
@@ -116,10 +131,29 @@ impl Roster {
         self.len() == 0
     }
 
+    /// Whether the pod's proxy is connected.
+    pub fn has(&self, pod: &PodKey) -> bool {
+        self.proxies.lock().contains_key(pod)
+    }
+
     /// Everybody, by pod.
     pub fn reports(&self) -> Vec<ProxyReport> {
         let proxies: Vec<_> = self.proxies.lock().values().cloned().collect();
-        proxies.iter().map(|proxy| proxy.report()).collect()
+        let pollers = self.pollers.lock();
+        let pollers = pollers.iter().map(|(pod, poller)| poller.report(pod));
+        let mut reports: Vec<_> = proxies.iter().map(|proxy| proxy.report()).chain(pollers).collect();
+        reports.sort_by(|one, other| one.pod.cmp(&other.pod));
+        reports
+    }
+
+    /// A proxy has reported to the repository. Those that have not for a minute are forgotten.
+    pub(super) fn polled(&self, pod: &PodKey, tenant: &Tenant, version: String, now: SystemTime) {
+        let mut pollers = self.pollers.lock();
+        pollers.retain(|_, poller| now.duration_since(poller.seen).unwrap_or_default() < FORGET_POLLERS);
+        let since = pollers.get(pod).map_or(now, |poller| poller.since);
+        let version = version.chars().filter(char::is_ascii_graphic).take(64).collect();
+        let poller = Poller { identity: tenant.identity.clone(), version, since, seen: now };
+        pollers.insert(pod.clone(), poller);
     }
 
     /// How far they are as a whole.
@@ -192,16 +226,34 @@ impl Drop for Attendance {
     }
 }
 
+impl Poller {
+    fn report(&self, pod: &PodKey) -> ProxyReport {
+        ProxyReport {
+            pod: pod.to_string(),
+            follows: "repository",
+            identity: self.identity.to_string(),
+            version_wanted: None,
+            version_acknowledged: Some(self.version.as_str().into()),
+            connected_since: rfc3339(self.since),
+            certificate_expires: None,
+            proxy_version: String::new(),
+            problems: Vec::new(),
+            last_nack: None,
+        }
+    }
+}
+
 impl Proxy {
     fn report(&self) -> ProxyReport {
         let progress = self.progress.lock();
         ProxyReport {
             pod: self.pod.to_string(),
+            follows: "stream",
             identity: self.identity.to_string(),
             version_wanted: progress.wanted.clone(),
             version_acknowledged: progress.acknowledged.clone(),
             connected_since: rfc3339(self.connected),
-            certificate_expires: rfc3339(self.certificate_expires),
+            certificate_expires: Some(rfc3339(self.certificate_expires)),
             proxy_version: self.proxy_version.clone(),
             problems: progress.problems.clone(),
             last_nack: progress.last_nack.clone(),

@@ -7,6 +7,7 @@
 use super::{Push, identity, stream};
 use crate::cert::server::ServerTls;
 use crate::cert::{CLOCK_SKEW, Identity, IdentityError};
+use crate::http::is_of_one_connection;
 use crate::limits;
 use bytes::Bytes;
 use fsm_api::stream::{IDENTITY_PATH, STREAM_PATH};
@@ -254,9 +255,4 @@ impl Body for Counted {
             ReplyBody::Frames(_) => SizeHint::default(),
         }
     }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }

@@ -4,11 +4,11 @@
 //! looks at what the proxy says and at what is new for it. The stream ends with the pod, with the certificate that it
 //! was opened with, with a newer stream of the same pod, and when the proxy does not answer.
 
-use super::board::{PodKey, Seat};
+use super::board::Seat;
 use super::roster::{Arrival, Attendance};
 use super::server::{Peer, Reply, refusal};
 use super::session::{Answered, Message, MessageKind, Session};
-use super::{Publication, Push};
+use super::{PodKey, Publication, Push};
 use crate::cert::TrustBundle;
 use crate::limits;
 use bytes::{Bytes, BytesMut};
@@ -139,7 +139,8 @@ async fn admit(push: &Push, peer: &Peer, mut upward: Upward) -> Result<Admitted,
         return Err(Refused::OtherPod { pod, known: known.clone(), said: uid });
     }
     let cap = push.settings.load().max_proxies;
-    if cap != 0 && push.roster.len() >= cap {
+    // A pod that is in already takes its own place over.
+    if cap != 0 && push.roster.len() >= cap && !push.roster.has(&pod) {
         push.telemetry.rejected_by_cap.add();
         return Err(Refused::TooMany(cap));
     }

@@ -1,1 +1,90 @@
-//! Where resources come from: a directory of manifests, or a Kubernetes API server.
+//! Where objects come from: a directory of manifests (an API server follows).
+//!
+//! A source sends [`Event`]s over a channel until its [`Following`] is dropped or the receiver is gone. It never
+//! interprets objects; it only says what is there now. Whatever it cannot read leaves the objects that it last read from
+//! there in force, and is reported.
+
+pub mod directory;
+
+use crate::world::Problem;
+use fsm_api::resources::{Located, Object, ObjectKey};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What a source says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// An object is there, new or changed.
+    Applied(Located<Object>),
+    /// An object is not there any more.
+    Removed(ObjectKey),
+    /// Everything that was there at the start has been said. Comes once.
+    Synced,
+    /// All that is wrong with one place now, in place of what was said about it before; empty: nothing any more.
+    Problems {
+        /// The file (or other origin).
+        origin: Arc<str>,
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
+}
+
+/// A source as a flag names it: `dir:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// All `*.yaml`, `*.yml` and `*.json` below a directory.
+    Directory(PathBuf),
+}
+
+/// A source that cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Its thread cannot be started.
+    #[error("cannot start a thread to follow {path}: {source}")]
+    Thread {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A flag that names no source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a source: write dir: and the path of a directory with manifests, for example dir:/etc/fsm/objects"
+)]
+pub struct NotASource(String);
+
+impl FromStr for Source {
+    type Err = NotASource;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
+            _ => Err(NotASource(text.into())),
+        }
+    }
+}
+
+impl Source {
+    /// Starts following. Dropping what is returned ends it.
+    ///
+    /// # Errors
+    /// The source cannot be followed at all. A directory that does not exist (yet) is no such error: it is waited for,
+    /// and reported as a problem meanwhile.
+    pub fn follow(self, events: mpsc::Sender<Event>) -> Result<Following, SourceError> {
+        match self {
+            Self::Directory(path) => directory::follow(path, events).map(Following::Directory),
+        }
+    }
+}
+
+/// A source that is being followed; dropping it ends that.
+#[derive(Debug)]
+pub enum Following {
+    /// A directory.
+    Directory(directory::Following),
+}

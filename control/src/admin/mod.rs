@@ -1,0 +1,186 @@
+//! The port for operators, probes and scrapers; on loopback unless said otherwise.
+//!
+//! Nothing secret is shown: documents are redacted, of the authority only fingerprints. The only request that changes
+//! anything is `POST /ca/rotate`. Requests that a browser makes for somebody else's page (with an `origin`, or under a
+//! host name that is not this machine's) are refused.
+
+use crate::cert::Tresor;
+use crate::cert::tresor::TresorError;
+use crate::controller::Query;
+use crate::http::{Ask, PortLimits, Reply, json, reads, reply, serve as serve_http, text};
+use crate::limits;
+use crate::push::{PodKey, Push};
+use crate::telemetry::CONTENT_TYPE;
+use crate::world::{Problem, Severity};
+use arc_swap::ArcSwap;
+use fsm_api::config::Config;
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What the admin port shows.
+#[derive(Debug)]
+pub struct Admin {
+    /// Everything about proxies.
+    pub push: Arc<Push>,
+    /// The built-in authority.
+    pub tresor: Arc<Tresor>,
+    /// What is wrong with the users' objects.
+    pub problems: Arc<ArcSwap<Vec<Problem>>>,
+    /// To the owner of the world.
+    pub queries: mpsc::Sender<Query>,
+    /// Whether the first documents are published.
+    pub ready: watch::Receiver<bool>,
+}
+
+const PORT: PortLimits = PortLimits { connections: 64, body: 64 << 10, idle: limits::REQUEST_TIMEOUT };
+
+const INDEX: &str = "\
+fsm-control's admin port:
+  GET  /health/ready       200 once the first documents are published
+  GET  /health/alive       200
+  GET  /version            version
+  GET  /smi/version        supported versions of SMI
+  GET  /metrics            Prometheus
+  GET  /proxies            connected proxies: version wanted and acknowledged, certificates, refusals
+  GET  /problems           what is wrong with objects
+  GET  /world              namespaces, groups of proxies, versions
+  GET  /config?pod=NS/NAME the newest document of a pod, without secrets
+  GET  /ca                 roots of the mesh and how their rotation stands
+  POST /ca/rotate          begin to replace the root
+";
+
+/// Serves until `stop`.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>, stop: CancellationToken) {
+    let handler = move |ask| {
+        let admin = admin.clone();
+        async move { admin.answer(ask).await }
+    };
+    serve_http(listener, handler, PORT, stop).await;
+}
+
+impl Admin {
+    async fn answer(&self, ask: Ask) -> Reply {
+        if is_foreign(&ask) {
+            return text(StatusCode::FORBIDDEN, "this port answers programs on this machine, not web pages\n");
+        }
+        let path = ask.uri().path();
+        if path == "/ca/rotate" {
+            return if *ask.method() == Method::POST { self.rotate() } else { wrong_method("POST") };
+        }
+        if !reads(ask.method()) {
+            return wrong_method("GET");
+        }
+        match path {
+            "/" => text(StatusCode::OK, INDEX),
+            "/health/ready" if !*self.ready.borrow() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "Service is not ready: the source has not been read yet\n")
+            }
+            "/health/ready" => text(StatusCode::OK, "Service is ready"),
+            "/health/alive" => text(StatusCode::OK, "Service is alive"),
+            "/version" => json(&version()),
+            "/smi/version" => json(&smi_versions()),
+            "/metrics" => reply(StatusCode::OK, CONTENT_TYPE, self.push.telemetry.page()),
+            "/proxies" => json(&self.push.roster.reports()),
+            "/problems" => json(&self.problems.load().iter().map(problem).collect::<Vec<_>>()),
+            "/world" => self.world().await,
+            "/config" => self.config(&ask),
+            "/ca" => json(&self.tresor.status()),
+            _ => text(StatusCode::NOT_FOUND, format!("there is no {path}\n\n{INDEX}")),
+        }
+    }
+
+    fn rotate(&self) -> Reply {
+        match self.tresor.rotate() {
+            Ok(()) => {
+                let mut reply = json(&self.tresor.status());
+                *reply.status_mut() = StatusCode::ACCEPTED;
+                reply
+            }
+            Err(error @ TresorError::Busy(_)) => text(StatusCode::CONFLICT, format!("{error}\n")),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    async fn world(&self) -> Reply {
+        let (answer, answered) = oneshot::channel();
+        if self.queries.send(Query::World(answer)).await.is_err() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "fsm-control is being stopped\n");
+        }
+        match answered.await {
+            Ok(world) => json(&world),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "fsm-control is being stopped\n"),
+        }
+    }
+
+    fn config(&self, ask: &Ask) -> Reply {
+        let query = ask.uri().query().unwrap_or_default();
+        let pod = query.split('&').find_map(|pair| pair.strip_prefix("pod="));
+        let pod = pod.map(|pod| pod.replace("%2F", "/").replace("%2f", "/"));
+        let Some((namespace, name)) = pod.as_deref().and_then(|pod| pod.split_once('/')) else {
+            return text(StatusCode::BAD_REQUEST, "say which pod: /config?pod=NAMESPACE/NAME\n");
+        };
+        let pod = PodKey::new(namespace, name);
+        let Some(seat) = self.push.board.seat(&pod) else {
+            let hint = "it is unknown, over, without a proxy, or its namespace is not in the mesh";
+            return text(StatusCode::NOT_FOUND, format!("there is no document for pod {pod}: {hint}\n"));
+        };
+        let publication = seat.publications.borrow().clone();
+        match Config::read(publication.document()) {
+            Ok((config, _)) => json(&config.redacted()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("the document cannot be shown: {error}\n")),
+        }
+    }
+}
+
+fn wrong_method(method: &str) -> Reply {
+    text(StatusCode::METHOD_NOT_ALLOWED, format!("use {method}\n"))
+}
+
+fn problem(problem: &Problem) -> Value {
+    let severity = match problem.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    json!({ "severity": severity, "reason": problem.reason, "objects": problem.objects, "text": problem.text })
+}
+
+fn version() -> Value {
+    let or_unknown = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "git_commit": or_unknown(option_env!("FSM_GIT_COMMIT")),
+        "build_date": or_unknown(option_env!("FSM_BUILD_DATE")),
+    })
+}
+
+fn smi_versions() -> BTreeMap<&'static str, &'static str> {
+    BTreeMap::from([
+        ("HTTPRouteGroup", "specs.smi-spec.io/v1alpha4"),
+        ("TCPRoute", "specs.smi-spec.io/v1alpha4"),
+        ("TrafficSplit", "split.smi-spec.io/v1alpha4"),
+        ("TrafficTarget", "access.smi-spec.io/v1alpha3"),
+    ])
+}
+
+/// Made by a browser for a web page of somebody else's (CSRF, DNS rebinding)?
+fn is_foreign(ask: &Ask) -> bool {
+    if ask.headers().contains_key(header::ORIGIN) {
+        return true;
+    }
+    let host = ask.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    // A rebound name is a public one; addresses, this machine's name and names in the cluster are not.
+    let local =
+        name.is_empty() || name == "localhost" || name.ends_with(".svc") || name.ends_with(".svc.cluster.local");
+    !local && name.parse::<IpAddr>().is_err()
+}
+
+#[cfg(test)]
+mod tests;

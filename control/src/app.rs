@@ -1,0 +1,170 @@
+//! Builds every part of fsm-control in order, and ends them in order.
+//!
+//! Ready means: the source was read once, the documents of all groups are published, and all ports listen. On SIGTERM or
+//! SIGINT everything ends within [`limits::SHUTDOWN_GRACE`]; proxies keep what they have.
+
+use crate::admin::{self, Admin};
+use crate::auth::{TokenDirectory, TokenReview};
+use crate::cert::Tresor;
+use crate::cert::server::ServerTls;
+use crate::cert::tresor::TresorSettings;
+use crate::controller::{self, Ends, Publisher};
+use crate::limits;
+use crate::options::{Options, Tokens};
+use crate::push::repo::{self, Repo};
+use crate::push::{Board, Push, Roster, Settings, server};
+use crate::telemetry::Telemetry;
+use crate::world::{self, World};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+/// Changes that the source may be ahead.
+const EVENTS_AHEAD: usize = 1024;
+
+/// Runs fsm-control until it is told to end.
+///
+/// # Errors
+/// Whatever keeps it from starting: ports, the state directory, files that cannot be written.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let tresor = Arc::new(open_authority(&options)?);
+    let push = Arc::new(push(&options, &tresor));
+    let tls = ServerTls::start(tresor.clone(), options.server_names(), options.write_ca_bundle.clone());
+    let tls = Arc::new(tls.await.context("cannot make fsm-control's own certificate")?);
+
+    let stream = listen(options.listen_stream, "--listen-stream")?;
+    let admin_port = listen(options.listen_admin, "--listen-admin")?;
+    let repo_port = options.listen_repo.map(|address| listen(address, "--listen-repo")).transpose()?;
+    let mut addresses = json!({
+        "pid": std::process::id(),
+        "stream": stream.local_addr()?.to_string(),
+        "admin": admin_port.local_addr()?.to_string(),
+    });
+
+    let problems = Arc::new(ArcSwap::default());
+    let world = World::new(world::Settings {
+        mesh_name: options.mesh_name.clone(),
+        fsm_namespace: options.fsm_namespace.clone(),
+        trust_domain: options.trust_domain.clone(),
+        mesh_config_name: options.fsm_config_name.clone(),
+    });
+    let publisher = Publisher::new(world, push.clone(), problems.clone());
+    let (events, source_events) = mpsc::channel(EVENTS_AHEAD);
+    let (queries, owner_queries) = mpsc::channel(16);
+    let (ready, mut is_ready) = watch::channel(false);
+    let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
+    let owner = controller::start(publisher, ends).context("cannot start the thread that owns the world")?;
+    let following = options.source.clone().follow(events)?;
+
+    tasks.spawn(server::serve(stream, push.clone(), tls.clone(), stop.clone()));
+    tasks.spawn({
+        let stop = stop.clone();
+        async move { tls.maintain(stop).await }
+    });
+    tasks.spawn(tend(tresor.clone(), stop.clone()));
+    let admin = Admin { push: push.clone(), tresor, problems, queries, ready: is_ready.clone() };
+    tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
+    if let Some(port) = repo_port {
+        addresses["repo"] = port.local_addr()?.to_string().into();
+        let repo = Repo::open(push.clone(), options.repo_base.as_deref(), options.repo_private_keys)?;
+        tasks.spawn(repo::serve(port, Arc::new(repo), stop.clone()));
+    }
+
+    let mut end = pin_signals()?;
+    let became_ready = tokio::select! {
+        ready = is_ready.wait_for(|ready| *ready) => ready.is_ok(),
+        () = &mut end => false,
+    };
+    if became_ready {
+        info!("ready: {addresses}");
+        if let Some(file) = &options.ready_file {
+            write_ready(file, &addresses)?;
+        }
+        end.await;
+    }
+    info!("ending; proxies keep what they have");
+    if let Some(file) = &options.ready_file {
+        // It may never have been written.
+        let _ = std::fs::remove_file(file);
+    }
+    drop(following);
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(limits::SHUTDOWN_GRACE * 2, tasks.wait()).await.is_err() {
+        warn!("some connections did not end in time and are cut off");
+    }
+    // The owner has been told and waits for nothing but itself.
+    tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
+}
+
+fn open_authority(options: &Options) -> anyhow::Result<Tresor> {
+    let settings = TresorSettings {
+        state_dir: options.state_dir.clone(),
+        root_key: options.ca_key,
+        announce: options.ca_announce,
+    };
+    Tresor::open(settings, Arc::new(SystemTime::now)).context("cannot open the certificate authority")
+}
+
+fn push(options: &Options, tresor: &Arc<Tresor>) -> Push {
+    let Tokens::Directory(tokens) = &options.tokens;
+    let tokens: Arc<dyn TokenReview> = Arc::new(TokenDirectory::new(tokens));
+    let roster = Arc::new(Roster::default());
+    Push {
+        board: Arc::new(Board::default()),
+        telemetry: Arc::new(Telemetry::new(&roster)),
+        roster,
+        issuer: tresor.clone(),
+        tokens,
+        trust_domain: options.trust_domain.clone(),
+        settings: ArcSwap::from_pointee(Settings::default()),
+    }
+}
+
+fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    server::bind(address).with_context(|| format!("cannot listen on {address} ({flag})"))
+}
+
+/// Asks the authority now and then whether a step of a rotation is due.
+async fn tend(tresor: Arc<Tresor>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(limits::AUTHORITY_TICK) => {}
+        }
+        let tresor = tresor.clone();
+        let ticked = tokio::task::spawn_blocking(move || tresor.tick()).await;
+        if let Ok(Err(error)) = ticked {
+            warn!("the rotation of the roots does not go on: {error}; it is tried again");
+        }
+    }
+}
+
+fn write_ready(file: &Path, addresses: &serde_json::Value) -> anyhow::Result<()> {
+    crate::cert::server::write_whole(file, format!("{addresses}\n").as_bytes())
+        .with_context(|| format!("cannot write {} (--ready-file)", file.display()))
+}
+
+/// Ends with the first signal to end.
+fn pin_signals() -> anyhow::Result<std::pin::Pin<Box<impl Future<Output = ()>>>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }))
+}

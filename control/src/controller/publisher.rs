@@ -1,0 +1,221 @@
+//! From changes to publications: what the owner task does, without its waiting.
+
+use crate::catalog::{self, Built};
+use crate::cert::Identity;
+use crate::push::{PodKey, Publication, Push, Settings, Tenant};
+use crate::source::Event;
+use crate::telemetry::Kind as Label;
+use crate::world::{Dirty, GroupId, Problem, Severity, World};
+use arc_swap::ArcSwap;
+use fsm_api::resources::{Kind, ObjectKey};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{debug, error, info, warn};
+
+/// Certificates are valid for at least so long, whatever MeshConfig says: with less, renewing is all that a mesh does.
+const LEAST_VALIDITY: Duration = Duration::from_secs(60);
+
+/// The world's owner: takes changes in and publishes what follows from them.
+#[derive(Debug)]
+pub struct Publisher {
+    world: World,
+    push: Arc<Push>,
+    problems: Arc<ArcSwap<Vec<Problem>>>,
+    groups: BTreeMap<GroupId, Published>,
+    dirty: Dirty,
+    /// Pods whose object changed: whose they are may have changed with it.
+    touched: BTreeSet<PodKey>,
+    /// By the file that they are in.
+    source_problems: BTreeMap<Arc<str>, Vec<Problem>>,
+    synced: bool,
+}
+
+#[derive(Debug)]
+struct Published {
+    publication: Arc<Publication>,
+    problems: Vec<Problem>,
+}
+
+impl Publisher {
+    /// An owner of `world`. The problems that are found are put into `problems`.
+    pub fn new(world: World, push: Arc<Push>, problems: Arc<ArcSwap<Vec<Problem>>>) -> Self {
+        Self {
+            world,
+            push,
+            problems,
+            groups: BTreeMap::new(),
+            dirty: Dirty { mesh: true, ..Dirty::default() },
+            touched: BTreeSet::new(),
+            source_problems: BTreeMap::new(),
+            synced: false,
+        }
+    }
+
+    /// Takes a change in. Whether something is to be published now.
+    pub fn take_in(&mut self, event: Event) -> bool {
+        match event {
+            Event::Applied(object) => {
+                self.push.telemetry.events.add();
+                self.touch(&object.value.key());
+                let dirty = self.world.apply(object.value);
+                self.dirty.merge(dirty);
+            }
+            Event::Removed(key) => {
+                self.push.telemetry.events.add();
+                self.touch(&key);
+                let dirty = self.world.remove(&key);
+                self.dirty.merge(dirty);
+            }
+            Event::Synced => self.synced = true,
+            Event::Problems { origin, problems } => {
+                if problems.is_empty() {
+                    self.source_problems.remove(&origin);
+                } else {
+                    self.source_problems.insert(origin, problems);
+                }
+            }
+        }
+        self.synced
+    }
+
+    /// Publishes what follows from the changes since the last call; `caused` is when the first of them was seen.
+    pub fn publish(&mut self, caused: Instant) {
+        let began = Instant::now();
+        let dirty = std::mem::take(&mut self.dirty);
+        if dirty.mesh {
+            self.adopt_settings();
+        }
+        for group in &dirty.gone {
+            self.groups.remove(group);
+        }
+        let mut pods = std::mem::take(&mut self.touched);
+        pods.extend(dirty.pods);
+        let (mut built, mut published) = (0, 0);
+        for &group in &dirty.groups {
+            built += 1;
+            if self.build(group, caused) {
+                published += 1;
+                pods.extend(self.world.members(group).cloned());
+            }
+        }
+        for pod in &pods {
+            self.place(pod);
+        }
+        self.report_problems();
+        let telemetry = &self.push.telemetry;
+        telemetry.built.add_many(built);
+        telemetry.published.add_many(published);
+        telemetry.build_time.observe(began.elapsed().as_secs_f64());
+        telemetry.groups.set(self.groups.len() as u64);
+        telemetry.pods.set(self.push.board.len() as u64);
+        debug!("{built} documents computed, {published} of them new, {} pods looked at", pods.len());
+    }
+
+    /// What the world has in it, for people.
+    pub fn describe(&self) -> Value {
+        let groups = self.world.groups().map(|(id, group)| {
+            let published = self.groups.get(&id);
+            json!({
+                "group": id.to_string(),
+                "account": group.account.to_string(),
+                "services": group.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "pods": self.world.members(id).map(ToString::to_string).collect::<Vec<_>>(),
+                "version": published.map(|published| published.publication.version().to_string()),
+                "documentBytes": published.map(|published| published.publication.document().len()),
+                "problems": published.map(|published| published.problems.len()),
+            })
+        });
+        json!({
+            "synced": self.synced,
+            "namespaces": self.world.namespaces().count(),
+            "monitoredNamespaces":
+                self.world.namespaces().filter(|each| each.monitored).map(|each| each.name.clone()).collect::<Vec<_>>(),
+            "pods": self.world.pods().count(),
+            "services": self.world.services().count(),
+            "groups": groups.collect::<Vec<_>>(),
+        })
+    }
+
+    fn touch(&mut self, key: &ObjectKey) {
+        if key.kind == Kind::Pod {
+            self.touched.insert(PodKey::new(&key.namespace, &key.name));
+        }
+    }
+
+    fn adopt_settings(&self) {
+        let mesh = self.world.mesh();
+        let settings = Settings {
+            leaf_validity: mesh.certificate_validity.max(LEAST_VALIDITY),
+            max_proxies: mesh.max_data_plane_connections.map_or(0, |most| most as usize),
+            compress: mesh.compress_config,
+        };
+        if **self.push.settings.load() != settings {
+            info!("the mesh's settings for proxies are {settings:?}");
+            self.push.settings.store(Arc::new(settings));
+        }
+    }
+
+    /// Whether the document came out different.
+    fn build(&mut self, id: GroupId, caused: Instant) -> bool {
+        let Some(group) = self.world.group(id) else {
+            self.groups.remove(&id);
+            return false;
+        };
+        let Built { config, problems } = catalog::build(&self.world, group);
+        let before = self.groups.get(&id).map(|published| &*published.publication);
+        match Publication::make(config, before, caused, SystemTime::now()) {
+            Ok(Some(publication)) => {
+                self.groups.insert(id, Published { publication: Arc::new(publication), problems });
+                true
+            }
+            Ok(None) => {
+                if let Some(published) = self.groups.get_mut(&id) {
+                    published.problems = problems;
+                }
+                false
+            }
+            Err(why) => {
+                error!("the document of {} stays as it was: {why}", group.account);
+                false
+            }
+        }
+    }
+
+    /// Puts on the board what holds for a pod now.
+    fn place(&self, pod: &PodKey) {
+        let published = self.world.group_of(pod).and_then(|group| self.groups.get(&group));
+        let placed = self.world.pod(pod).zip(published);
+        let Some((model, published)) = placed else { return self.push.board.remove(pod) };
+        match Identity::new(&model.account.namespace, &model.account.name) {
+            Ok(identity) => {
+                let proxy_uuid = model.proxy_uuid.clone().unwrap_or_default();
+                let tenant = Tenant { identity, uid: model.uid.clone(), proxy_uuid };
+                self.push.board.publish(pod, &tenant, &published.publication);
+            }
+            Err(why) => {
+                warn!("pod {pod} gets no document: {why}");
+                self.push.board.remove(pod);
+            }
+        }
+    }
+
+    /// Each problem once, in a fixed order, wherever it was found.
+    fn report_problems(&self) {
+        let mut all: BTreeSet<Problem> = self.source_problems.values().flatten().cloned().collect();
+        all.extend(self.world.problems());
+        all.extend(self.groups.values().flat_map(|published| published.problems.iter().cloned()));
+        for (severity, kind) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+            let count = all.iter().filter(|problem| problem.severity == severity).count();
+            self.push.telemetry.problems.get_or_create(&Label { kind }).set(count as u64);
+        }
+        let known = self.problems.load();
+        for problem in all.iter().filter(|problem| !known.contains(problem)) {
+            warn!("{problem}");
+        }
+        if !all.iter().eq(known.iter()) {
+            self.problems.store(Arc::new(all.into_iter().collect()));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::{LogFormat, Options, Tokens};
+use crate::source::Source;
+use clap::{CommandFactory, Parser};
+use std::time::Duration;
+
+const LEAST: [&str; 7] =
+    ["fsm-control", "--source", "dir:/objects", "--state-dir", "/state", "--tokens", "dir:/tokens"];
+
+fn parse(more: &[&str]) -> Result<Options, clap::Error> {
+    Options::try_parse_from(LEAST.iter().chain(more))
+}
+
+#[test]
+fn the_flags_are_consistent() {
+    Options::command().debug_assert();
+}
+
+#[test]
+fn three_flags_are_enough_and_nothing_but_loopback_is_open_to_operators() {
+    let options = parse(&[]).unwrap();
+    assert_eq!(options.source, Source::Directory("/objects".into()));
+    assert_eq!(options.tokens, Tokens::Directory("/tokens".into()));
+    assert!(options.listen_admin.ip().is_loopback());
+    assert_eq!(options.listen_stream.port(), 15128);
+    assert_eq!(options.listen_repo, None);
+    assert!(!options.repo_private_keys);
+    assert_eq!(options.ca_announce, Duration::from_secs(600));
+    assert_eq!(options.log_format, LogFormat::Text);
+    for index in [1, 3, 5] {
+        let mut less = LEAST.to_vec();
+        less.drain(index..index + 2);
+        assert!(Options::try_parse_from(less).is_err());
+    }
+}
+
+#[test]
+fn wrong_values_are_refused_with_a_remedy() {
+    for (flag, value, remedy) in [
+        ("--tokens", "/tokens", "dir:PATH"),
+        ("--tokens", "dir:", "dir:PATH"),
+        ("--ca-key", "dsa", "ecdsa-p256 or rsa-2048"),
+        ("--ca-announce", "10m ago", "90s"),
+        ("--ca-announce", "soon", "90s"),
+        ("--log-format", "xml", "text or json"),
+    ] {
+        let given = LEAST
+            .iter()
+            .filter(|word| **word != flag || flag != "--tokens")
+            .filter(|word| **word != "dir:/tokens" || flag != "--tokens");
+        let error = Options::try_parse_from(given.copied().chain([flag, value])).unwrap_err().to_string();
+        assert!(error.contains(remedy), "{flag} {value}: {error}");
+    }
+}
+
+#[test]
+fn the_certificate_names_the_service_first_and_whatever_was_asked_for() {
+    let options = parse(&["--fsm-namespace", "mesh", "--server-name", "control.example,10.0.0.1,fd00::1"]).unwrap();
+    let names = options.server_names();
+    assert_eq!(names.dns[0], "fsm-controller.mesh.svc");
+    assert!(names.dns.contains(&"control.example".to_owned()) && names.dns.contains(&"localhost".to_owned()));
+    assert!(names.addresses.contains(&"10.0.0.1".parse().unwrap()));
+    assert!(names.addresses.contains(&"fd00::1".parse().unwrap()));
+}
