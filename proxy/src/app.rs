@@ -36,6 +36,8 @@ pub struct App {
     workers: Workers,
     admin: Arc<AdminState>,
     gateway: Option<Arc<EgressGateway>>,
+    /// That of fsm-control's stream.
+    cache: Option<Arc<Cache>>,
     stop: CancellationToken,
 }
 
@@ -54,14 +56,13 @@ impl App {
             RuntimeFlavor::PerCore => Scheduling::PerCore,
         };
         let workers = Workers::start(options.worker_threads(), scheduling)?;
-        let environment = Environment { mark: options.upstream_mark };
+        let environment = Environment { mark: options.upstream_mark, identity: None };
         let mut store = Store::new(Arc::clone(&telemetry)).with_environment(environment);
-        if let (Some(directory), Source::Repo(url)) = (&options.cache_dir, &options.source) {
-            match Cache::open(directory, url) {
-                Ok(cache) => store = store.with_cache(cache),
-                // Without a cache a restart during an outage of the repository has no network; without a proxy nobody has.
-                Err(error) => tracing::warn!("going on without a cache: {error}"),
-            }
+        let mut cache = open_cache(&options);
+        if matches!(options.source, Source::Repo(_))
+            && let Some(cache) = cache.take()
+        {
+            store = store.with_cache(cache);
         }
         let store = Arc::new(store);
         let workload = Workload::from_environment();
@@ -87,7 +88,8 @@ impl App {
         if let Some(gateway) = &gateway {
             let _ = proxy.telemetry.gateway.set((gateway.mode(), Arc::clone(gateway.counters())));
         }
-        Ok(Self { options, proxy, workers, admin, gateway, stop: CancellationToken::new() })
+        let cache = cache.map(Arc::new);
+        Ok(Self { options, proxy, workers, admin, gateway, cache, stop: CancellationToken::new() })
     }
 
     /// Runs until the end has come: SIGTERM and all connections done, or SIGINT, or `/quitquitquit`.
@@ -116,6 +118,7 @@ impl App {
             self.options.source.clone(),
             Arc::clone(&self.proxy.store),
             Arc::clone(&self.proxy.telemetry),
+            self.cache.clone(),
             self.stop.clone(),
         );
         let data = DataListeners::new(&self.options, Arc::clone(&self.proxy));
@@ -287,6 +290,14 @@ impl App {
         let active = |direction| self.proxy.telemetry.direction(direction).connections_active.get();
         Direction::ALL.into_iter().map(active).sum()
     }
+}
+
+/// The cache that was asked for. Without one a restart during an outage of the controller has no network; without a proxy
+/// nobody has.
+fn open_cache(options: &Options) -> Option<Cache> {
+    let (directory, owner) = (options.cache_dir.as_ref()?, options.source.cache_owner()?);
+    let cache = Cache::open(directory, &owner);
+    cache.inspect_err(|error| tracing::warn!("going on without a cache: {error}")).ok()
 }
 
 /// A panic ends the task it happens in and nothing else; it is a defect, so it is counted and logged loudly.

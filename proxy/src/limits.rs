@@ -163,5 +163,58 @@ pub const REPO_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// One request to the repository.
 pub const REPO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// fsm-control: one request for a certificate, from the first packet to the last byte of the answer; and, for the stream,
+/// each of connecting, TLS, and the head of the response.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A message of fsm-control that has begun to arrive is complete after so long: [`MAX_PAYLOAD_BYTES`] at 1 MB/s.
+///
+/// [`MAX_PAYLOAD_BYTES`]: fsm_api::stream::frame::MAX_PAYLOAD_BYTES
+pub const CONTROL_MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Silence of fsm-control after which it is asked whether it is still there (HTTP/2 ping) …
+pub const CONTROL_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// … and how long it may take to answer. So a peer that vanished without a word is noticed within 20 s.
+pub const CONTROL_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// First and longest step of the back-off between streams, and between requests for the first certificate.
+pub const CONTROL_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// A stream that stood for so long was a good one: the back-off begins anew. Shorter ones would let a control plane that
+/// accepts and hangs up be asked ten times a second.
+pub const CONTROL_STEADY: Duration = Duration::from_secs(10);
+
+/// First and longest step of the back-off between requests for a certificate while there is a valid one.
+pub const RENEWAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// No certificate is renewed sooner, whatever fsm-control asks for.
+pub const RENEW_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// After other roots were announced, every proxy of the mesh wants a new certificate; they spread over this time.
+pub const RENEWAL_HASTE: Duration = Duration::from_secs(2);
+
+/// The wall clock is looked at so often while a renewal is awaited: machines are suspended and clocks are set.
+pub const RENEWAL_CHECK: Duration = Duration::from_secs(30);
+
+/// Streams in a row that break before their first message, after which the certificate may be the reason and a new one is
+/// asked for.
+pub const CONTROL_SUSPICIOUS_FAILURES: u32 = 3;
+
+/// Bytes of an answer with a certificate: a chain and a few roots have some 10 KiB.
+pub const CONTROL_ANSWER_BYTES: usize = 1 << 20;
+
+/// Bytes of a service-account token; Kubernetes' have some 1 KiB.
+pub const CONTROL_TOKEN_BYTES: u64 = 64 << 10;
+
+/// Bytes of the file with the roots for fsm-control.
+pub const CONTROL_CA_BYTES: u64 = 1 << 20;
+
+/// Problems of a document that are told to fsm-control; `/config_status` has them all.
+pub const CONTROL_TOLD_PROBLEMS: usize = 50;
+
+/// Changed endpoints are written to the cache at most so often: they change far more often than a disk should be asked.
+pub const CONTROL_CACHE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The configuration file is looked at so often even if no change was notified: inotify can lose events.
 pub const FILE_POLL_INTERVAL: Duration = Duration::from_secs(5);

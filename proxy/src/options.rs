@@ -15,7 +15,7 @@ mod values;
 
 pub use values::{LogFormat, LogLevel, RuntimeFlavor};
 
-use crate::config::source::{RepoUrl, Source};
+use crate::config::source::{ControlOptions, Pod, RepoUrl, Source};
 use crate::gateway::GatewayOptions;
 use crate::limits;
 use raw::{Given, RawOptions};
@@ -64,7 +64,7 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// How the data-plane threads share the work.
     pub runtime: RuntimeFlavor,
-    /// Directory that keeps the last good document for restarts; `None`: nothing is kept.
+    /// Directory that keeps the last good document (and the issued certificate) for restarts; `None`: nothing is kept.
     pub cache_dir: Option<PathBuf>,
     /// Log level at the start.
     pub log_level: LogLevel,
@@ -117,6 +117,8 @@ impl UsageError {
 const ADMIN_PORT: u16 = 15000;
 /// Default port of an egress gateway: that of FSM's chart.
 const GATEWAY_PORT: u16 = 1080;
+/// Name in fsm-control's certificate: that of its Service.
+const CONTROL_NAME: &str = "fsm-controller.fsm-system.svc";
 /// How long `wait` holds by default.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -151,7 +153,7 @@ impl Options {
         if named_pipy {
             arguments.remove(0);
         }
-        let pipy = named_pipy || name == "pipy" || arguments.iter().any(|argument| raw::is_url(argument));
+        let pipy = named_pipy || name == "pipy" || raw::name_a_repository(&arguments);
         let translated = if pipy { pipy::translate(arguments)? } else { pipy::Translated::untouched(arguments) };
         match RawOptions::read(translated.arguments, &env)? {
             raw::Read::Print(text) => Ok(Invocation::Print(text)),
@@ -174,7 +176,8 @@ impl Options {
         threads: Option<Given>,
         mut notes: Vec<String>,
     ) -> Result<Self, UsageError> {
-        let source = source(&raw, &mut notes)?;
+        let upstream_mark = values::mark(raw.upstream_mark.as_ref())?;
+        let source = source(&raw, upstream_mark, &mut notes)?;
         let wildcard = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let admin_listen = values::listen(&raw.admin_listen, &loopback, ADMIN_PORT)?;
@@ -204,7 +207,7 @@ impl Options {
             prometheus_listen: values::listen(&raw.prometheus_listen, &wildcard, 15010)?,
             probe_listen_address: values::addresses(&raw.probe_listen_address, &wildcard)?,
             gateway: gateway(&raw, &wildcard)?,
-            upstream_mark: values::mark(raw.upstream_mark.as_ref())?,
+            upstream_mark,
             workers: values::workers(raw.workers.as_ref().or(threads.as_ref()))?,
             runtime: values::keyword(raw.runtime.as_ref())?,
             cache_dir: raw.cache_dir.map(|given| PathBuf::from(given.value)),
@@ -239,34 +242,72 @@ fn gateway(raw: &RawOptions, addresses: &[IpAddr]) -> Result<Option<GatewayOptio
     }))
 }
 
-fn source(raw: &RawOptions, notes: &mut Vec<String>) -> Result<Source, UsageError> {
-    match (&raw.config, &raw.repo) {
-        (Some(config), Some(repo)) if config.typed == repo.typed => Err(repo.refuse(format_args!(
-            "a configuration file is named too ({config}) and the proxy follows one source only; leave one of them out"
-        ))),
-        // A typed source wins over the other one's variable, as every flag wins over its variable.
-        (Some(config), other) if config.typed || other.is_none() => {
-            Ok(Source::File(PathBuf::from(config.value.clone())))
-        }
-        (_, Some(repo)) => {
-            let text = repo.text()?;
-            if !raw::is_url(&repo.value) {
-                return Err(repo.refuse(format_args!(
-                    "this is not a URL, and fsm-proxy does not run Pipy scripts; give the repository as \
-                     http://HOST:PORT/repo/…/ or a document with --config FILE"
-                )));
-            }
-            let url: RepoUrl = text.parse().map_err(|error| repo.refuse(format_args!("{error}")))?;
-            if !text.ends_with('/') {
-                notes.push(format!("the repository URL {text} should end with a slash; {url} is used"));
-            }
-            Ok(Source::Repo(url))
-        }
+fn source(raw: &RawOptions, mark: Option<u32>, notes: &mut Vec<String>) -> Result<Source, UsageError> {
+    let given = [&raw.config, &raw.control, &raw.repo];
+    // A typed source wins over another one's variable, as every flag wins over its variable.
+    let typed = given.iter().any(|given| given.as_ref().is_some_and(|given| given.typed));
+    let mut named = given.into_iter().flatten().filter(|given| given.typed == typed);
+    let (first, second) = (named.next(), named.next());
+    if let (Some(first), Some(second)) = (first, second) {
+        return Err(second.refuse(format_args!(
+            "another configuration source is named too ({first}) and the proxy follows one source only; leave one of them \
+             out"
+        )));
+    }
+    let is = |given: &Option<Given>| given.as_ref().is_some_and(|given| given.typed == typed);
+    match (&raw.config, &raw.control, &raw.repo) {
+        (Some(config), _, _) if is(&raw.config) => Ok(Source::File(PathBuf::from(config.value.clone()))),
+        (_, Some(address), _) if is(&raw.control) => control(raw, address, mark),
+        (_, _, Some(repo)) if is(&raw.repo) => repository(repo, notes),
         _ => Err(UsageError::new(
-            "no configuration source is named; give a document with --config FILE, or the URL of FSM's repository as \
-             http://HOST:PORT/repo/…/",
+            "no configuration source is named; give a document with --config FILE, fsm-control with --control \
+             https://HOST:PORT, or the URL of FSM's repository as http://HOST:PORT/repo/…/",
         )),
     }
+}
+
+fn repository(repo: &Given, notes: &mut Vec<String>) -> Result<Source, UsageError> {
+    let text = repo.text()?;
+    if !raw::is_url(&repo.value) {
+        return Err(repo.refuse(format_args!(
+            "this is not a URL, and fsm-proxy does not run Pipy scripts; give the repository as \
+             http://HOST:PORT/repo/…/ or a document with --config FILE"
+        )));
+    }
+    let url: RepoUrl = text.parse().map_err(|error| repo.refuse(format_args!("{error}")))?;
+    if !text.ends_with('/') {
+        notes.push(format!("the repository URL {text} should end with a slash; {url} is used"));
+    }
+    Ok(Source::Repo(url))
+}
+
+fn control(raw: &RawOptions, given: &Given, mark: Option<u32>) -> Result<Source, UsageError> {
+    let address = given.text()?.parse().map_err(|error| given.refuse(format_args!("{error}")))?;
+    let needed = |value: &Option<Given>, why: &str| match value {
+        Some(value) => Ok(PathBuf::from(value.value.clone())),
+        None => Err(given.refuse(format_args!("{why}"))),
+    };
+    let ca =
+        needed(&raw.control_ca, "fsm-control must be verified; name the PEM file with its root: --control-ca FILE")?;
+    let token = needed(
+        &raw.control_token,
+        "fsm-control must know who asks; name the file with the pod's service-account token: --control-token FILE",
+    )?;
+    let name = match &raw.control_name {
+        Some(name) => name.text()?.to_owned(),
+        None => CONTROL_NAME.to_owned(),
+    };
+    let [namespace, pod, uid] = &raw.pod;
+    let text =
+        |value: &Option<Given>| value.as_ref().map_or(Ok(String::new()), |value| value.text().map(str::to_owned));
+    let pod = Pod { namespace: text(namespace)?, name: text(pod)?, uid: text(uid)? };
+    if pod.namespace.is_empty() || pod.name.is_empty() {
+        return Err(given.refuse(format_args!(
+            "the pod whose proxy this is must be known; set the variables POD_NAMESPACE and POD_NAME (and POD_UID) from \
+             the downward API"
+        )));
+    }
+    Ok(Source::Control(Box::new(ControlOptions { address, ca, token, name, pod, mark })))
 }
 
 #[cfg(test)]

@@ -103,6 +103,13 @@ pub struct Certificate {
     pub issuing_ca: String,
 }
 
+impl Certificate {
+    /// Whether it stands for the certificate that fsm-control issues to the proxy itself: it says so and has none.
+    pub fn is_issued_by_control(&self) -> bool {
+        self.fsm_issued == Some(true) && self.cert_chain.is_empty()
+    }
+}
+
 impl Config {
     /// Whether this is the empty document, as which FSM's repository serves `{}` to a sidecar whose own document it does
     /// not have yet (the entry is inherited from the code base that all sidecars share). It is never a document to run on.

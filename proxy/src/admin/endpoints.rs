@@ -172,7 +172,7 @@ fn clusters(ask: &Ask, state: &AdminState) -> Reply {
 }
 
 fn certificate_list(_: &Ask, state: &AdminState) -> Reply {
-    json(&state.store.snapshot().map(|snapshot| certificates::summaries(&snapshot.document)).unwrap_or_default())
+    json(&state.store.snapshot().map(|snapshot| certificates::summaries(&snapshot)).unwrap_or_default())
 }
 
 fn logging(ask: &Ask, state: &AdminState) -> Reply {

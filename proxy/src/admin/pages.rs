@@ -5,6 +5,7 @@ use super::reply::{Reply, json, text};
 use crate::config::snapshot::Snapshot;
 use crate::config::store::Status;
 use crate::reason::Reason;
+use crate::telemetry::control::ControlStatus;
 use crate::telemetry::build::{GIT_COMMIT, RUSTC, VERSION};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::EndpointStatus;
@@ -31,6 +32,9 @@ pub(super) struct ConfigStatus {
     /// When the controller published the document, by its own account.
     published: Option<String>,
     age_seconds: Option<u64>,
+    /// How it stands with fsm-control, where the configuration comes from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control: Option<ControlStatus>,
     not_ready: Vec<&'static str>,
     /// What is wrong with the document; [`Status`] has their number under `problems`.
     details: Vec<Problem>,
@@ -42,6 +46,7 @@ pub(super) fn config_status(state: &AdminState) -> ConfigStatus {
         status: state.store.status(),
         published: snapshot.as_ref().and_then(|snapshot| snapshot.document.ts.clone()),
         age_seconds: state.store.age().map(|age| age.as_secs()),
+        control: state.telemetry.control.get().map(|link| link.status()),
         not_ready: state.readiness.missing(),
         details: snapshot.map(|snapshot| snapshot.problems.clone()).unwrap_or_default(),
     }

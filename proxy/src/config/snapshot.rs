@@ -35,10 +35,10 @@ pub struct Snapshot {
     /// Settings of the proxy as a whole.
     pub settings: Settings,
     /// What may enter; `None` keeps the inbound listener closed.
-    pub inbound: Option<Inbound>,
+    pub inbound: Option<Arc<Inbound>>,
     /// What may be called.
-    pub outbound: Outbound,
-    pub(super) carried: Carried,
+    pub outbound: Arc<Outbound>,
+    pub(super) carried: Arc<Carried>,
 }
 
 /// Settings of the proxy as a whole.
@@ -234,6 +234,8 @@ pub(super) struct Carried {
     pub(super) routes: FxHashMap<Box<str>, Arc<Route>>,
     pub(super) limiters: FxHashMap<String, Arc<RateLimiter>>,
     pub(super) breakers: FxHashMap<String, Arc<Breaker>>,
+    /// How the endpoints of remote clusters are reached; clusters without a usable way are not here.
+    pub(super) ways: FxHashMap<Box<str>, Arc<Transport>>,
 }
 
 /// What makes two transports the same.

@@ -5,11 +5,13 @@
 //! snapshot in force and is kept for `/config_status`. Never blocks readers; never touches the network.
 
 use super::cache::Cache;
-use super::compile::{Environment, compile};
+use super::compile::{Environment, compile, with_other_endpoints};
 use super::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
+use crate::tls::Identity;
 use arc_swap::{ArcSwapOption, Guard};
 use fsm_api::config::{Config, Problem, ReadError, Severity};
+use fsm_api::stream::EndpointUpdate;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::Any;
@@ -35,7 +37,6 @@ pub struct Store {
     applying: Mutex<InForce>,
     status: Mutex<Status>,
     cache: Option<Cache>,
-    environment: Environment,
     compiler: Compiler,
 }
 
@@ -49,6 +50,8 @@ pub enum Origin {
     File(PathBuf),
     /// FSM's repository, by the URL of the document.
     Repo(String),
+    /// fsm-control, by its address.
+    Control(String),
     /// The cache of an earlier run.
     Cache(PathBuf),
 }
@@ -98,6 +101,34 @@ pub enum Rejected {
         /// The panic's message.
         message: String,
     },
+}
+
+/// Why other endpoints were not put in force; nothing has changed then.
+#[derive(Debug, Error)]
+pub enum EndpointsRejected {
+    /// They build upon another document.
+    #[error(
+        "the endpoints build upon version {base:?}, but version {in_force:?} is in force; the whole document helps"
+    )]
+    Base {
+        /// What they build upon.
+        base: String,
+        /// What is in force; empty: nothing.
+        in_force: String,
+    },
+    /// The document in force does not have the cluster.
+    #[error(
+        "version {base:?} has no outbound cluster {cluster:?} whose endpoints could change; the whole document helps"
+    )]
+    Cluster {
+        /// What they build upon.
+        base: String,
+        /// The cluster.
+        cluster: String,
+    },
+    /// A defect of the proxy.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
 }
 
 /// The state of the configuration, for `/config_status`.
@@ -152,6 +183,7 @@ struct InForce {
     config: Option<Arc<Config>>,
     /// Problems of reading it: two documents may differ only in parts that were skipped.
     problems: Vec<Problem>,
+    environment: Environment,
 }
 
 impl Store {
@@ -164,7 +196,6 @@ impl Store {
             applying: Mutex::default(),
             status: Mutex::default(),
             cache: None,
-            environment: Environment::default(),
             compiler: compile,
         }
     }
@@ -172,7 +203,7 @@ impl Store {
     /// Compiles with these facts of the machine from now on.
     #[must_use]
     pub fn with_environment(mut self, environment: Environment) -> Self {
-        self.environment = environment;
+        self.applying.get_mut().environment = environment;
         self
     }
 
@@ -238,6 +269,86 @@ impl Store {
         self.apply(&bytes, &Origin::Cache(path)).ok()
     }
 
+    /// Puts a document in force that its source calls by `version`, whatever the document itself says.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub fn apply_version(&self, version: &str, bytes: &[u8], origin: &Origin) -> Result<Applied, Rejected> {
+        match self.read(bytes, origin) {
+            Ok(mut document) => {
+                document.config.version = Some(version.to_owned());
+                self.put_in_force(document)
+            }
+            Err(rejected) => Err(self.reject(rejected)),
+        }
+    }
+
+    /// Gives some outbound clusters of the document in force other endpoints. Where nothing else follows from that, only
+    /// those endpoints are replaced; else the document is compiled anew. Takes as long as that takes.
+    ///
+    /// # Errors
+    /// [`EndpointsRejected`]; nothing has changed then.
+    pub fn apply_endpoints(&self, update: &EndpointUpdate, origin: &Origin) -> Result<Applied, EndpointsRejected> {
+        let mut in_force = self.applying.lock();
+        let (Some(before), Some(previous)) = (in_force.config.clone(), self.snapshot()) else {
+            return Err(EndpointsRejected::Base { base: update.base.clone(), in_force: String::new() });
+        };
+        if previous.version != update.base {
+            let (base, in_force) = (update.base.clone(), previous.version.clone());
+            return Err(EndpointsRejected::Base { base, in_force });
+        }
+        let mut config = Config::clone(&before);
+        config.version = Some(update.version.clone());
+        for (cluster, endpoints) in &update.clusters {
+            let known = config.outbound.as_mut().and_then(|outbound| outbound.clusters_configs.get_mut(cluster));
+            let Some(known) = known else {
+                return Err(EndpointsRejected::Cluster { base: update.base.clone(), cluster: cluster.clone() });
+            };
+            known.endpoints.clone_from(endpoints);
+        }
+        let config = Arc::new(config);
+        let environment = in_force.environment.clone();
+        let replaced = catch_unwind(AssertUnwindSafe(|| {
+            with_other_endpoints(&config, update.clusters.keys().map(String::as_str), &previous, environment)
+        }));
+        match replaced {
+            Ok(Some(snapshot)) => {
+                debug!(
+                    "version {} is in force: other endpoints for {} clusters",
+                    update.version,
+                    update.clusters.len()
+                );
+                in_force.config = Some(config);
+                Ok(self.enter(Arc::new(snapshot), origin))
+            }
+            Ok(None) => {
+                let problems = in_force.problems.clone();
+                Ok(self.compile_and_enter(&mut in_force, config, problems, origin)?)
+            }
+            Err(panic) => Err(self.reject(self.panicked(origin, &*panic)).into()),
+        }
+    }
+
+    /// Takes the certificate that fsm-control has issued: for documents to come, and for the one in force if it leaves its
+    /// certificate to fsm-control. Renewing an identity in place does not need this.
+    pub fn set_identity(&self, identity: &Arc<Identity>, origin: &Origin) {
+        let mut in_force = self.applying.lock();
+        in_force.environment.identity = Some(Arc::clone(identity));
+        let Some(config) = in_force.config.clone() else { return };
+        let known = self.snapshot().and_then(|snapshot| snapshot.identity.clone());
+        let waiting = config.certificate.as_ref().is_some_and(|certificate| certificate.is_issued_by_control());
+        if waiting && !known.is_some_and(|known| Arc::ptr_eq(&known, identity)) {
+            let problems = in_force.problems.clone();
+            // A failure is recorded, and there is nothing else that could be done about it.
+            let _ = self.compile_and_enter(&mut in_force, config, problems, origin);
+        }
+    }
+
+    /// Records that the source confirms the document in force.
+    pub fn confirm(&self, origin: &Origin) {
+        self.status.lock().confirm(origin);
+    }
+
     /// Records that the source could not be read; logs it once for each new cause.
     pub fn source_failed(&self, message: &str) {
         self.telemetry.config_source_errors.increment();
@@ -273,32 +384,50 @@ impl Store {
             self.status.lock().confirm(&origin);
             return Ok(Applied::Unchanged);
         }
-        let config = Arc::new(config);
+        let applied = self.compile_and_enter(&mut in_force, Arc::new(config), problems, &origin)?;
+        if let (Origin::Repo(_), Some(cache)) = (&origin, &self.cache) {
+            cache.save(bytes);
+        }
+        Ok(applied)
+    }
+
+    fn compile_and_enter(
+        &self,
+        in_force: &mut InForce,
+        config: Arc<Config>,
+        problems: Vec<Problem>,
+        origin: &Origin,
+    ) -> Result<Applied, Rejected> {
         let previous = self.snapshot();
         let compiled = catch_unwind(AssertUnwindSafe(|| {
-            (self.compiler)(config.clone(), problems.clone(), previous.as_deref(), self.environment)
+            (self.compiler)(config.clone(), problems.clone(), previous.as_deref(), in_force.environment.clone())
         }));
         let snapshot = match compiled {
             Ok(snapshot) => Arc::new(snapshot),
-            Err(panic) => return Err(self.reject(self.panicked(&origin, &*panic))),
+            Err(panic) => return Err(self.reject(self.panicked(origin, &*panic))),
         };
-        *in_force = InForce { config: Some(config), problems };
-        let generation = *self.generation.borrow() + 1;
-        self.current.store(Some(snapshot.clone()));
-        self.status.lock().enter(&origin, generation, &snapshot);
-        self.telemetry.config_applied.increment();
+        (in_force.config, in_force.problems) = (Some(config), problems);
         log_problems(&snapshot.problems, previous.as_deref());
+        let applied = self.enter(Arc::clone(&snapshot), origin);
         info!(
-            "configuration {generation} is in force: {origin}, version {}, {} clusters, {} problems",
+            "configuration {} is in force: {origin}, version {}, {} clusters, {} problems",
+            *self.generation.borrow(),
             if snapshot.version.is_empty() { "unknown" } else { &snapshot.version },
             snapshot.clusters.len(),
             snapshot.problems.len(),
         );
+        Ok(applied)
+    }
+
+    /// Lets readers see a snapshot.
+    fn enter(&self, snapshot: Arc<Snapshot>, origin: &Origin) -> Applied {
+        let generation = *self.generation.borrow() + 1;
+        let problems = snapshot.problems.len();
+        self.status.lock().enter(origin, generation, &snapshot);
+        self.current.store(Some(snapshot));
+        self.telemetry.config_applied.increment();
         self.generation.send_replace(generation);
-        if let (Origin::Repo(_), Some(cache)) = (&origin, &self.cache) {
-            cache.save(bytes);
-        }
-        Ok(Applied::Changed { generation, problems: snapshot.problems.len() })
+        Applied::Changed { generation, problems }
     }
 
     /// Records a rejected document; logs it once for each new cause.
@@ -326,7 +455,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::File(path) => write!(f, "file {}", path.display()),
-            Origin::Repo(url) => write!(f, "{url}"),
+            Origin::Repo(url) | Origin::Control(url) => write!(f, "{url}"),
             Origin::Cache(path) => write!(f, "cache {}", path.display()),
         }
     }

@@ -8,7 +8,7 @@ use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::route::ranges::{Ranges, parse_range};
 use crate::shared::Proxy;
-use crate::tls::{Alpn, ClientCertificate, ServerTls};
+use crate::tls::{Alpn, ClientCertificate, Identity, ServerTls};
 use crate::upstream::gateway::Mode;
 use fsm_api::config::Config;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub(super) struct Admission {
     document: Arc<Config>,
+    identity: Option<Arc<Identity>>,
     /// `None`: the document has no usable certificate.
     tls: Option<ServerTls>,
     addresses: Ranges<()>,
@@ -63,7 +64,7 @@ impl EgressGateway {
     fn admission(&self, proxy: &Proxy) -> Option<Arc<Admission>> {
         let snapshot = proxy.store.snapshot()?;
         let known = self.admission.load_full();
-        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.document, &snapshot.document)) {
+        if let Some(known) = known.filter(|known| known.is_of(&snapshot)) {
             return Some(known);
         }
         let admission = Arc::new(Admission::of(&snapshot, self.mode));
@@ -73,6 +74,16 @@ impl EgressGateway {
 }
 
 impl Admission {
+    /// Whether nothing has changed since. A certificate that is issued later makes another identity of the same document.
+    fn is_of(&self, snapshot: &Snapshot) -> bool {
+        let same_identity = match (&self.identity, &snapshot.identity) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        };
+        same_identity && Arc::ptr_eq(&self.document, &snapshot.document)
+    }
+
     fn of(snapshot: &Snapshot, mode: Mode) -> Self {
         let alpn = if mode == Mode::Socks5 { Alpn::ANY } else { Alpn::HTTP };
         let tls = snapshot.identity.as_ref().and_then(|identity| {
@@ -86,6 +97,6 @@ impl Admission {
                 Err(error) => tracing::warn!("AllowedEndpoints: {error}; it admits nobody"),
             }
         }
-        Self { document: Arc::clone(&snapshot.document), tls, addresses }
+        Self { document: Arc::clone(&snapshot.document), identity: snapshot.identity.clone(), tls, addresses }
     }
 }

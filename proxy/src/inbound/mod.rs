@@ -52,7 +52,7 @@ pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
 
 async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {
     let snapshot = proxy.store.snapshot();
-    let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_ref());
+    let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_deref());
     let admitted = admit(inbound, info).and_then(|(inbound, port)| match throttle(proxy, &port) {
         true => Ok((inbound, port)),
         false => Err(Reason::RateLimitedConnections),

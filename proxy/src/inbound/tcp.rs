@@ -39,7 +39,7 @@ where
 
 /// The server decides by address and verified identity who may connect, and where to.
 fn authorize(snapshot: &Snapshot, client: &Client) -> Result<Arc<Cluster>, Reason> {
-    let (_, port) = super::admit(snapshot.inbound.as_ref(), &client.info)?;
+    let (_, port) = super::admit(snapshot.inbound.as_deref(), &client.info)?;
     let tcp = port.tcp.as_ref().ok_or(Reason::NoCluster)?;
     match port.sources.find(client.info.peer.ip()) {
         Some(Source::Tls { principals: Some(principals) }) => {

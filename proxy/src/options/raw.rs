@@ -52,6 +52,12 @@ impl fmt::Display for Given {
 pub(super) struct RawOptions {
     pub(super) config: Option<Given>,
     pub(super) repo: Option<Given>,
+    pub(super) control: Option<Given>,
+    pub(super) control_ca: Option<Given>,
+    pub(super) control_token: Option<Given>,
+    pub(super) control_name: Option<Given>,
+    /// `POD_NAMESPACE`, `POD_NAME` and `POD_UID`.
+    pub(super) pod: [Option<Given>; 3],
     pub(super) outbound_listen: Vec<Given>,
     pub(super) inbound_listen: Vec<Given>,
     pub(super) admin_listen: Vec<Given>,
@@ -89,6 +95,11 @@ impl RawOptions {
         Ok(Read::Options(Box::new(Self {
             config: one("--config", flags.config),
             repo: one("", flags.repo),
+            control: one("--control", flags.control),
+            control_ca: one("--control-ca", flags.control_ca),
+            control_token: one("--control-token", flags.control_token),
+            control_name: one("--control-name", flags.control_name),
+            pod: POD.map(|variable| from_env(variable, env)),
             outbound_listen: many("--outbound-listen", flags.outbound_listen),
             inbound_listen: many("--inbound-listen", flags.inbound_listen),
             admin_listen: many("--admin-listen", flags.admin_listen),
@@ -111,7 +122,21 @@ impl RawOptions {
     }
 }
 
-/// Whether an argument is the address of a repository.
+/// The variables that say whose proxy this is, as the injector sets them.
+pub(super) const POD: [&str; 3] = ["POD_NAMESPACE", "POD_NAME", "POD_UID"];
+
+/// Whether the arguments are Pipy's: one of them is the address of a repository.
+pub(super) fn name_a_repository(arguments: &[OsString]) -> bool {
+    let mut before = OsStr::new("");
+    arguments.iter().any(|argument| {
+        // fsm-control's address is a URL too.
+        let found = is_url(argument) && before != "--control";
+        before = argument;
+        found
+    })
+}
+
+/// Whether an argument is a URL.
 pub(super) fn is_url(argument: &OsStr) -> bool {
     argument.to_str().is_some_and(|text| {
         let text = text.get(..8).unwrap_or(text).to_ascii_lowercase();
@@ -217,7 +242,7 @@ fn variable(flag: &str) -> String {
 
 /// The sidecar proxy of the mesh.
 ///
-/// Give it one configuration source: --config FILE, or the URL of FSM's repository.
+/// Give it one configuration source: --config FILE, --control URL, or the URL of FSM's repository.
 /// Every flag can also be given as a variable: --drain-min as FSM_PROXY_DRAIN_MIN, the URL as FSM_PROXY_REPO.
 /// `fsm-proxy wait` holds until the proxy is ready, `fsm-proxy drain` ends it gracefully; see their --help.
 #[derive(Debug, Parser)]
@@ -229,6 +254,19 @@ pub(super) struct ServeFlags {
     /// Configuration document (config.json or config.json.gz), followed when it changes
     #[arg(long, value_name = "FILE")]
     config: Option<OsString>,
+    /// fsm-control, which issues the proxy's certificate and streams the configuration: https://HOST:PORT. Needs
+    /// --control-ca, --control-token and the variables POD_NAMESPACE and POD_NAME (POD_UID too, where there is one)
+    #[arg(long, value_name = "URL")]
+    control: Option<OsString>,
+    /// Roots (PEM) that fsm-control's certificate must chain to
+    #[arg(long, value_name = "FILE")]
+    control_ca: Option<OsString>,
+    /// The pod's service-account token for fsm-control, read anew each time
+    #[arg(long, value_name = "FILE")]
+    control_token: Option<OsString>,
+    /// Name that fsm-control's certificate must have [default: fsm-controller.fsm-system.svc]
+    #[arg(long, value_name = "NAME")]
+    control_name: Option<OsString>,
     /// Listen here for redirected traffic of the application [default: 0.0.0.0:15001 and [::]:15001]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     outbound_listen: Vec<OsString>,
@@ -269,7 +307,7 @@ pub(super) struct ServeFlags {
     /// How threads share the work: work-stealing or per-core [default: work-stealing]
     #[arg(long, value_name = "KIND")]
     runtime: Option<OsString>,
-    /// Keep the repository's last good document in this private directory for restarts [default: none]
+    /// Keep what a restart needs (last good document, certificate) in this private directory [default: none]
     #[arg(long, value_name = "DIRECTORY")]
     cache_dir: Option<OsString>,
     /// Log level: trace, debug, info, warn, error or disabled [default: info]

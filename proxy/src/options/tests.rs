@@ -228,9 +228,71 @@ fn every_flag_has_a_variable_and_wins_over_it() {
     assert_eq!(typed.source, Source::File("f.json".into()));
     assert_eq!(typed.workers.map(NonZeroUsize::get), Some(1));
     assert_eq!(typed.admin_listen, sockets(&["127.0.0.1:5", "[::1]:5"]));
-    // One variable for each flag; the URL's is FSM_PROXY_REPO.
+    // One variable for each flag; the URL's is FSM_PROXY_REPO, and fsm-control is another source than a file.
     let flags = raw::ServeFlags::command().get_arguments().count();
-    assert_eq!(flags, env.len() + 1, "a flag is missing in this test");
+    assert_eq!(flags, env.len() + 1 + CONTROL_ENV.len(), "a flag is missing in this test");
+}
+
+const CONTROL_ENV: [(&str, &str); 4] = [
+    ("FSM_PROXY_CONTROL", "https://control:7"),
+    ("FSM_PROXY_CONTROL_CA", "/e/ca.pem"),
+    ("FSM_PROXY_CONTROL_TOKEN", "/e/token"),
+    ("FSM_PROXY_CONTROL_NAME", "control.example"),
+];
+
+const POD_ENV: [(&str, &str); 3] = [("POD_NAMESPACE", "shop"), ("POD_NAME", "web-0"), ("POD_UID", "u-1")];
+
+fn control_source(options: Options) -> ControlOptions {
+    match options.source {
+        Source::Control(control) => *control,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn fsm_control_as_a_source() {
+    let env = [&CONTROL_ENV[..], &POD_ENV].concat();
+    let expected = ControlOptions {
+        address: "https://control:7".parse().unwrap(),
+        ca: "/e/ca.pem".into(),
+        token: "/e/token".into(),
+        name: "control.example".into(),
+        pod: Pod { namespace: "shop".into(), name: "web-0".into(), uid: "u-1".into() },
+        mark: None,
+    };
+    assert_eq!(control_source(serve_with(&["fsm-proxy"], &env)), expected);
+
+    let line = ["fsm-proxy", "--control", "https://c:1", "--control-ca=a", "--control-token=t", "--upstream-mark=9"];
+    let options = serve_with(&[&line[..], &["--log-level=warn"]].concat(), &POD_ENV[..2]);
+    assert!(options.log_level_pinned, "this is not Pipy's command line, although it has a URL");
+    let control = control_source(options);
+    assert_eq!(control.name, "fsm-controller.fsm-system.svc");
+    assert_eq!((control.pod.uid.as_str(), control.mark), ("", Some(9)));
+    assert_eq!(control.cache_owner(), "https://c:1 pod shop/web-0 ");
+
+    let typed = serve_with(&["fsm-proxy", "--config=f.json"], &env);
+    assert_eq!(typed.source, Source::File("f.json".into()), "a flag wins over a variable");
+    let typed = serve_with(&[&line[..], &["--control-name=n"]].concat(), &[&POD_ENV[..], &[("FSM_PROXY_CONFIG", "e")]].concat());
+    assert_eq!(control_source(typed).name, "n");
+}
+
+#[test]
+fn fsm_control_needs_roots_a_token_and_a_pod() {
+    let full = ["fsm-proxy", "--control=https://c:1", "--control-ca=a", "--control-token=t"];
+    let refused = |line: &[&str], env: &[(&str, &str)]| parse_with(line, env).unwrap_err().to_string();
+    for (line, env, said) in [
+        (&full[..2], &POD_ENV[..], "name the PEM file with its root: --control-ca FILE"),
+        (&full[..3], &POD_ENV[..], "service-account token: --control-token FILE"),
+        (&full[..], &POD_ENV[1..], "set the variables POD_NAMESPACE and POD_NAME"),
+        (&full[..], &POD_ENV[..1], "set the variables POD_NAMESPACE and POD_NAME"),
+        (&["fsm-proxy", "--control=http://c:1"], &POD_ENV[..], "--control http://c:1: fsm-control is spoken to over TLS only"),
+        (&["fsm-proxy", "--control=https://c:1/x"], &POD_ENV[..], "only host and port have a meaning"),
+        (&["fsm-proxy", "--control=https://c:1", "--config=f"], &POD_ENV[..], "leave one of them out"),
+        (&["fsm-proxy", "--control", "https://c:1", REPO], &POD_ENV[..], "leave one of them out"),
+    ] {
+        let text = refused(line, env);
+        assert!(text.contains(said), "{text}");
+    }
 }
 
 #[test]

@@ -7,4 +7,4 @@ pub mod rate;
 pub mod retry;
 
 #[cfg(test)]
-mod seeds;
+pub(crate) mod seeds;

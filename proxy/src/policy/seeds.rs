@@ -4,11 +4,11 @@
 
 /// Random numbers that depend on the seed alone (SplitMix64).
 #[derive(Debug)]
-pub(super) struct Seeded(u64);
+pub(crate) struct Seeded(u64);
 
 impl Seeded {
     /// A number below `limit`, which is above 0.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -17,18 +17,18 @@ impl Seeded {
     }
 
     /// True in `percent` of 100 cases.
-    pub(super) fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
     /// One of `choices`.
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 }
 
 /// Runs `simulation` with every seed, naming the one that fails.
-pub(super) fn for_each_seed(mut simulation: impl FnMut(&mut Seeded)) {
+pub(crate) fn for_each_seed(mut simulation: impl FnMut(&mut Seeded)) {
     struct Announce(u64);
     impl Drop for Announce {
         fn drop(&mut self) {

@@ -1,6 +1,8 @@
 //! What the configured certificates say, without their keys.
 
-use fsm_api::config::{Certificate, Config};
+use crate::config::snapshot::Snapshot;
+use crate::tls::Identity;
+use fsm_api::config::Certificate;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -71,14 +73,25 @@ pub struct Summary {
     pub error: Option<String>,
 }
 
-/// Every certificate of a document: the mesh chain (leaf first), the mesh roots, then those of egress.
+/// Every certificate of the configuration in force: the mesh chain (leaf first), the mesh roots, then those of egress. Where
+/// the document leaves the mesh's to fsm-control, that is what it has issued.
 ///
 /// Total: an unreadable one is an entry with an `error`. Keys are never looked at.
-pub fn summaries(document: &Config) -> Vec<Summary> {
+pub fn summaries(snapshot: &Snapshot) -> Vec<Summary> {
+    let document = &snapshot.document;
     let mut found = Vec::new();
     let now = Timestamp::now().as_second();
-    if let Some(certificate) = &document.certificate {
-        add(&mut found, certificate, "Certificate", (Role::MeshChain, Role::MeshRoot), now);
+    match (&document.certificate, &snapshot.identity) {
+        (Some(certificate), Some(identity)) if certificate.is_issued_by_control() => add_issued(&mut found, identity, now),
+        (Some(certificate), None) if certificate.is_issued_by_control() => found.push(unreadable(
+            Role::MeshChain,
+            "Certificate".to_owned(),
+            "fsm-control has issued none yet; see `control` in /config_status".to_owned(),
+        )),
+        (Some(certificate), _) => {
+            add(&mut found, certificate, "Certificate", (Role::MeshChain, Role::MeshRoot), now);
+        }
+        (None, _) => {}
     }
     let egress = (Role::EgressChain, Role::EgressRoot);
     let Some(outbound) = &document.outbound else {
@@ -103,6 +116,15 @@ pub fn summaries(document: &Config) -> Vec<Summary> {
         }
     }
     found
+}
+
+fn add_issued(found: &mut Vec<Summary>, identity: &Identity, now: i64) {
+    let (chain, roots) = identity.certificates();
+    for (role, key, certificates) in [(Role::MeshChain, "CertChain", chain), (Role::MeshRoot, "IssuingCA", roots)] {
+        for (index, der) in certificates.iter().enumerate() {
+            found.push(summary(role, format!("Certificate.{key}[{index}]"), der, now));
+        }
+    }
 }
 
 fn add(found: &mut Vec<Summary>, certificate: &Certificate, path: &str, (chain, root): (Role, Role), now: i64) {

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod certificates;
+pub mod control;
 pub mod counters;
 pub mod families;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod workload;
 
 use crate::reason::Reason;
 use crate::upstream::gateway::Mode;
+use control::ControlLink;
 use counters::{ClusterCounters, Counter, Gauge};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -59,6 +61,8 @@ pub struct Telemetry {
     pub probe_failures: ProbeFailures,
     /// What the egress gateway counts, where this process is one.
     pub gateway: OnceLock<(Mode, Arc<ClusterCounters>)>,
+    /// How it stands with fsm-control, where the configuration comes from it.
+    pub control: OnceLock<Arc<ControlLink>>,
     connection_limits: Mutex<BTreeMap<ConnectionLimit, Arc<Counter>>>,
 }
 
@@ -124,6 +128,7 @@ impl Telemetry {
             panics: Counter::default(),
             probe_failures: ProbeFailures::default(),
             gateway: OnceLock::new(),
+            control: OnceLock::new(),
             connection_limits: Mutex::default(),
         }
     }

@@ -25,6 +25,12 @@ pub fn stats_text(view: &View, filter: &str) -> String {
     lines.add("config.applied", telemetry.config_applied.get());
     lines.add("config.rejected", telemetry.config_rejected.get());
     lines.add("config.source_errors", telemetry.config_source_errors.get());
+    if let Some(link) = telemetry.control.get() {
+        lines.add("control.connected", u8::from(link.is_connected()));
+        lines.add("control.reconnects", link.reconnects.get());
+        lines.add("control.certificate_renewals", link.renewals.get());
+        lines.add("control.certificate_renewal_failures", link.renewal_failures.get());
+    }
     lines.add("server.panics", telemetry.panics.get());
     lines.add("server.uptime_seconds", telemetry.started.elapsed().as_secs());
     lines.text

@@ -7,14 +7,15 @@
 //! shows as an alert on the first read, not here.
 
 use super::Alpn;
-use super::identity::{Identity, IdentityError};
+use super::identity::{Identity, IdentityError, Material};
 use super::provider::{VERSIONS, provider};
 use super::verify::{Expect, IdentityMismatch, MeshServerVerifier, Peer};
 use crate::reason::Reason;
+use arc_swap::ArcSwap;
 use arcstr::ArcStr;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use std::fmt;
 use std::io;
@@ -31,9 +32,17 @@ use tokio_rustls::client::TlsStream;
 pub struct ClientTls(Arc<Inner>);
 
 struct Inner {
-    connector: TlsConnector,
+    built: Built,
     expect: Expect,
     trust_domain: Option<ArcStr>,
+}
+
+/// What handshakes are made with.
+enum Built {
+    /// The same for ever.
+    Fixed(TlsConnector),
+    /// Whatever the identity has at the moment.
+    Following { identity: Identity, alpn: &'static [&'static [u8]], latest: ArcSwap<(Arc<Material>, TlsConnector)> },
 }
 
 /// A finished handshake.
@@ -121,7 +130,25 @@ impl ConnectError {
 }
 
 impl ClientTls {
-    /// `identity` is what we show if the server asks; `None` shows nothing. `alpn` is what we offer, best first.
+    /// A client of the mesh: shows `identity`'s certificate and trusts its roots, also after they were renewed. `alpn` is
+    /// what we offer, best first.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unusable`].
+    pub fn of_mesh(identity: &Identity, expect: Expect, alpn: &'static [&'static [u8]]) -> Result<Self, IdentityError> {
+        let trust_domain = Some(identity.trust_domain().clone());
+        let material = identity.material();
+        let connector = Self::following(&material, expect.clone(), trust_domain.clone(), alpn)?;
+        let latest = ArcSwap::from_pointee((Arc::clone(&material), connector));
+        let built = Built::Following { identity: identity.clone(), alpn, latest };
+        Ok(Self(Arc::new(Inner { built, expect, trust_domain })))
+    }
+
+    /// A client that trusts `roots` for ever. `identity` is what we show if the server asks; `None` shows nothing. `alpn`
+    /// is what we offer, best first.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unusable`].
     pub fn new(
         identity: Option<&Identity>,
         roots: Arc<RootCertStore>,
@@ -129,9 +156,10 @@ impl ClientTls {
         alpn: &'static [&'static [u8]],
     ) -> Result<Self, IdentityError> {
         let trust_domain = identity.map(|identity| identity.trust_domain().clone());
-        let config = Self::config(identity, roots, expect.clone(), trust_domain.clone(), alpn)?;
-        let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self(Arc::new(Inner { connector, expect, trust_domain })))
+        let key = identity.map(Identity::certified_key);
+        let config = Self::config(key, roots, expect.clone(), trust_domain.clone(), alpn)?;
+        let built = Built::Fixed(TlsConnector::from(Arc::new(config)));
+        Ok(Self(Arc::new(Inner { built, expect, trust_domain })))
     }
 
     /// Shakes hands within `deadline`. `server_name` is a host name (sent as SNI) or an IP address; `None` sends no
@@ -146,7 +174,7 @@ impl ClientTls {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let server_name = self.server_name(server_name)?;
-        let stream = match timeout(deadline, self.0.connector.connect(server_name, io)).await {
+        let stream = match timeout(deadline, self.connector().connect(server_name, io)).await {
             Err(_) => return Err(ConnectError::Timeout(deadline)),
             Ok(Err(error)) => return Err(ConnectError::from_io(&error)),
             Ok(Ok(stream)) => stream,
@@ -172,8 +200,42 @@ impl ClientTls {
         }
     }
 
+    fn connector(&self) -> TlsConnector {
+        let (identity, alpn, latest) = match &self.0.built {
+            Built::Fixed(connector) => return connector.clone(),
+            Built::Following { identity, alpn, latest } => (identity, alpn, latest),
+        };
+        let (material, built) = (identity.material(), latest.load());
+        if Arc::ptr_eq(&material, &built.0) {
+            return built.1.clone();
+        }
+        match Self::following(&material, self.0.expect.clone(), self.0.trust_domain.clone(), alpn) {
+            Ok(connector) => {
+                latest.store(Arc::new((Arc::clone(&material), connector.clone())));
+                connector
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "the renewed certificate cannot be used towards servers: {error}; the one before is shown"
+                );
+                built.1.clone()
+            }
+        }
+    }
+
+    fn following(
+        material: &Material,
+        expect: Expect,
+        trust_domain: Option<ArcStr>,
+        alpn: &[&[u8]],
+    ) -> Result<TlsConnector, IdentityError> {
+        let (key, roots) = (Arc::clone(&material.certified_key), Arc::clone(&material.roots));
+        let config = Self::config(Some(key), roots, expect, trust_domain, alpn)?;
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+
     pub(super) fn config(
-        identity: Option<&Identity>,
+        key: Option<Arc<CertifiedKey>>,
         roots: Arc<RootCertStore>,
         expect: Expect,
         trust_domain: Option<ArcStr>,
@@ -187,11 +249,8 @@ impl ClientTls {
             .map_err(|error| IdentityError::Unusable { path: "Certificate".to_owned(), detail: error.to_string() })?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match identity {
-            Some(identity) => {
-                let resolver = SingleCertAndKey::from(Arc::clone(identity.certified_key()));
-                builder.with_client_cert_resolver(Arc::new(resolver))
-            }
+        let mut config = match key {
+            Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();

@@ -96,6 +96,18 @@ impl Authority {
         }
     }
 
+    /// A certificate for whoever made the request (PEM), as a control plane issues it.
+    pub(crate) fn sign(&self, request: &str, leaf: &Leaf) -> String {
+        let mut request = rcgen::CertificateSigningRequestParams::from_pem(request).unwrap();
+        request.params = leaf.params();
+        request.signed_by(&self.issuer).unwrap().pem()
+    }
+
+    /// The authority's own certificate.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
     /// The identity of a mesh service, as a proxy gets it from FSM.
     pub(crate) fn identity(&self, service_identity: &str) -> Identity {
         self.identity_of(&Leaf::fsm(service_identity, &[]))

@@ -1,13 +1,17 @@
 //! Who we are: our certificate chain with its key, the roots we trust, and the names that follow from them.
 //!
-//! An identity is made from the configuration and never changed; a rotated certificate is a new identity, used by new
-//! connections only. Making one fails, with the JSON key at fault, when PEM is missing or damaged or the key does not
-//! belong to the certificate. An expired certificate is no failure here: its peers refuse it, and the summary shows it.
-//! The private key never appears in an error, in `Debug` or in a summary.
+//! An identity is made from the configuration, or from what fsm-control has issued to us. Who it stands for never
+//! changes; an issued certificate is renewed in place ([`Identity::renew`]), and whatever was built from the identity shows
+//! the new one from its next handshake on. Live connections keep what they were made with.
+//!
+//! Making one fails, with the JSON key at fault, when PEM is missing or damaged or the key does not belong to the
+//! certificate. An expired certificate is no failure here: its peers refuse it, and the summary shows it. The private
+//! key never appears in an error, in `Debug` or in a summary.
 
 use super::provider::provider;
 use super::summary::{CertificateSummary, CertificateUse};
 use super::verify::Peer;
+use arc_swap::{ArcSwap, Guard};
 use arcstr::ArcStr;
 use fsm_api::config::Certificate;
 use rustls::RootCertStore;
@@ -17,19 +21,25 @@ use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// What a mesh without a configured trust domain uses; FSM's default.
 pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 
-/// Our certificate chain, its key, and the roots we trust.
+/// Our certificate chain, its key, and the roots we trust. Clones are one and the same: renewing one renews all.
 #[derive(Clone)]
 pub struct Identity {
-    certified_key: Arc<CertifiedKey>,
-    roots: Arc<RootCertStore>,
-    root_certificates: Arc<[CertificateDer<'static>]>,
+    current: Arc<ArcSwap<Material>>,
     principal: ArcStr,
     trust_domain: ArcStr,
+}
+
+/// What an identity is proved with at the moment.
+pub(super) struct Material {
+    pub(super) certified_key: Arc<CertifiedKey>,
+    pub(super) roots: Arc<RootCertStore>,
+    root_certificates: Arc<[CertificateDer<'static>]>,
+    begins: SystemTime,
     expires: SystemTime,
 }
 
@@ -130,24 +140,76 @@ impl Identity {
             name => ArcStr::from(name),
         };
         let trust_domain = trust_domain(&common_name, service_identity);
-        Ok(Self {
+        let material = Material {
             certified_key: Arc::new(certified_key),
             roots: Arc::new(roots),
             root_certificates: root_certificates.into(),
-            principal: common_name,
-            trust_domain,
+            begins: leaf.begins,
             expires: leaf.expires,
-        })
+        };
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(material)), principal: common_name, trust_domain })
+    }
+
+    /// Reads what fsm-control has issued to a pod of `namespace`.
+    ///
+    /// # Errors
+    /// [`IdentityError`], also when the certificate stands for nobody.
+    pub fn issued(certificate: &Certificate, namespace: &str) -> Result<Self, IdentityError> {
+        let mut identity = Self::from_config(certificate, "")?;
+        if identity.principal.is_empty() {
+            return Err(IdentityError::Certificate {
+                path: "Certificate.CertChain".to_owned(),
+                number: 1,
+                detail: "it names no service account, neither by a SPIFFE id nor by its common name".to_owned(),
+            });
+        }
+        // Names of service accounts may have dots, so only the namespace tells where the trust domain begins.
+        if let Some((account, _)) = identity.principal.split_once(&format!(".{namespace}.")) {
+            identity.trust_domain = trust_domain(&identity.principal, &format!("{account}.{namespace}"));
+        }
+        Ok(identity)
+    }
+
+    /// Takes over certificate, key and roots of `newer`. Changes nothing and answers `false` when `newer` stands for
+    /// somebody else: then whatever was built from this identity must be built anew.
+    pub fn renew(&self, newer: &Self) -> bool {
+        let same = self.principal == newer.principal && self.trust_domain == newer.trust_domain;
+        if same {
+            self.current.store(newer.current.load_full());
+        }
+        same
+    }
+
+    /// Trusts these roots (PEM) and no others from now on; the certificate stays. `path` names the value in errors.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when the text holds no usable root; nothing changes then.
+    pub fn trust(&self, pem: &str, path: &str) -> Result<(), IdentityError> {
+        let root_certificates = certificates_from_pem(pem, path)?;
+        let roots = Arc::new(root_store(&root_certificates, path)?);
+        let root_certificates: Arc<[_]> = root_certificates.into();
+        self.current.rcu(|before| Material {
+            certified_key: Arc::clone(&before.certified_key),
+            roots: Arc::clone(&roots),
+            root_certificates: Arc::clone(&root_certificates),
+            begins: before.begins,
+            expires: before.expires,
+        });
+        Ok(())
     }
 
     /// Certificate chain and key, for handshakes.
-    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
-        &self.certified_key
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.load().certified_key)
     }
 
     /// The roots that peers must chain to.
-    pub fn roots(&self) -> &Arc<RootCertStore> {
-        &self.roots
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.current.load().roots)
+    }
+
+    pub(super) fn material(&self) -> Guard<Arc<Material>> {
+        self.current.load()
     }
 
     /// `<service account>.<namespace>.<trust domain>`: the document's `CommonName`, else the certificate's own identity;
@@ -161,16 +223,28 @@ impl Identity {
         &self.trust_domain
     }
 
+    /// When our own leaf certificate begins to be valid.
+    pub fn begins(&self) -> SystemTime {
+        self.current.load().begins
+    }
+
     /// When our own leaf certificate expires.
     pub fn expires(&self) -> SystemTime {
-        self.expires
+        self.current.load().expires
+    }
+
+    /// The certificates that we show, leaf first, and the roots that we trust.
+    pub fn certificates(&self) -> (Vec<CertificateDer<'static>>, Vec<CertificateDer<'static>>) {
+        let current = self.current.load();
+        (current.certified_key.cert.clone(), current.root_certificates.to_vec())
     }
 
     /// Whether both hold the same certificates, roots and names, so that everything built from one serves the other.
     /// The key needs no look: it belongs to the certificate, or there would be no identity.
     pub fn same_material(&self, other: &Self) -> bool {
-        self.certified_key.cert == other.certified_key.cert
-            && self.root_certificates == other.root_certificates
+        let (own, others) = (self.current.load(), other.current.load());
+        own.certified_key.cert == others.certified_key.cert
+            && own.root_certificates == others.root_certificates
             && self.principal == other.principal
             && self.trust_domain == other.trust_domain
     }
@@ -181,21 +255,23 @@ impl Identity {
         let position_use = |position| {
             if position == 0 { CertificateUse::Leaf } else { CertificateUse::Intermediate }
         };
-        let chain = self.certified_key.cert.iter().enumerate();
+        let current = self.current.load();
+        let chain = current.certified_key.cert.iter().enumerate();
         let chain = chain.map(|(position, certificate)| (position_use(position), certificate));
-        let roots = self.root_certificates.iter().map(|certificate| (CertificateUse::Root, certificate));
+        let roots = current.root_certificates.iter().map(|certificate| (CertificateUse::Root, certificate));
         chain.chain(roots).filter_map(|(used_as, der)| CertificateSummary::read(der, used_as, now)).collect()
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let current = self.current.load();
         f.debug_struct("Identity")
             .field("principal", &self.principal)
             .field("trust_domain", &self.trust_domain)
-            .field("certificates", &self.certified_key.cert.len())
-            .field("roots", &self.root_certificates.len())
-            .field("expires", &self.expires)
+            .field("certificates", &current.certified_key.cert.len())
+            .field("roots", &current.root_certificates.len())
+            .field("expires", &current.expires)
             .finish_non_exhaustive()
     }
 }
@@ -283,6 +359,7 @@ fn root_store(certificates: &[CertificateDer<'static>], path: &str) -> Result<Ro
 
 struct LeafFacts {
     common_name: ArcStr,
+    begins: SystemTime,
     expires: SystemTime,
 }
 
@@ -297,14 +374,20 @@ fn leaf_facts(chain: &[CertificateDer<'static>], path: &str) -> Result<LeafFacts
         let (_, certificate) =
             X509Certificate::from_der(der).map_err(|_| unreadable(index + 1, "it is not an X.509 certificate"))?;
         if index == 0 {
-            let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+            let validity = certificate.validity();
             facts = Some(LeafFacts {
                 common_name: Peer::from_certificate(&certificate, None).principal.unwrap_or_default(),
-                expires: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+                begins: moment(validity.not_before),
+                expires: moment(validity.not_after),
             });
         }
     }
     facts.ok_or_else(|| unreadable(1, "it is missing"))
+}
+
+fn moment(time: ASN1Time) -> SystemTime {
+    let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 #[cfg(test)]

@@ -106,7 +106,6 @@ mod tests {
     use super::*;
     use crate::tls::fixtures::Authority;
     use crate::tls::{Alpn, ClientCertificate, ClientTls, Expect, ServerTls};
-    use std::sync::Arc;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -114,7 +113,7 @@ mod tests {
     async fn either_direction_ends_without_a_word_and_leaves_the_other_open() {
         let identity = Authority::new().identity("web.shop");
         let server = ServerTls::new(&identity, ClientCertificate::Required, Alpn::ANY).unwrap();
-        let roots = Arc::clone(identity.roots());
+        let roots = identity.roots();
         let client = ClientTls::new(Some(&identity), roots, Expect::AnyOfMesh, Alpn::ANY).unwrap();
         let (ours, theirs) = tokio::io::duplex(16 << 10);
         let patience = Duration::from_secs(10);

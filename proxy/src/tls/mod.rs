@@ -1,8 +1,8 @@
 //! All TLS of the data plane: who we are, who the peer is, and the two handshakes.
 //!
-//! [`identity`] holds our own certificate and the roots we trust, [`verify`] reads a peer's identity from its
-//! *verified* certificate and nothing else, [`server`] accepts, [`client`] connects, [`mod@provider`] fixes the
-//! cryptography. TLS 1.3, and 1.2 for Pipy sidecars.
+//! [`identity`] holds our own certificate and the roots we trust, [`own`] makes the key for one that fsm-control issues,
+//! [`verify`] reads a peer's identity from its *verified* certificate and nothing else, [`server`] accepts, [`client`]
+//! connects, [`mod@provider`] fixes the cryptography. TLS 1.3, and 1.2 for Pipy sidecars.
 //!
 //! Every handshake has a deadline and every failure a [`Reason`](crate::reason::Reason). Nothing here resumes sessions,
 //! issues tickets or sends early data: a resumed session would skip the certificate checks, so a peer whose
@@ -11,6 +11,7 @@
 pub mod client;
 pub mod identity;
 pub mod lenient;
+pub mod own;
 pub mod provider;
 pub mod read_ahead;
 pub mod server;
@@ -20,6 +21,7 @@ pub mod verify;
 pub use client::{ClientTls, ConnectError, Connected};
 pub use identity::{Identity, IdentityError, roots_from_pem};
 pub use lenient::Lenient;
+pub use own::{OwnKey, OwnKeyError};
 pub use provider::provider;
 pub use read_ahead::ReadAhead;
 pub use server::{AcceptError, Accepted, ClientCertificate, ServerTls};

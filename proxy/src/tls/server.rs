@@ -4,12 +4,12 @@
 //! Never resumes a session, never issues a ticket, never takes early data.
 
 use super::Alpn;
-use super::identity::{Identity, IdentityError};
+use super::identity::{Identity, IdentityError, Material};
 use super::provider::{VERSIONS, provider};
 use super::read_ahead::NotTls;
 use super::verify::Peer;
 use crate::reason::Reason;
-use arcstr::ArcStr;
+use arc_swap::ArcSwap;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
@@ -39,9 +39,11 @@ pub enum ClientCertificate {
 pub struct ServerTls(Arc<Inner>);
 
 struct Inner {
-    acceptor: TlsAcceptor,
+    identity: Identity,
     client: ClientCertificate,
-    trust_domain: ArcStr,
+    alpn: Vec<Vec<u8>>,
+    /// Built from what the identity had at that time.
+    latest: ArcSwap<(Arc<Material>, TlsAcceptor)>,
 }
 
 /// A finished handshake.
@@ -127,14 +129,14 @@ impl AcceptError {
 
 impl ServerTls {
     /// `alpn` is what we offer, best first; empty means that we have no opinion and accept any client. A client
-    /// that offers only protocols outside a non-empty list is refused (RFC 7301 §3.2).
+    /// that offers only protocols outside a non-empty list is refused (RFC 7301 §3.2). What the identity is renewed with
+    /// serves from the next handshake on.
     pub fn new(identity: &Identity, client: ClientCertificate, alpn: &[&[u8]]) -> Result<Self, IdentityError> {
-        let config = Self::config(identity, client, alpn)?;
-        Ok(Self(Arc::new(Inner {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            client,
-            trust_domain: identity.trust_domain().clone(),
-        })))
+        let alpn: Vec<Vec<u8>> = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        let material = identity.material();
+        let acceptor = TlsAcceptor::from(Arc::new(Self::config(&material, client, alpn.clone())?));
+        let latest = ArcSwap::from_pointee((Arc::clone(&material), acceptor));
+        Ok(Self(Arc::new(Inner { identity: identity.clone(), client, alpn, latest })))
     }
 
     /// Shakes hands within `deadline`.
@@ -142,7 +144,7 @@ impl ServerTls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = match timeout(deadline, self.0.acceptor.accept(io)).await {
+        let stream = match timeout(deadline, self.acceptor().accept(io)).await {
             Err(_) => return Err(AcceptError::Timeout(deadline)),
             Ok(Err(error)) => return Err(AcceptError::from_io(&error)),
             Ok(Ok(stream)) => stream,
@@ -150,22 +152,43 @@ impl ServerTls {
         let (_, session) = stream.get_ref();
         let alpn = Alpn::negotiated(session.alpn_protocol());
         let leaf = session.peer_certificates().and_then(<[_]>::first);
-        let peer = leaf.map(|leaf| Peer::from_leaf(leaf, Some(&self.0.trust_domain)));
+        let peer = leaf.map(|leaf| Peer::from_leaf(leaf, Some(self.0.identity.trust_domain())));
         Ok(Accepted { stream, peer, alpn })
     }
 
+    fn acceptor(&self) -> TlsAcceptor {
+        let Inner { identity, client, alpn, latest } = &*self.0;
+        let (material, built) = (identity.material(), latest.load());
+        if Arc::ptr_eq(&material, &built.0) {
+            return built.1.clone();
+        }
+        match Self::config(&material, *client, alpn.clone()) {
+            Ok(config) => {
+                let acceptor = TlsAcceptor::from(Arc::new(config));
+                latest.store(Arc::new((Arc::clone(&material), acceptor.clone())));
+                acceptor
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "the renewed certificate cannot be used towards clients: {error}; the one before is shown"
+                );
+                built.1.clone()
+            }
+        }
+    }
+
     pub(super) fn config(
-        identity: &Identity,
+        material: &Material,
         client: ClientCertificate,
-        alpn: &[&[u8]],
+        alpn: Vec<Vec<u8>>,
     ) -> Result<ServerConfig, IdentityError> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)
             .map_err(|error| unusable("Certificate", &error))?;
-        let resolver = SingleCertAndKey::from(Arc::clone(identity.certified_key()));
+        let resolver = SingleCertAndKey::from(Arc::clone(&material.certified_key));
         let mut config =
-            builder.with_client_cert_verifier(verifier(identity, client)?).with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+            builder.with_client_cert_verifier(verifier(material, client)?).with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = alpn;
         // Ours is the cheaper order (see `provider.rs`), and every suite in it is safe.
         config.ignore_client_order = true;
         // A resumed session would skip the certificate checks.
@@ -182,8 +205,8 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-fn verifier(identity: &Identity, client: ClientCertificate) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
-    let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(identity.roots()), provider());
+fn verifier(material: &Material, client: ClientCertificate) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+    let builder = || WebPkiClientVerifier::builder_with_provider(Arc::clone(&material.roots), provider());
     let verifier = match client {
         ClientCertificate::Required => builder().build(),
         ClientCertificate::Optional => builder().allow_unauthenticated().build(),

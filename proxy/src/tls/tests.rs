@@ -22,7 +22,7 @@ fn server(identity: &Identity) -> ServerTls {
 }
 
 fn client(identity: &Identity, expect: Expect) -> ClientTls {
-    ClientTls::new(Some(identity), Arc::clone(identity.roots()), expect, Alpn::HTTP).unwrap()
+    ClientTls::new(Some(identity), identity.roots(), expect, Alpn::HTTP).unwrap()
 }
 
 fn principals(names: &[&str]) -> Expect {
@@ -311,9 +311,7 @@ async fn a_peer_that_knows_only_tls_1_2_is_served() {
         .with_protocol_versions(&[&TLS12])
         .unwrap()
         .with_root_certificates(authority.roots())
-        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(
-            identity.certified_key(),
-        ))));
+        .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.certified_key())));
     let (ours, theirs) = duplex(1 << 14);
     let name = ServerName::try_from("a.b.cluster.local").unwrap();
     let connector = TlsConnector::from(Arc::new(config));
@@ -465,7 +463,7 @@ async fn our_client_never_resumes_a_session() {
     let client = client(&identity, Expect::AnyOfMesh);
     for versions in [&[&TLS13], &[&TLS12]] {
         let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions).unwrap();
-        let resolver = rustls::sign::SingleCertAndKey::from(Arc::clone(identity.certified_key()));
+        let resolver = rustls::sign::SingleCertAndKey::from(identity.certified_key());
         let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(resolver));
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -529,7 +527,8 @@ fn the_defaults_we_rely_on_have_not_changed() {
         assert!(!schemes.contains(&weak), "{weak:?}");
     }
     let authority = Authority::new();
-    let server = ServerTls::config(&authority.identity("a.b"), ClientCertificate::Required, Alpn::HTTP).unwrap();
+    let server =
+        ServerTls::config(&authority.identity("a.b").material(), ClientCertificate::Required, Vec::new()).unwrap();
     assert!(!server.session_storage.can_cache() && !server.ticketer.enabled());
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
     assert!(!server.send_half_rtt_data && !server.enable_secret_extraction && server.max_fragment_size.is_none());

@@ -251,6 +251,11 @@ impl Cluster {
         self.endpoints.load_full()
     }
 
+    /// Serves with the endpoints that `other` has from now on.
+    pub fn take_endpoints(&self, other: &Self) {
+        self.endpoints.store(other.load());
+    }
+
     /// The endpoints with their live state, for `/clusters`.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         let now = Instant::now();

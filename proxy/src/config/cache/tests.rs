@@ -3,8 +3,8 @@
 use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-fn url(name: &str) -> RepoUrl {
-    format!("http://controller:6060/repo/fsm-sidecar/{name}/").parse().unwrap()
+fn url(name: &str) -> String {
+    format!("http://controller:6060/repo/fsm-sidecar/{name}/")
 }
 
 fn mode(path: &Path) -> u32 {
@@ -63,10 +63,13 @@ fn document_of_another_codebase_is_not_used() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("cache");
     Cache::open(&directory, &url("a")).unwrap().save(b"identity of a");
+    Cache::open(&directory, &url("a")).unwrap().save_file(IDENTITY, b"key of a");
     let other = Cache::open(&directory, &url("b")).unwrap();
     assert_eq!(other.load(), None);
+    assert_eq!(other.load_file(IDENTITY), None);
     other.save(b"identity of b");
     assert_eq!(other.load().unwrap().0, b"identity of b");
+    assert_eq!(other.load_file(IDENTITY), None, "a new label takes nothing of the old one over");
     assert_eq!(Cache::open(&directory, &url("a")).unwrap().load(), None);
 }
 

@@ -54,6 +54,9 @@ impl Compiler<'_> {
             let rule = gateways.get(name.as_str()).copied();
             let transport = self.remote_transport(config, in_mesh, rule, identity, &path);
             let cluster = self.remote_cluster(name, config, transport.as_ref(), settings, &path);
+            if let Some(transport) = transport {
+                self.carried.ways.insert(name.as_str().into(), transport);
+            }
             self.remote.insert(Arc::clone(&cluster.name), cluster);
         }
     }
@@ -183,7 +186,7 @@ impl Compiler<'_> {
                     expected: "CERTIFICATE",
                 })?;
                 let expect = Expect::of_mesh(identities);
-                let client = |alpn| ClientTls::new(Some(identity), Arc::clone(identity.roots()), expect.clone(), alpn);
+                let client = |alpn| ClientTls::of_mesh(identity, expect.clone(), alpn);
                 Some(UpstreamTls {
                     http1: client(Alpn::HTTP1_ONLY)?,
                     http2: client(Alpn::H2_ONLY)?,
@@ -292,9 +295,7 @@ impl Compiler<'_> {
     fn retry(&mut self, config: &ClusterConfig, path: &str) -> Option<Arc<RetryPolicy>> {
         let Some(retry) = &config.retry_policy else {
             // FSM: what fails at an endpoint is made once more at a failover endpoint, where there are any.
-            let failover = config.endpoints.values().any(|endpoint| endpoint.weight == 0)
-                && config.endpoints.values().any(|endpoint| endpoint.weight > 0);
-            return failover.then(|| Arc::new(RetryPolicy::for_failover()));
+            return fails_over(config).then(|| Arc::new(RetryPolicy::for_failover()));
         };
         let (policy, problems) = RetryPolicy::from_config(retry);
         for problem in problems {
@@ -318,14 +319,20 @@ fn clusters_of_mesh_destinations(outbound: &Outbound) -> BTreeSet<&str> {
         let tcp = entry.tcp_service_route_rules.iter().filter_map(|rules| rules.target_clusters.as_ref());
         mesh.extend(tcp.flat_map(|targets| targets.keys()).map(String::as_str));
     }
-    let external = |name: &&str| {
-        outbound.clusters_configs.get(*name).is_some_and(|config| {
-            let target = |address: &String| address.parse::<Target>();
-            config.endpoints.keys().any(|address| target(address).is_ok_and(|target| target.host.is_external()))
-        })
-    };
-    mesh.retain(|name| !external(name));
+    mesh.retain(|name| !outbound.clusters_configs.get(*name).is_some_and(is_external));
     mesh
+}
+
+/// Whether some endpoint is a name of the outside world.
+pub(super) fn is_external(config: &ClusterConfig) -> bool {
+    let target = |address: &String| address.parse::<Target>();
+    config.endpoints.keys().any(|address| target(address).is_ok_and(|target| target.host.is_external()))
+}
+
+/// Whether some endpoints stand in for others.
+pub(super) fn fails_over(config: &ClusterConfig) -> bool {
+    config.endpoints.values().any(|endpoint| endpoint.weight == 0)
+        && config.endpoints.values().any(|endpoint| endpoint.weight > 0)
 }
 
 /// Settings of clusters that have no policies: local ones and passed-through connections.

@@ -140,7 +140,7 @@ fn gateway_tls(
     let missing = || IdentityError::Missing { path: "Certificate".to_owned(), expected: "CERTIFICATE" };
     let identity = identity.ok_or_else(missing)?;
     let alpn = if mode(gateway) == Some(Mode::Socks5) { Alpn::ANY } else { Alpn::H2_ONLY };
-    ClientTls::new(Some(identity), Arc::clone(identity.roots()), Expect::of_mesh(identities), alpn)
+    ClientTls::of_mesh(identity, Expect::of_mesh(identities), alpn)
 }
 
 fn endpoints(gateway: &EgressGateway) -> impl Iterator<Item = (Target, Mode)> {

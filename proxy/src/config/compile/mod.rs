@@ -7,6 +7,7 @@
 
 mod certificates;
 mod clusters;
+mod endpoints;
 mod gateways;
 mod inbound;
 mod limits;
@@ -28,11 +29,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use endpoints::with_other_endpoints;
+
 /// What compilation needs to know besides the document.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// Packet mark of the proxy's own sockets, where redirection tells them apart by mark.
     pub mark: Option<u32>,
+    /// Who we are according to fsm-control; stands for a `Certificate` that only says `FsmIssued`.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// Compiles a document; `problems` are those of reading it, `previous` is what is in force.
@@ -42,19 +47,7 @@ pub fn compile(
     previous: Option<&Snapshot>,
     environment: Environment,
 ) -> Snapshot {
-    let mut compiler = Compiler {
-        document: &document,
-        previous,
-        environment,
-        problems,
-        carried: Carried::default(),
-        // Many proxies get the same document at the same time; they must not all begin with the same target.
-        start: usize::try_from(RandomState::new().hash_one(0) >> 33).unwrap_or(0),
-        local: BTreeMap::new(),
-        remote: BTreeMap::new(),
-        variants: Variants::default(),
-        passes_through: false,
-    };
+    let mut compiler = Compiler::new(&document, problems, previous, environment);
     let identity = compiler.identity();
     let settings = compiler.settings();
     compiler.local_clusters(&settings);
@@ -75,9 +68,9 @@ pub fn compile(
         clusters: local.into_values().chain(remote.into_values()).collect(),
         identity,
         settings,
-        inbound,
-        outbound,
-        carried,
+        inbound: inbound.map(Arc::new),
+        outbound: Arc::new(outbound),
+        carried: Arc::new(carried),
         document: Arc::clone(&document),
     }
 }
@@ -116,7 +109,28 @@ impl Own {
     }
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
+    fn new(
+        document: &'a Config,
+        problems: Vec<Problem>,
+        previous: Option<&'a Snapshot>,
+        environment: Environment,
+    ) -> Self {
+        Self {
+            document,
+            previous,
+            environment,
+            problems,
+            carried: Carried::default(),
+            // Many proxies get the same document at the same time; they must not all begin with the same target.
+            start: usize::try_from(RandomState::new().hash_one(0) >> 33).unwrap_or(0),
+            local: BTreeMap::new(),
+            remote: BTreeMap::new(),
+            variants: Variants::default(),
+            passes_through: false,
+        }
+    }
+
     fn error(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem::error(path, message));
     }
@@ -132,6 +146,9 @@ impl Compiler<'_> {
             return Own::None;
         };
         let earlier = self.previous.and_then(|previous| previous.identity.as_ref());
+        if certificate.is_issued_by_control() {
+            return self.issued_identity(earlier);
+        }
         match Identity::from_config(certificate, &self.document.spec.service_identity) {
             Ok(identity) => match earlier.filter(|earlier| earlier.same_material(&identity)) {
                 Some(earlier) => Own::Ready(Arc::clone(earlier)),
@@ -146,6 +163,19 @@ impl Compiler<'_> {
                 earlier.map_or(Own::Broken, |earlier| Own::Ready(Arc::clone(earlier)))
             }
         }
+    }
+
+    /// Our own identity where the document leaves it to fsm-control.
+    fn issued_identity(&mut self, earlier: Option<&Arc<Identity>>) -> Own {
+        let Some(own) = self.environment.identity.as_ref().or(earlier).map(Arc::clone) else {
+            self.error(
+                "Certificate",
+                "`FsmIssued` means a certificate that fsm-control issues to this proxy, and none has been issued yet \
+                 (it takes --control; see `control` in /config_status); nothing enters or leaves over mTLS until then",
+            );
+            return Own::Broken;
+        };
+        Own::Ready(own)
     }
 
     fn settings(&mut self) -> Settings {

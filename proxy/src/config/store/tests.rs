@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::config::source::RepoUrl;
 use serde_json::json;
 
 fn store() -> Store {
@@ -182,8 +181,8 @@ fn status_has_a_stable_form() {
 fn cache_brings_the_last_document_of_the_repository_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cache");
-    let url: RepoUrl = "http://controller:6060/repo/a/".parse().unwrap();
-    let cached = || store().with_cache(Cache::open(&path, &url).unwrap());
+    let url = "http://controller:6060/repo/a/";
+    let cached = || store().with_cache(Cache::open(&path, url).unwrap());
     let first = cached();
     assert_eq!(first.apply_cached(), None, "there is nothing yet");
     first.apply(&document("1", "web.shop"), &repo()).unwrap();
@@ -203,8 +202,8 @@ fn cache_brings_the_last_document_of_the_repository_back() {
 fn documents_of_a_file_are_not_cached() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cache");
-    let url: RepoUrl = "http://controller:6060/repo/a/".parse().unwrap();
-    let store = store().with_cache(Cache::open(&path, &url).unwrap());
+    let url = "http://controller:6060/repo/a/";
+    let store = store().with_cache(Cache::open(&path, url).unwrap());
     store.apply(&document("1", "web.shop"), &file()).unwrap();
     assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
 }
@@ -213,8 +212,8 @@ fn documents_of_a_file_are_not_cached() {
 fn corrupt_cache_is_ignored() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cache");
-    let url: RepoUrl = "http://controller:6060/repo/a/".parse().unwrap();
-    let cached = || store().with_cache(Cache::open(&path, &url).unwrap());
+    let url = "http://controller:6060/repo/a/";
+    let cached = || store().with_cache(Cache::open(&path, url).unwrap());
     cached().apply(&document("1", "web.shop"), &repo()).unwrap();
     std::fs::write(path.join("config.json"), b"{\"Version\":\"1").unwrap();
 

@@ -365,7 +365,7 @@ async fn ragged_streams_of_any_seed_lose_nothing() {
 async fn tls_pair() -> (tokio_rustls::client::TlsStream<TcpStream>, tokio_rustls::server::TlsStream<TcpStream>) {
     let identity = Authority::new().identity("a.b");
     let server = ServerTls::new(&identity, ClientCertificate::Required, Alpn::ANY).unwrap();
-    let client = ClientTls::new(Some(&identity), Arc::clone(identity.roots()), Expect::AnyOfMesh, Alpn::ANY).unwrap();
+    let client = ClientTls::new(Some(&identity), identity.roots(), Expect::AnyOfMesh, Alpn::ANY).unwrap();
     let (one, other) = socket_pair().await;
     let deadline = crate::limits::TLS_HANDSHAKE_TIMEOUT;
     let (connected, accepted) = tokio::join!(client.connect(one, None, deadline), server.accept(other, deadline));

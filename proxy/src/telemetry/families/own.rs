@@ -21,6 +21,7 @@ pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &Vie
     gateway_families(page, &view.telemetry)?;
     probe_families(page, &view.telemetry)?;
     config_families(page, view)?;
+    control_families(page, &view.telemetry)?;
     certificate_families(page, view.snapshot.as_deref())?;
     process_families(page, &view.telemetry)
 }
@@ -166,9 +167,40 @@ fn config_families(page: &mut Page<'_>, view: &View) -> fmt::Result {
     )
 }
 
+fn control_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    use MetricType::{Counter, Gauge};
+    let Some(link) = telemetry.control.get() else { return Ok(()) };
+    page.single(
+        "fsm_proxy_control_connected",
+        "1 while the stream from fsm-control stands, else 0.",
+        Gauge,
+        u64::from(link.is_connected()),
+    )?;
+    for (name, help, counter) in [
+        (
+            "fsm_proxy_control_reconnects_total",
+            "Streams from fsm-control that were opened after the first one.",
+            &link.reconnects,
+        ),
+        (
+            "fsm_proxy_certificate_renewals_total",
+            "Certificates of fsm-control that were put in force after the first one.",
+            &link.renewals,
+        ),
+        (
+            "fsm_proxy_certificate_renewal_failures_total",
+            "Requests to fsm-control for a certificate, the first one included, that failed.",
+            &link.renewal_failures,
+        ),
+    ] {
+        page.single(name, help, Counter, counter.get())?;
+    }
+    Ok(())
+}
+
 fn certificate_families(page: &mut Page<'_>, snapshot: Option<&Snapshot>) -> fmt::Result {
     let mut soonest: BTreeMap<&'static str, i64> = BTreeMap::new();
-    let summaries = snapshot.map(|snapshot| certificates::summaries(&snapshot.document)).unwrap_or_default();
+    let summaries = snapshot.map(certificates::summaries).unwrap_or_default();
     for summary in summaries {
         // Certificates of single clusters are many and named in /certs; alerts need the mesh's own.
         if let (Role::MeshChain | Role::MeshRoot, Some(expires)) = (summary.role, summary.expires) {

@@ -389,7 +389,7 @@ async fn cached_document_bridges_an_outage_of_the_controller() {
     let fake = Fake::start().await;
     fake.publish("e1", &[("config.json.gz", reply(200, gzip(&document("1"))))]);
     let cached = || {
-        let cache = Cache::open(&directory, &fake.url).unwrap();
+        let cache = Cache::open(&directory, &fake.url.to_string()).unwrap();
         Arc::new(Store::new(Arc::new(Telemetry::new())).with_cache(cache))
     };
     // The report follows when all is done with the document, the cache included.
@@ -411,7 +411,7 @@ async fn source_ends_when_it_is_told_to() {
     let fake = Fake::start().await;
     let stop = CancellationToken::new();
     let source = super::super::Source::Repo(fake.url.clone());
-    let run = tokio::spawn(super::super::run(source, new_store(), Arc::default(), stop.clone()));
+    let run = tokio::spawn(super::super::run(source, new_store(), Arc::default(), None, stop.clone()));
     stop.cancel();
     timeout(PATIENCE, run).await.unwrap().unwrap();
 }
