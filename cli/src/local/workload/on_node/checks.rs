@@ -50,17 +50,16 @@ async fn get(stream: TcpStream, address: SocketAddr, path: &str, headers: &[(Str
     *request.headers_mut() = all;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| wrong(&error))?;
-    let exchange = async {
+    let exchange = async move {
         let response = sender.send_request(request).await?;
         let status = response.status();
         // So that the application's write does not fail, which it might log; a part of it does.
         let _ = response.into_body().frame().await;
         Ok::<StatusCode, hyper::Error>(status)
     };
-    let status = tokio::select! {
-        status = exchange => status.map_err(|error| wrong(&error))?,
-        ended = connection => return Err(wrong(&ended.err().map_or("closed early".to_owned(), |why| why.to_string()))),
-    };
+    // A short answer and the end of its connection may be seen at once: the connection's end alone tells nothing.
+    let (status, ended) = tokio::join!(exchange, connection);
+    let status = status.map_err(|error| ended.err().map_or_else(|| wrong(&error), |why| wrong(&why)))?;
     if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(wrong(&format!("status {}", status.as_u16()))) }
 }
 
