@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::number;
 use super::policy::TrafficWarmupSpec;
 
+mod controllers;
 mod sections;
 
+pub use controllers::*;
 pub use sections::*;
 
 /// The settings of a whole mesh.

@@ -1,7 +1,7 @@
 //! What users write: the kinds of the mesh, typed, with their schemas.
 //!
 //! * one file for each group of kinds: [`policy`], [`smi`], [`mesh_config`], [`multicluster`], [`plugin`],
-//!   [`root_certificate`], [`ingress`], [`connector`];
+//!   [`root_certificate`], [`ingress`], [`connector`]; a new kind is a type there and a line in `table.rs`;
 //! * [`Object`] is any of them, or one of Kubernetes' own kinds; [`ObjectKey`] tells objects apart, [`Kind`] knows names
 //!   and groups;
 //! * [`manifest::read`] reads files; [`crds`] gives the definitions for an API server.

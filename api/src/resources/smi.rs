@@ -30,7 +30,7 @@ pub struct TrafficTargetSpec {
     pub destination: AccountRef,
     /// Who may call.
     pub sources: Vec<AccountRef>,
-    /// Which requests. FSM requires at least the field; an empty list lets nothing through.
+    /// Which requests.
     pub rules: Vec<TrafficTargetRule>,
 }
 

@@ -139,8 +139,9 @@ impl Follower {
         let now = Instant::now();
         self.writing.retain(|_, since| now.duration_since(*since) < WRITING);
         let touched = std::mem::take(&mut self.touched);
-        let writing = &self.writing;
-        let look = self.tree.look(&self.root, &touched, |path| writing.contains_key(path));
+        // The first reading waits for nobody: what is there then is what everything starts from.
+        let (synced, writing) = (self.synced, &self.writing);
+        let look = self.tree.look(&self.root, &touched, |path| synced && writing.contains_key(path));
         for event in look.events {
             self.events.blocking_send(event).ok()?;
         }

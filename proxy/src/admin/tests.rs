@@ -5,6 +5,7 @@ use super::{AdminState, prometheus, serve, server};
 use crate::limits::ADMIN_TIMEOUT;
 use crate::reason::Reason;
 use crate::telemetry::Direction;
+use crate::telemetry::control::ControlLink;
 use http::StatusCode;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::json;
@@ -402,4 +403,44 @@ async fn clusters_show_their_endpoints_and_counters_in_both_formats() {
     let series = "fsm_request_duration_ms_count{source_namespace=\"shop\",source_kind=\"Deployment\",\
         source_name=\"web\",source_pod=\"web-7d4b9-x2x\",sidecar_cluster_name=\"shop/pay|8080\"} 1\n";
     assert!(metrics.contains(series), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_link_to_fsm_control_is_shown_where_there_is_one() {
+    let port = open().await;
+    assert!(port.get("/config_status").await.json().get("control").is_none());
+    let link = Arc::new(ControlLink::new("https://control:15128".into()));
+    port.state.telemetry.control.set(Arc::clone(&link)).unwrap();
+    let shown = port.get("/config_status").await.json()["control"].clone();
+    let keys: Vec<&str> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected =
+        ["address", "connected", "since", "streams", "version", "lastFailure", "certificate", "certificateFailure"];
+    assert_eq!(keys, expected);
+    for key in expected {
+        let page = include_str!("../../../docs/admin.md");
+        assert!(page.contains(&format!("`{key}`")), "docs/admin.md does not explain `{key}`");
+    }
+    assert_eq!((shown["connected"].clone(), shown["certificate"].clone()), (json!(false), json!(null)));
+
+    let expires = std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    link.certified("web.shop.cluster.local", expires, expires - Duration::from_secs(3600));
+    link.connected();
+    link.in_force("7");
+    let shown = port.get("/config_status").await.json()["control"].clone();
+    assert_eq!((shown["connected"].clone(), shown["version"].clone()), (json!(true), json!("7")));
+    let certificate = json!({
+        "principal": "web.shop.cluster.local", "expires": "2027-01-15T08:00:00Z", "renewal": "2027-01-15T07:00:00Z",
+    });
+    assert_eq!(shown["certificate"], certificate);
+    assert!(port.get("/stats?filter=control.connected").await.body.contains("control.connected: 1"));
+
+    assert!(link.not_certified("the token has expired".into(), expires));
+    assert!(!link.not_certified("the token has expired".into(), expires), "the same cause is no news");
+    link.failed("it ended".into());
+    let shown = port.get("/config_status").await.json()["control"].clone();
+    assert_eq!(shown["connected"], json!(false));
+    assert_eq!(shown["lastFailure"]["message"], "it ended");
+    assert_eq!(shown["certificateFailure"]["message"], "the token has expired");
+    assert_eq!(shown["certificate"]["principal"], "web.shop.cluster.local", "the old one stays");
+    assert!(port.get("/stats/prometheus").await.body.contains("fsm_proxy_certificate_renewal_failures_total 2"));
 }

@@ -272,7 +272,10 @@ fn fsm_control_as_a_source() {
 
     let typed = serve_with(&["fsm-proxy", "--config=f.json"], &env);
     assert_eq!(typed.source, Source::File("f.json".into()), "a flag wins over a variable");
-    let typed = serve_with(&[&line[..], &["--control-name=n"]].concat(), &[&POD_ENV[..], &[("FSM_PROXY_CONFIG", "e")]].concat());
+    let typed = serve_with(
+        &[&line[..], &["--control-name=n"]].concat(),
+        &[&POD_ENV[..], &[("FSM_PROXY_CONFIG", "e")]].concat(),
+    );
     assert_eq!(control_source(typed).name, "n");
 }
 
@@ -285,7 +288,11 @@ fn fsm_control_needs_roots_a_token_and_a_pod() {
         (&full[..3], &POD_ENV[..], "service-account token: --control-token FILE"),
         (&full[..], &POD_ENV[1..], "set the variables POD_NAMESPACE and POD_NAME"),
         (&full[..], &POD_ENV[..1], "set the variables POD_NAMESPACE and POD_NAME"),
-        (&["fsm-proxy", "--control=http://c:1"], &POD_ENV[..], "--control http://c:1: fsm-control is spoken to over TLS only"),
+        (
+            &["fsm-proxy", "--control=http://c:1"],
+            &POD_ENV[..],
+            "--control http://c:1: fsm-control is spoken to over TLS only",
+        ),
         (&["fsm-proxy", "--control=https://c:1/x"], &POD_ENV[..], "only host and port have a meaning"),
         (&["fsm-proxy", "--control=https://c:1", "--config=f"], &POD_ENV[..], "leave one of them out"),
         (&["fsm-proxy", "--control", "https://c:1", REPO], &POD_ENV[..], "leave one of them out"),

@@ -82,7 +82,9 @@ pub fn summaries(snapshot: &Snapshot) -> Vec<Summary> {
     let mut found = Vec::new();
     let now = Timestamp::now().as_second();
     match (&document.certificate, &snapshot.identity) {
-        (Some(certificate), Some(identity)) if certificate.is_issued_by_control() => add_issued(&mut found, identity, now),
+        (Some(certificate), Some(identity)) if certificate.is_issued_by_control() => {
+            add_issued(&mut found, identity, now)
+        }
         (Some(certificate), None) if certificate.is_issued_by_control() => found.push(unreadable(
             Role::MeshChain,
             "Certificate".to_owned(),

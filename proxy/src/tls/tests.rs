@@ -544,3 +544,40 @@ fn configuration_is_shown_without_secrets() {
     assert_eq!(format!("{:?}", server(&identity)), "ServerTls { client: Required, .. }");
     assert_eq!(format!("{:?}", client(&identity, Expect::AnyOfMesh)), "ClientTls { expect: AnyOfMesh, .. }");
 }
+
+#[tokio::test]
+async fn a_renewed_identity_is_shown_and_its_roots_are_trusted_from_the_next_handshake_on() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (store, buyer) = (old.identity("bookstore.shop"), old.identity("bookbuyer.shop"));
+    let server = ServerTls::new(&store, ClientCertificate::Required, Alpn::HTTP).unwrap();
+    let expect = Expect::of_mesh(&["bookstore.shop".to_owned()]);
+    let client = ClientTls::of_mesh(&buyer, expect.clone(), Alpn::HTTP).unwrap();
+    let fixed = ClientTls::new(Some(&buyer), buyer.roots(), expect, Alpn::HTTP).unwrap();
+    let (accepted, connected) = handshake(&server, &client).await;
+    let (mut theirs, mut ours) = (accepted.unwrap().stream, connected.unwrap().stream);
+
+    // The authority is replaced: first everybody trusts both, then everybody gets a new certificate.
+    for identity in [&store, &buyer] {
+        identity.trust(&format!("{}{}", old.pem(), new.pem()), "bundle").unwrap();
+    }
+    assert!(store.renew(&new.identity("bookstore.shop")));
+    let trusting_new_only = handshake(&server, &client).await;
+    assert!(
+        trusting_new_only.0.is_err(),
+        "the server was renewed with new roots only, the client has the old certificate"
+    );
+    assert!(buyer.renew(&new.identity("bookbuyer.shop")));
+    let (accepted, connected) = handshake(&server, &client).await;
+    assert_eq!(accepted.unwrap().peer.unwrap().service.as_deref(), Some("bookbuyer.shop"));
+    let shown = connected.unwrap();
+    assert_eq!(shown.peer.service.as_deref(), Some("bookstore.shop"));
+    assert_eq!(shown.stream.get_ref().1.peer_certificates().unwrap(), store.certificates().0);
+
+    // What was open stays open, and who was told to trust the old roots alone does so.
+    ours.write_all(b"still here").await.unwrap();
+    ours.flush().await.unwrap();
+    let mut heard = [0; 10];
+    theirs.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"still here");
+    assert!(handshake(&server, &fixed).await.1.is_err());
+}

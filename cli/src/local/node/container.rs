@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
@@ -114,7 +115,7 @@ pub struct Container {
 
 #[derive(Debug)]
 struct Inner {
-    process: Process,
+    process: Arc<Process>,
     place: Place,
     env: Vec<(String, String)>,
     directory: PathBuf,
@@ -167,7 +168,7 @@ pub enum ExecIo {
 /// A program that runs in a container. It is ended (SIGKILL) when this is dropped, and when the container ends.
 #[derive(Debug)]
 pub struct Exec {
-    process: Process,
+    process: Arc<Process>,
     /// With [`ExecIo::Pipes`]. Blocking; make it asynchronous with `tokio::process::ChildStdin::from_std`.
     pub stdin: Option<ChildStdin>,
     /// With [`ExecIo::Pipes`].
@@ -262,8 +263,11 @@ impl Container {
         sys::arrange(&mut command, arrangement);
         let mut child = inner.place.run(|| command.spawn())?.map_err(|why| failed(&program, &why))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let process = Process::new(child).map_err(|why| failed(&program, &why))?;
-        Ok(Exec { process, stdin, stdout, stderr, terminal })
+        let process = Arc::new(Process::new(child).map_err(|why| failed(&program, &why))?);
+        // From here on it is ended when dropped.
+        let exec = Exec { process, stdin, stdout, stderr, terminal };
+        Process::reap(&exec.process).map_err(|why| failed(&program, &why))?;
+        Ok(exec)
     }
 
     pub(super) fn wait_blocking(&self) {
@@ -342,9 +346,33 @@ impl ExecIo {
     }
 }
 
-/// Starts a container. To be called on the thread that lives as long as the node: the container dies with it. The
-/// thread is left in the container's place.
+/// Starts a container, on a thread that lives as long as it does: the kernel ends the container with the thread, so also
+/// when this program is killed. A thread that has once gone into a container could not come back without root.
 pub(super) fn start(
+    place: &Place,
+    files: &PodFiles,
+    record: &Record,
+    process: ContainerProcess,
+) -> Result<Container, NodeError> {
+    let (answer, answered) = mpsc::channel();
+    let (place, files, record) = (place.clone(), files.clone(), record.clone());
+    let live = move || {
+        let started = start_here(&place, &files, &record, process);
+        let running = started.as_ref().ok().map(|container| Arc::clone(&container.inner.process));
+        drop((place, files));
+        let _ = answer.send(started);
+        if let Some(running) = running {
+            running.wait_forever();
+        }
+    };
+    let thread = std::thread::Builder::new().name("fsm-container".to_owned()).spawn(live);
+    thread.map_err(|why| NodeError::kernel("start a thread for a container", why))?;
+    let lost = |_| NodeError::kernel("start a container", io::Error::other("its thread has ended"));
+    answered.recv().map_err(lost)?
+}
+
+/// Moves the calling thread into the pod and starts the container there.
+fn start_here(
     place: &Place,
     files: &PodFiles,
     record: &Record,
@@ -388,6 +416,7 @@ pub(super) fn start(
             return Err(failed(&program, &why));
         }
     };
+    let running = Arc::new(running);
     Ok(Container { inner: Arc::new(Inner { process: running, place, env, directory, user: process.user }) })
 }
 

@@ -104,7 +104,7 @@ pub enum NodeError {
         /// Which pod.
         pod: PodKey,
         /// Why not.
-        why: InitError,
+        why: Box<InitError>,
     },
 }
 

@@ -67,7 +67,7 @@ use address::AddressPool;
 use dns::Zone;
 use place::Place;
 use record::Record;
-use resident::{Server, Spawner};
+use resident::Server;
 use services::Firewall;
 
 /// The gateway of every pod: link-local, so that no address of a pod is spent on it.
@@ -146,7 +146,6 @@ pub(crate) struct Inner {
     pods: Mutex<Pods>,
     /// Containers of the node's own network ([`Node::spawn`]).
     own: Mutex<Vec<Container>>,
-    spawner: Spawner,
     _server: Server,
 }
 
@@ -189,7 +188,6 @@ impl Node {
         let sockets = dns::Sockets::bind(&place, SocketAddrV4::new(plan.dns, 53))?;
         let resolver = options.uplink.then(dns::Forwarder::of_machine);
         let server = Server::start(&options.name, sockets, Arc::clone(&zone), resolver, uplink)?;
-        let spawner = Spawner::start(&options.name)?;
         let addresses = AddressPool::new(plan.pods, &[plan.node]);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -203,7 +201,6 @@ impl Node {
                 zone,
                 pods: Mutex::new(Pods { addresses, links: 0, by_key: BTreeMap::new() }),
                 own: Mutex::default(),
-                spawner,
                 _server: server,
             }),
         })
@@ -302,7 +299,7 @@ impl Node {
     pub fn spawn(&self, process: ContainerProcess) -> Result<Container, NodeError> {
         let inner = &self.inner;
         let files = pod::PodFiles::of_node(&inner.directory, inner)?;
-        let container = inner.spawner.start_container(&inner.place, &files, &inner.record, process)?;
+        let container = container::start(&inner.place, &files, &inner.record, process)?;
         let mut own = inner.own.lock().unwrap_or_else(PoisonError::into_inner);
         own.retain(|one| one.ended().is_none());
         own.push(container.clone());

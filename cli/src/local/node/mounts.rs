@@ -18,6 +18,7 @@ use nix::unistd::{chdir, pivot_root};
 use super::NodeError;
 use super::container::Mount;
 use super::pod::PodFiles;
+use super::sys;
 
 /// Directories in memory hold entries only, no content to speak of.
 const MEMORY: &str = "size=1m";
@@ -30,16 +31,21 @@ pub(super) fn prepare(files: &PodFiles, mounts: &[Mount]) -> Result<(), NodeErro
     // Nothing of what follows may reach the machine's own mounts.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(|why| NodeError::kernel("take the container's mounts off the machine's", why))?;
+    let failed = |one: &Mount, why: io::Error| NodeError::Mount {
+        what: one.source.clone(),
+        target: one.target.clone(),
+        why: why.to_string(),
+    };
     let own = files.mounts();
-    let mut all: Vec<&Mount> = own.iter().chain(mounts).collect();
-    all.sort_by_key(|mount| mount.target.components().count());
+    let mut all = Vec::new();
+    for one in own.iter().chain(mounts) {
+        // All before any is put in place: one of them may cover the source of another.
+        all.push((one, sys::copy_tree(&one.source).map_err(|why| failed(one, why))?));
+    }
+    all.sort_by_key(|(one, _)| one.target.components().count());
     let mut view = View { staging: files.staging(), in_memory: BTreeSet::new() };
-    for one in all {
-        view.add(one).map_err(|why| NodeError::Mount {
-            what: one.source.clone(),
-            target: one.target.clone(),
-            why: why.to_string(),
-        })?;
+    for (one, tree) in all {
+        view.add(one, &tree).map_err(|why| failed(one, why))?;
     }
     Ok(())
 }
@@ -52,16 +58,13 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn add(&mut self, one: &Mount) -> io::Result<()> {
+    fn add(&mut self, one: &Mount, tree: &File) -> io::Result<()> {
         let absolute = one.target.is_absolute() && one.target.file_name().is_some();
         if !absolute || one.target.components().any(|part| part == Component::ParentDir) {
             return Err(io::Error::other("the place must be an absolute path without `..`, and not `/`"));
         }
-        // By descriptor: making the place may cover the source.
-        let source = handle(&one.source)?;
-        let is_directory = source.metadata()?.is_dir();
-        let target = self.place(&one.target, is_directory)?;
-        bind(&descriptor_path(&source), &target)?;
+        let target = self.place(&one.target, tree.metadata()?.is_dir())?;
+        sys::attach_tree(tree, &target)?;
         if one.read_only {
             make_read_only(&target)?;
         }
@@ -100,7 +103,8 @@ impl View<'_> {
 
     /// Covers a directory by one in memory with the same entries.
     fn cover(&mut self, directory: &Path) -> io::Result<()> {
-        let original = handle(directory)?;
+        // Only a name: whoever may not read it may still show what is in it.
+        let original = File::options().read(true).custom_flags(libc::O_PATH).open(directory)?;
         let mode = format!("{MEMORY},mode={:o}", original.metadata()?.permissions().mode() & 0o7777);
         let root = directory == Path::new("/");
         let place = if root { self.staging } else { directory };
@@ -159,11 +163,6 @@ fn make_read_only(at: &Path) -> io::Result<()> {
     let kept = known.iter().filter(|(is, _)| set.contains(*is)).fold(MsFlags::empty(), |all, (_, flag)| all | *flag);
     let none: Option<&Path> = None;
     Ok(mount(none, at, none, kept | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none)?)
-}
-
-/// A descriptor that only names, for which no right to read is needed.
-fn handle(path: &Path) -> io::Result<File> {
-    File::options().read(true).custom_flags(libc::O_PATH).open(path)
 }
 
 fn descriptor_path(file: &File) -> PathBuf {

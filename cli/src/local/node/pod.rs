@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::container::{Container, ContainerProcess, Mount};
+use super::container::{self, Container, ContainerProcess, Mount};
 use super::place::Place;
 use super::{Inner, NodeError, PodKey, ip};
 
@@ -135,7 +135,7 @@ impl PodNamespace {
         // Under the lock, so that a pod which is being removed gets no new container.
         let mut containers = self.containers();
         let Some(running) = containers.as_mut() else { return Err(removed()) };
-        let container = node.spawner.start_container(&self.inner.place, &self.inner.files, &node.record, process)?;
+        let container = container::start(&self.inner.place, &self.inner.files, &node.record, process)?;
         running.retain(|one| one.ended().is_none());
         running.push(container.clone());
         Ok(container)
@@ -148,7 +148,7 @@ impl PodNamespace {
     /// [`NodeError::Redirect`].
     pub fn redirect(&self, options: &fsm_init::Options) -> Result<fsm_init::Outcome, NodeError> {
         let redirected = self.inner.place.run(|| fsm_init::run(options))?;
-        redirected.map_err(|why| NodeError::Redirect { pod: self.inner.key.clone(), why })
+        redirected.map_err(|why| NodeError::Redirect { pod: self.inner.key.clone(), why: Box::new(why) })
     }
 
     /// Connects from inside the pod, also to its loopback address. The node's program does this, not the pod's: it is

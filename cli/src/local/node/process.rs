@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitStatus};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -71,6 +71,21 @@ impl Process {
             }
             sys::wait_readable(self.descriptor.as_fd(), left);
         }
+    }
+
+    /// Waits for its end, however late.
+    pub(super) fn wait_forever(&self) {
+        while self.ended().is_none() {
+            sys::wait_readable(self.descriptor.as_fd(), Duration::MAX);
+        }
+    }
+
+    /// Has a thread of its own wait for the end. The first process of a namespace cannot end before somebody has waited
+    /// for every other one in it, so that must not depend on who still cares for them.
+    pub(super) fn reap(process: &Arc<Self>) -> io::Result<()> {
+        let process = Arc::clone(process);
+        let wait = move || process.wait_forever();
+        std::thread::Builder::new().name("fsm-reap".to_owned()).spawn(wait).map(drop)
     }
 
     /// Sends a signal; tells whether it still ran.

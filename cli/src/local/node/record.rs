@@ -81,13 +81,13 @@ impl Record {
 /// See [`super::Node::destroy`].
 pub(super) fn destroy(state_dir: &Path) -> Result<(), NodeError> {
     let directory = directory(state_dir);
-    if let Some(written) = read(&directory)? {
-        if written.boot == boot() {
-            if written.creator.is_alive() {
-                return Err(NodeError::InUse { pid: written.creator.pid, state_dir: state_dir.to_owned() });
-            }
-            end_marked(&written.mark)?;
+    if let Some(written) = read(&directory)?
+        && written.boot == boot()
+    {
+        if written.creator.is_alive() {
+            return Err(NodeError::InUse { pid: written.creator.pid, state_dir: state_dir.to_owned() });
         }
+        end_marked(&written.mark)?;
     }
     match fs::remove_dir_all(&directory) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => Err(NodeError::file("remove", &directory)(why)),

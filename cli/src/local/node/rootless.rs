@@ -3,12 +3,14 @@
 //! Inside, the process may make network, mount and process namespaces and change them; outside it is nobody more than
 //! before. Exactly one user and one group exist inside, unless the program was started in a larger user namespace.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::path::Path;
 
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid};
 
 use super::NodeError;
@@ -37,20 +39,49 @@ pub fn enter() -> Result<Privilege, NodeError> {
         return Ok(Privilege::Given);
     }
     let failed = |why: io::Error| NodeError::kernel("make a user namespace", why);
-    let (user, group) = (geteuid(), getegid());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).map_err(|why| match why {
-        nix::Error::EINVAL => failed(io::Error::other("the process has more than one thread")),
-        nix::Error::ENOSPC => failed(io::Error::from_raw_os_error(libc::EPERM)),
-        why => failed(why.into()),
+    Entry::new().carry_out().map_err(|why| match why.raw_os_error() {
+        Some(libc::EINVAL) => failed(io::Error::other("the process has more than one thread")),
+        // There are too many of them already, or none are allowed.
+        Some(libc::ENOSPC) => failed(io::ErrorKind::PermissionDenied.into()),
+        _ => failed(why),
     })?;
-    // Without root, groups may be mapped only by those who have given up setgroups (CVE-2014-8989).
-    fs::write("/proc/self/setgroups", "deny").map_err(failed)?;
-    fs::write("/proc/self/gid_map", format!("0 {group} 1")).map_err(failed)?;
-    fs::write("/proc/self/uid_map", format!("0 {user} 1")).map_err(failed)?;
-    let none: Option<&Path> = None;
-    // The first thing that needs a right inside: some systems give the namespace but not the rights.
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(|why| failed(why.into()))?;
     Ok(Privilege::UserNamespace)
+}
+
+/// The way into a user namespace, prepared: what is left to do needs no memory, so that it can also be done between
+/// `fork` and `exec`.
+#[derive(Debug)]
+pub(super) struct Entry {
+    groups: String,
+    users: String,
+}
+
+impl Entry {
+    pub(super) fn new() -> Self {
+        Self { groups: format!("0 {} 1", getegid()), users: format!("0 {} 1", geteuid()) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(user: u32, group: u32) -> Self {
+        Self { groups: format!("0 {group} 1"), users: format!("0 {user} 1") }
+    }
+
+    pub(super) fn carry_out(&self) -> io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+        // Without root, groups may be mapped only by those who have given up setgroups (CVE-2014-8989).
+        write(c"/proc/self/setgroups", "deny")?;
+        write(c"/proc/self/gid_map", &self.groups)?;
+        write(c"/proc/self/uid_map", &self.users)?;
+        let none: Option<&CStr> = None;
+        // The first thing that needs a right inside: some systems give the namespace but not the rights.
+        Ok(mount(none, c"/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?)
+    }
+}
+
+fn write(path: &CStr, text: &str) -> io::Result<()> {
+    let file = nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    nix::unistd::write(file, text.as_bytes())?;
+    Ok(())
 }
 
 /// Whether the process may make and change namespaces as it is.
@@ -64,6 +95,11 @@ pub fn has_rights() -> bool {
 pub fn maps_user(user: u32) -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     covers(&map, user)
+}
+
+/// Whether the process is in the machine's own user namespace, the one with all users.
+pub(super) fn is_on_the_machine() -> bool {
+    maps_user(u32::MAX - 1)
 }
 
 /// Lines of a user map: first user inside, first user outside, how many.

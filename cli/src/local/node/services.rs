@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use super::NodeError;
 use super::address::Plan;
 use super::place::Place;
+use super::rootless;
 
 /// The transport protocol of a Service's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +71,12 @@ impl Firewall {
         let probe = rules(&[probe], &plan, uplink);
         let nothing = rules(&[], &plan, uplink);
         let mut refusals = Vec::new();
-        for name in ["iptables-nft-restore", "iptables-restore", "iptables-legacy-restore"] {
+        let mut variants = ["iptables-nft-restore", "iptables-restore", "iptables-legacy-restore"];
+        if !rootless::is_on_the_machine() {
+            // Without root, nft takes no more than net.core.wmem_max at a time (some 1,000 endpoints).
+            variants.reverse();
+        }
+        for name in variants {
             let tool = program(name);
             match restore(&place, &tool, &probe).and_then(|()| restore(&place, &tool, &nothing)) {
                 Ok(()) => return Ok(Self { place, plan, uplink, tool, in_force: Mutex::new(nothing) }),
@@ -174,11 +180,13 @@ fn nat(
 
 fn filter(text: &mut String, plan: &Plan) {
     let services = plan.services;
+    // The node's own route to Services is by loopback, where TCP does not heed messages of ICMP.
     let _ = write!(
         text,
         "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
          -A FORWARD -d {services} -j REJECT --reject-with icmp-port-unreachable\n\
          -A OUTPUT -d {dns}/32 -j ACCEPT\n\
+         -A OUTPUT -d {services} -p tcp -j REJECT --reject-with tcp-reset\n\
          -A OUTPUT -d {services} -j REJECT --reject-with icmp-port-unreachable\n\
          COMMIT\n",
         dns = plan.dns,
@@ -203,7 +211,11 @@ fn restore(place: &Place, tool: &PathBuf, rules: &str) -> Result<(), NodeError> 
         }
         let complaint = String::from_utf8_lossy(&output.stderr);
         let complaint: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        Err(failed(format!("refused the rules: {}", complaint.join("; "))))
+        let remedy = match complaint.iter().any(|line| line.contains("Message too long")) {
+            true => "; these are too many for this kernel's setting net.core.wmem_max: raise it, or install the legacy variant of iptables",
+            false => "",
+        };
+        Err(failed(format!("refused the rules: {}{remedy}", complaint.join("; "))))
     })?
 }
 

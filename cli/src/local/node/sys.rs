@@ -1,11 +1,13 @@
 //! The few system calls that have no safe function, and what happens between `fork` and `exec`.
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -70,10 +72,54 @@ impl Arrangement {
     }
 }
 
+/// Has `command` be in a user namespace of its own from the start, as [`rootless::enter`] does with a running program.
+#[cfg(test)]
+pub(super) fn enter_first(command: &mut Command, entry: super::rootless::Entry) {
+    // SAFETY: the closure makes system calls on memory that is there already; it neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(move || {
+            // Who was root a moment ago may not touch its own /proc files. A program that is started by a user may.
+            nix::sys::prctl::set_dumpable(true)?;
+            entry.carry_out()
+        });
+    }
+}
+
 /// Sets the hostname of the calling thread's namespace.
 pub(super) fn set_hostname(name: &str) -> io::Result<()> {
     // SAFETY: pointer and length are those of one live string.
     check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })
+}
+
+/// A copy of a file or directory with what is mounted below it, mounted nowhere yet (Linux 5.2). It does not depend on
+/// its path any more.
+pub(super) fn copy_tree(path: &Path) -> io::Result<File> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE.unsigned_abs();
+    // SAFETY: the string lives through the call; the result is a descriptor that nobody else knows, or -1.
+    unsafe {
+        let descriptor = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags);
+        let descriptor = c_int::try_from(descriptor).unwrap_or(-1);
+        check(descriptor)?;
+        Ok(File::from_raw_fd(descriptor))
+    }
+}
+
+/// Mounts a copy of [`copy_tree`] over a file or directory.
+pub(super) fn attach_tree(tree: &File, at: &Path) -> io::Result<()> {
+    let at = CString::new(at.as_os_str().as_bytes())?;
+    // SAFETY: both strings live through the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            at.as_ptr(),
+            libc::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    check(c_int::try_from(result).unwrap_or(-1))
 }
 
 /// A descriptor that becomes readable when the process ends, and that never means another process.

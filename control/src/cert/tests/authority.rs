@@ -161,7 +161,7 @@ async fn a_rotation_never_leaves_anybody_without_trust() {
     let (directory, hand) = (TempDir::new().unwrap(), Hand::now());
     let key = KeyPair::generate().unwrap();
     let mut tresor = open(directory.path(), &hand);
-    let mut changes = tresor.changes();
+    let changes = tresor.changes();
     let mut in_use: Vec<Issued> = vec![issue(&tresor, &key, bookbuyer()).await];
     let mut bundles = vec![tresor.trust_bundle().pem.clone()];
     let first_root = bundles[0].clone();

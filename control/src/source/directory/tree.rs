@@ -90,7 +90,7 @@ impl Tree {
         for (path, stamp) in &found.files {
             let known = self.files.get(path);
             let same = known.is_some_and(|seen| seen.stamp == Some(*stamp) && !stamp.is_fresh(seen.read));
-            if (same && !touched.contains(path)) || (is_written(path) && known.is_some()) {
+            if (same && !touched.contains(path)) || is_written(path) {
                 continue;
             }
             let objects = self.read(path, *stamp, &mut concerned);

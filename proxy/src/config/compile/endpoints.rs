@@ -68,3 +68,6 @@ fn has_variants(snapshot: &Snapshot, name: &str) -> bool {
     let longer = snapshot.clusters[first..].iter().take_while(|cluster| cluster.name.starts_with(name));
     longer.into_iter().any(|cluster| cluster.name[name.len()..].starts_with('@'))
 }
+
+#[cfg(test)]
+mod tests;

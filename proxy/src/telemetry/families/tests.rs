@@ -2,6 +2,7 @@
 
 use super::prometheus_text;
 use crate::reason::Reason;
+use crate::telemetry::control::ControlLink;
 use crate::telemetry::fixtures::{cluster, compiled, view};
 use crate::telemetry::{ConnectionLimit, Direction};
 use http::StatusCode;
@@ -212,6 +213,9 @@ fn the_documentation_lists_exactly_what_is_exported() {
     inbound.refused(Reason::NoRoute);
     let limit = ConnectionLimit { port: 80, protocol: "tcp".into() };
     view.telemetry.connection_limit(limit).increment();
+    let link = view.telemetry.control.get_or_init(|| Arc::new(ControlLink::new("https://control:1".into())));
+    link.connected();
+    link.connected();
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["web".into()]).unwrap();
     let certificate =
@@ -220,6 +224,8 @@ fn the_documentation_lists_exactly_what_is_exported() {
     let clusters = view.snapshot.unwrap().clusters.clone();
     view.snapshot = Some(Arc::new(compiled(document, clusters)));
     let page = prometheus_text(&view);
+    assert_line(&page, "fsm_proxy_control_connected 1");
+    assert_line(&page, "fsm_proxy_control_reconnects_total 1");
     let exported: BTreeSet<(&str, &str)> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
 

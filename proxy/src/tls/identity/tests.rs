@@ -184,3 +184,45 @@ fn an_expired_certificate_is_shown_as_expired_and_no_error() {
     assert!(identity.summary()[0].seconds_left < -3600);
     assert!(identity.expires() < SystemTime::now());
 }
+
+#[test]
+fn an_issued_certificate_says_where_its_trust_domain_begins() {
+    let authority = Authority::new();
+    let issue = |principal: &str| {
+        let mut leaf = Leaf::named(Some(principal));
+        leaf.names = vec![dns(principal)];
+        authority.issue(&leaf)
+    };
+    for (principal, namespace, trust_domain) in [
+        ("web.shop.cluster.local", "shop", "cluster.local"),
+        ("web.v2.shop.cluster.local", "shop", "cluster.local"),
+        ("a.cluster.cluster.local", "cluster", "cluster.local"),
+        ("web.shop.cluster.local", "elsewhere", "cluster.local"),
+    ] {
+        let identity = Identity::issued(&issue(principal), namespace).unwrap();
+        assert_eq!((identity.principal().as_str(), identity.trust_domain().as_str()), (principal, trust_domain));
+    }
+    let nobody = Certificate { common_name: String::new(), ..authority.issue(&Leaf::named(Some("free text"))) };
+    let error = Identity::issued(&nobody, "shop").unwrap_err();
+    assert!(error.to_string().contains("names no service account"), "{error}");
+}
+
+#[test]
+fn an_identity_is_renewed_for_the_same_one_only() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let identity = authority.identity("web.shop");
+    let (shared, before) = (identity.clone(), identity.certificates());
+    assert!(!identity.renew(&authority.identity("admin.shop")), "somebody else");
+    assert_eq!(identity.certificates(), before);
+
+    let newer = other.identity("web.shop");
+    assert!(identity.renew(&newer));
+
+    assert!(shared.same_material(&newer), "clones are renewed too");
+    assert_eq!(shared.expires(), newer.expires());
+    let error = identity.trust("no roots", "TrustBundle").unwrap_err();
+    assert_eq!(error.path(), "TrustBundle");
+    identity.trust(&format!("{}{}", authority.pem(), other.pem()), "TrustBundle").unwrap();
+    assert_eq!(shared.certificates().1.len(), 2);
+    assert_eq!(shared.certificates().0, newer.certificates().0, "the certificate stays");
+}

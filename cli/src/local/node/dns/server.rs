@@ -31,8 +31,8 @@ const SMALLEST_DATAGRAM: u16 = 512;
 
 /// Where questions arrive.
 pub(crate) struct Sockets {
-    datagrams: std::net::UdpSocket,
-    streams: std::net::TcpListener,
+    pub(super) datagrams: std::net::UdpSocket,
+    pub(super) streams: std::net::TcpListener,
 }
 
 impl Sockets {
