@@ -2,6 +2,10 @@
 //!
 //! A rule of a TrafficTarget that names no matches means all matches of its HTTPRouteGroup (SMI; FSM let nothing through).
 //! Routes are looked up in the target's own namespace. The ports of a TCPRoute hold on the server: FSM kept them nowhere.
+//!
+//! Where mTLS is disabled nobody can prove who he is, and only addresses are left to decide. They can if all TrafficTargets
+//! to an account let in the same callers: then only those callers' pods may connect. If they differ, rules for single
+//! callers admit nobody, and a Problem says so; FSM trusted a header there.
 
 use super::inbound::any_request;
 use super::problems::{Problems, described};
@@ -45,11 +49,12 @@ pub(super) fn http_rules(view: &View<'_>, problems: &mut Problems) -> Vec<RouteR
     if view.mesh.permissive {
         return vec![any_request()];
     }
+    let by_address = callers_by_address(view).is_some();
     let mut rules = Vec::new();
     for (target, rule) in target_rules(view, RouteKind::HttpRouteGroup) {
-        let callers = callers(target);
+        let allowed_services = (!by_address).then(|| callers(target));
         for found in matches(view, target, rule, problems) {
-            rules.push(RouteRule { allowed_services: Some(callers.clone()), ..request(found) });
+            rules.push(RouteRule { allowed_services: allowed_services.clone(), ..request(found) });
         }
     }
     rules
@@ -71,7 +76,37 @@ pub(super) fn tcp_callers(view: &View<'_>, served: Served<'_>, problems: &mut Pr
             permitted.extend(callers(target));
         }
     }
+    if !permitted.is_empty() && callers_by_address(view).is_some() {
+        return None;
+    }
     Some(permitted.into_iter().collect())
+}
+
+/// The identities of the only callers, in a mesh without mTLS whose TrafficTargets agree about them; `None`: identities are
+/// proven, or nobody asks for them, or addresses cannot stand in for them.
+pub(super) fn callers_by_address(view: &View<'_>) -> Option<Vec<String>> {
+    if view.mesh.mtls || view.mesh.permissive {
+        return None;
+    }
+    let mut callers = view.world.targets_to(&view.group.account).into_iter().map(|target| callers(target));
+    let first = callers.next().unwrap_or_default();
+    callers.all(|other| other == first).then_some(first)
+}
+
+/// Reports TrafficTargets that cannot be kept without mTLS.
+pub(super) fn report_unproven_callers(view: &View<'_>, problems: &mut Problems) {
+    if view.mesh.mtls || view.mesh.permissive || callers_by_address(view).is_some() {
+        return;
+    }
+    let targets = view.world.targets_to(&view.group.account).into_iter();
+    let mut objects: Vec<ObjectKey> = targets.map(|target| described(Kind::TrafficTarget, &target.metadata)).collect();
+    objects.push(view.mesh_config());
+    let text = format!(
+        "let different callers call {}, which cannot be told apart while `spec.sidecar.sidecarDisabledMTLS` is set: nobody is \
+         let in. Enable mTLS, or give all of them the same sources",
+        view.group.account
+    );
+    problems.error(objects, "UnprovenCallers", text);
 }
 
 /// The rule of a description of requests, without callers and clusters.

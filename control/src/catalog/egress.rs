@@ -331,6 +331,7 @@ impl WayOut<'_, '_> {
             let Some(tcp) = self.for_any.get(&(*port, Kind::EgressTcp)) else { continue };
             if *kind == Kind::EgressTls && self.elements.has(*port, kind) {
                 self.elements.remove(*port, kind);
+                self.clusters.remove(&port.to_string());
                 let text = format!(
                     "{tcp} opens port {port} towards every destination; the hosts of this policy limit nothing there"
                 );

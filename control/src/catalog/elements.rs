@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// What an element is for.
+/// What an element is for. What leads outside comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// HTTP to the outside, by host.
@@ -138,8 +138,9 @@ impl Elements {
         let claims: Vec<((u16, IpAddr), Kind)> = pods.chain(virtual_ips.clone()).collect();
         for ((port, ip), kind) in claims {
             let range = names::range(ip);
-            for (_, other) in elements.iter_mut().filter(|((number, other), _)| *number == port && *other != kind) {
-                if let Some(ranges) = &mut other.destination_ip_ranges {
+            // Egress comes before the mesh in the order of kinds.
+            for (_, outside) in elements.range_mut((port, Kind::EgressHttp)..(port, Kind::Http)) {
+                if let Some(ranges) = &mut outside.destination_ip_ranges {
                     ranges.remove(&range);
                 }
             }

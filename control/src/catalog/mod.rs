@@ -46,6 +46,7 @@ mod warm_up;
 use crate::world::{Group, Problem, World};
 use fsm_api::config::{Certificate, Config, FeatureFlags, Spec, Traffic};
 use problems::Problems;
+use std::collections::BTreeMap;
 use view::View;
 
 /// A document and what is wrong with the objects that it was made of.
@@ -73,7 +74,7 @@ pub fn build(world: &World, group: &Group) -> Built {
         inbound: Some(inbound),
         outbound: (!outbound.traffic_matches.is_empty()).then_some(outbound),
         forward: egress_gateway::forward(&view, &mut problems),
-        allowed_endpoints: allowed_endpoints(&view),
+        allowed_endpoints: allowed_endpoints(&view, &mut problems),
         chains: plugin::chains(&view, &mut problems),
         dns_resolve_db: None,
     };
@@ -112,12 +113,15 @@ fn certificate(view: &View<'_>) -> Option<Certificate> {
     })
 }
 
-/// With certificates they alone decide; without them every address of the mesh is listed, with its identity.
-fn allowed_endpoints(view: &View<'_>) -> std::collections::BTreeMap<String, String> {
+/// With certificates they alone decide. Without them addresses do: those of every proxy, or only of the permitted callers.
+fn allowed_endpoints(view: &View<'_>, problems: &mut Problems) -> BTreeMap<String, String> {
     if view.mesh.mtls {
-        return std::collections::BTreeMap::new();
+        return BTreeMap::new();
     }
-    view.world.proxy_addresses().map(|(ip, account)| (ip.to_string(), account.identity())).collect()
+    access::report_unproven_callers(view, problems);
+    let only = access::callers_by_address(view);
+    let proxies = view.world.proxy_addresses().map(|(ip, account)| (ip.to_string(), account.identity()));
+    proxies.filter(|(_, identity)| only.as_ref().is_none_or(|only| only.contains(identity))).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use super::problems::{Problems, object};
 use super::view::View;
 use super::{egress, locality, plugin, retry, split, upstream_setting, warm_up};
 use crate::world::{AccessMode, Account, MeshService, Protocol, Target};
-use fsm_api::config::{ClusterConfig, Endpoint, Outbound, OutboundRouteRules, OutboundTcpRouteRules, RouteRule};
+use fsm_api::config::{
+    ClusterConfig, Endpoint, Outbound, OutboundRouteRules, OutboundTcpRouteRules, OutboundTrafficMatch, RouteRule,
+};
 use fsm_api::resources::Kind as ObjectKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -56,58 +58,46 @@ impl Callable<'_, '_> {
     /// Adds one port of a service.
     fn add(&mut self, port: &MeshService, problems: &mut Problems) {
         let view = self.view;
-        let targets = self.add_cluster(port, problems);
+        let places = self.add_cluster(port, problems);
         let shares = split::shares(view, port, problems);
         for backend in shares.iter().flat_map(|shares| &shares.backends) {
             self.add_cluster(backend, problems);
         }
-        let service = view.world.service(&port.service);
-        let headless = service.is_none_or(|service| service.headless);
+        let headless = view.world.service(&port.service).is_none_or(|service| service.headless);
         let virtual_ips = virtual_ips(view, port);
-        let pod_ips: BTreeSet<IpAddr> = targets.iter().flat_map(|target| target.ips.iter().copied()).collect();
+        let pod_ips: BTreeSet<IpAddr> = places.iter().flat_map(|place| place.ips.iter().copied()).collect();
         // Names of a headless service lead to pods, and what is dialled there is as often the pods' own port.
         let mut ports = BTreeSet::from([port.port]);
         if headless {
-            ports.extend(targets.iter().map(|target| target.port));
+            ports.extend(places.iter().map(|place| place.port));
         }
         let http = port.protocol.is_http();
         let by_pod = headless || !http || view.mesh.access_mode != AccessMode::Domain;
-        let rule_set = names::rule_set(&port.name(), port.namespace());
+        let claimed = if by_pod { pod_ips.clone() } else { BTreeSet::new() };
         let rank = (port.host.is_none(), !headless, port.service.clone(), port.host.clone());
-        let no_pods = BTreeSet::new();
+        let addresses = if is_known_by_pods(view, port) { virtual_ips.clone() } else { &virtual_ips | &pod_ips };
         for &number in &ports {
             let kind = match port.protocol {
                 Protocol::Http => Kind::Http,
                 Protocol::Grpc => Kind::Grpc,
-                Protocol::Tcp | Protocol::TcpServerFirst => Kind::Tcp(rule_set.clone()),
+                Protocol::Tcp | Protocol::TcpServerFirst => Kind::Tcp(rule_set(port)),
             };
-            self.elements.claim(number, &kind, &virtual_ips, if by_pod { &pod_ips } else { &no_pods }, &rank);
+            self.elements.claim(number, &kind, &virtual_ips, &claimed, &rank);
             let element = self.elements.element(number, kind);
-            if !http {
-                let own = || BTreeMap::from([(names::cluster(port), 100)]);
-                let shared = shares.as_ref().map(|shares| shares.targets.clone());
+            if http {
+                let rules = shares.as_ref().map(|shares| shares.rules.clone());
+                add_http(view, element, port, rules, problems);
+                let asker = Asker::From(view.group.namespace());
+                let hosts = names::authorities(view.mesh, &port.name(), port.namespace(), asker, &ports, &addresses);
+                add_hosts(&mut element.http_host_port2_service, hosts, &rule_set(port));
+            } else {
+                let targets = shares.as_ref().map(|shares| shares.targets.clone());
                 element.tcp_service_route_rules = Some(OutboundTcpRouteRules {
-                    target_clusters: Some(shared.unwrap_or_else(own)),
+                    target_clusters: Some(targets.unwrap_or_else(|| BTreeMap::from([(names::cluster(port), 100)]))),
                     plugins: plugin::settings(view, &port.service, problems),
                     ..OutboundTcpRouteRules::default()
                 });
-                continue;
             }
-            let addresses = virtual_ips.union(&pod_ips).copied().collect();
-            let asker = Asker::From(view.group.namespace());
-            let hosts = names::authorities(view.mesh, &port.name(), port.namespace(), asker, &ports, &addresses);
-            add_hosts(&mut element.http_host_port2_service, hosts, &rule_set);
-            let own = || {
-                let target_clusters = BTreeMap::from([(names::cluster(port), 100)]);
-                vec![RouteRule { target_clusters, ..any_request() }]
-            };
-            let shared = shares.as_ref().map(|shares| shares.rules.clone());
-            let rules = OutboundRouteRules {
-                route_rules: shared.unwrap_or_else(own),
-                plugins: plugin::settings(view, &port.service, problems),
-                ..OutboundRouteRules::default()
-            };
-            element.http_service_route_rules.entry(rule_set.clone()).or_insert(rules);
         }
     }
 
@@ -157,6 +147,36 @@ impl Callable<'_, '_> {
         let accounts = self.view.world.accounts_of(&port.service);
         accounts.iter().filter(|account| self.reach.has(Some(account))).map(Account::identity).collect()
     }
+}
+
+/// Adds the rules of a service: those of its splits, or any request to its own cluster.
+fn add_http(
+    view: &View<'_>,
+    element: &mut OutboundTrafficMatch,
+    port: &MeshService,
+    rules: Option<Vec<RouteRule>>,
+    problems: &mut Problems,
+) {
+    let own = || {
+        let target_clusters = BTreeMap::from([(names::cluster(port), 100)]);
+        vec![RouteRule { target_clusters, ..any_request() }]
+    };
+    let rules = OutboundRouteRules {
+        route_rules: rules.unwrap_or_else(own),
+        plugins: plugin::settings(view, &port.service, problems),
+        ..OutboundRouteRules::default()
+    };
+    element.http_service_route_rules.entry(rule_set(port)).or_insert(rules);
+}
+
+fn rule_set(port: &MeshService) -> String {
+    names::rule_set(&port.name(), port.namespace())
+}
+
+/// Whether a pod's address means that very pod, and so not the service as a whole.
+fn is_known_by_pods(view: &View<'_>, port: &MeshService) -> bool {
+    let ports = view.world.mesh_services_of(&port.service);
+    port.host.is_none() && ports.iter().any(|other| other.host.is_some() && other.port == port.port)
 }
 
 /// Where a port is dialled.

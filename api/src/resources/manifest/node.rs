@@ -14,8 +14,9 @@ const MOST_DEPTH: usize = 48;
 /// Most values of one document; a List of several thousand objects has fewer.
 const MOST_NODES: usize = 500_000;
 
-/// Most values that aliases may add to a document ("billion laughs").
-const MOST_REPEATED: usize = 100_000;
+/// Most values that aliases may add to a document ("billion laughs"), for each byte of the document: a file of many
+/// small documents must not become large either.
+const REPEATED_PER_BYTE: usize = 2;
 
 /// A value and its line in the file, from 1.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ pub(super) struct SyntaxError {
 impl Node {
     /// Reads one document, whose first line is `first_line` of the file.
     pub(super) fn parse(text: &str, first_line: u32) -> Result<Self, SyntaxError> {
-        let parsed = serde_saphyr::from_str_with_options::<Spanned<Content>>(text, options());
+        let parsed = serde_saphyr::from_str_with_options::<Spanned<Content>>(text, options(text.len()));
         match parsed {
             Ok(root) => {
                 let mut node = Self::from(root);
@@ -111,13 +112,13 @@ fn line(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX).max(1)
 }
 
-fn options() -> Options {
+fn options(bytes: usize) -> Options {
     let mut budget = Budget::default();
     budget.max_depth = MOST_DEPTH;
     budget.max_nodes = MOST_NODES;
     budget.flow_nesting_limit = MOST_DEPTH;
     let mut aliases = AliasLimits::default();
-    aliases.max_total_replayed_events = MOST_REPEATED;
+    aliases.max_total_replayed_events = bytes.saturating_mul(REPEATED_PER_BYTE);
     let mut options = Options::default();
     options.budget = Some(budget);
     options.alias_limits = aliases;

@@ -18,6 +18,9 @@ fn laughs(levels: usize) -> String {
 fn aliases_cannot_make_a_small_text_large() {
     let problem = problem(&laughs(9));
     assert!(problem.reason.contains("too many aliases"), "{problem}");
+    // Nor can many small documents.
+    let many = laughs(9) + "---\n";
+    assert_eq!(read(&many.repeat(500), "a.yaml").1.len(), 500);
     // A few aliases are what people use.
     let (objects, _) = read(&laughs(2), "a.yaml");
     assert_eq!(objects.len(), 1);
