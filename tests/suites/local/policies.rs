@@ -117,7 +117,7 @@ async fn page_1_7_requests_are_limited() {
                fsm proxy get stats "$fortio_server" -n demo | grep 'http_local_rate_limit.rate_limited'"#,
         )
         .await;
-    assert_eq!(stats.trim(), "http_local_rate_limiter.http_local_rate_limit.rate_limited: 7");
+    assert_eq!(stats.lines().next(), Some("http_local_rate_limiter.http_local_rate_limit.rate_limited: 7"), "{stats}");
 }
 
 fn access_control(sources: &str, protocol: &str, tls: &str) -> String {
