@@ -1,9 +1,9 @@
 //! What the owner of the world knows beside it: which Secrets there are, and which policies.
 
+use super::Situation;
 use super::secret::{Found, Owner};
 use super::status::{self, POLICY_KINDS};
 use super::wish::Wanted;
-use super::Situation;
 use crate::cert::server::ServerNames;
 use crate::source::Event;
 use crate::world::{NamespacedName, Problem};

@@ -264,9 +264,9 @@ impl Clerk<'_> {
     fn may_have(&self, owner: &ObjectKey, names: &Names) -> Result<(), Problem> {
         let own = self.ledger.own_names();
         let of_control = names.dns().find(|name| own.dns.iter().any(|own| own.eq_ignore_ascii_case(name)));
-        let of_control = of_control.map(str::to_owned).or_else(|| {
-            names.addresses.iter().find(|address| own.addresses.contains(address)).map(IpAddr::to_string)
-        });
+        let of_control = of_control
+            .map(str::to_owned)
+            .or_else(|| names.addresses.iter().find(|address| own.addresses.contains(address)).map(IpAddr::to_string));
         if let Some(name) = of_control {
             let text = format!(
                 "no certificate is issued because {name} is a name of the control plane itself: with it one could take \
