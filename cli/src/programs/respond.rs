@@ -122,8 +122,8 @@ impl Script {
         reader.symbol(")")?;
         let mut answers = Vec::new();
         loop {
-            reader.skip_blanks();
             reader.take(";");
+            reader.skip_blanks();
             if reader.is_at_end() {
                 break;
             }

@@ -32,7 +32,7 @@ pub use mesh::{
 };
 pub use model::{
     Account, Condition, Endpoint, EndpointPort, MeshService, Namespace, NamespacedName, Phase, Pod, PodKey, Protocol,
-    Range, RemoteTarget, Service, ServiceKey, ServicePort, Target, TargetPort, TlsSecret, WarmUp, WarmUpChoice,
+    RemoteTarget, Service, ServiceKey, ServicePort, Target, TargetPort, TlsSecret, WarmUp, WarmUpChoice,
 };
 pub use problem::{Problem, Severity};
 

@@ -5,7 +5,6 @@
 //! has, what its ports mean) is answered by [`World`](super::World).
 
 use fsm_api::config::Probes;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -398,13 +397,4 @@ impl fmt::Debug for TlsSecret {
             .field("certificate", &self.certificate)
             .finish_non_exhaustive()
     }
-}
-
-/// A source or destination range together with its text as the user wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Range {
-    /// As written.
-    pub text: String,
-    /// As understood.
-    pub net: IpNet,
 }

@@ -48,7 +48,8 @@ impl World {
                 [key(&kind, name)],
                 "NamespaceNotInMesh",
                 format!(
-                    "has no effect because namespace {} is not in the mesh; run `fsm namespace add {}`, or remove the object",
+                    "has no effect because namespace {} is not in the mesh; run `fsm namespace add {}`, or \
+                        remove the object",
                     name.namespace, name.namespace
                 ),
             );
@@ -91,7 +92,10 @@ impl Findings {
         self.warn(
             [object],
             "FeatureDisabled",
-            format!("has no effect because featureFlags.{flag} of the MeshConfig is false; set it to true, or remove the object"),
+            format!(
+                "has no effect because featureFlags.{flag} of the MeshConfig is false; set it to true, or \
+                remove the object"
+            ),
         );
     }
 }

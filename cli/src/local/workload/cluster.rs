@@ -56,6 +56,8 @@ pub struct Cluster {
     jobs: BTreeMap<Key, owners::JobRecord>,
     /// The workloads as they were read last; `None`: to be read again.
     workloads: Option<Arc<Vec<owners::Workload>>>,
+    /// Until the first step pods that this program has written are those of an earlier run.
+    is_adopting: bool,
     /// Whether something else than pods has changed since the last publication.
     is_publishing_due: bool,
 }
@@ -80,12 +82,14 @@ impl Cluster {
             problems: BTreeMap::new(),
             jobs: BTreeMap::new(),
             workloads: None,
+            is_adopting: true,
             is_publishing_due: true,
         }
     }
 
-    /// Takes an object that was created or changed. Pods that this program has written mean nothing, unless they are
-    /// of an earlier run: then they are started again if they are nobody's, and otherwise published as gone.
+    /// Takes an object that was created or changed. Pods that this program has written mean nothing, unless they come
+    /// before the first step and so are of an earlier run: then they are started again if they are nobody's, and
+    /// otherwise published as gone.
     ///
     /// # Errors
     /// The field that does not have the form of its kind. The object as it was before stays.
@@ -140,6 +144,7 @@ impl Cluster {
 
     /// Everything that is to be done now.
     pub fn step(&mut self, now: Duration) -> Vec<Action> {
+        self.is_adopting = false;
         let mut actions = Vec::new();
         for _ in 0..ROUNDS {
             let is_changed = self.plan(now);
@@ -202,10 +207,10 @@ impl Cluster {
         if !managed {
             return self.wanted.apply("Pod", key, object);
         }
-        if self.entries.contains_key(&key) {
+        // Later they are its own of a moment ago, whatever has become of the pod meanwhile.
+        if !self.is_adopting {
             return Ok(());
         }
-        // Of an earlier run.
         self.publisher.adopt(&key);
         let is_owned = object.pointer("/metadata/ownerReferences").is_some();
         if is_owned {

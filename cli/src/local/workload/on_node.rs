@@ -101,13 +101,14 @@ impl Inner {
     fn set_up(&self, pod: &PodId, hostname: String, names: Vec<String>) {
         let key = key_of(pod);
         let network = PodNetwork { hostname, names, ..PodNetwork::new(key.clone()) };
-        let made = match self.options.node.add_pod(network.clone()) {
+        let mut made = self.options.node.add_pod(network.clone());
+        if matches!(made, Err(NodeError::PodExists { .. })) {
             // Left by a tear-down that has failed half-way.
-            Err(NodeError::PodExists { .. }) => {
-                self.options.node.remove_pod(&key).and_then(|()| self.options.node.add_pod(network))
-            }
-            made => made,
-        };
+            made = match self.options.node.remove_pod(&key) {
+                Ok(()) => self.options.node.add_pod(network),
+                Err(why) => Err(why),
+            };
+        }
         self.report(match made {
             Ok(made) => Report::PodUp { pod: pod.clone(), addresses: vec![made.address().into()] },
             Err(why) => Report::PodFailed { pod: pod.clone(), why: why.to_string() },

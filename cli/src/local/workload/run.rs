@@ -236,7 +236,8 @@ impl Pods {
         }
         if self.services.as_ref() != Some(&services) {
             // Some milliseconds, and in order.
-            let told = tokio::task::block_in_place(|| self.options.node.set_services(&services));
+            let tell = || self.options.node.set_services(&services).map_err(|why| why.to_string());
+            let told = tokio::task::block_in_place(tell);
             match told {
                 Ok(()) => self.services = Some(services),
                 Err(why) => {

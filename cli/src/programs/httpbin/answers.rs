@@ -52,7 +52,7 @@ impl Asked {
         match (self.method(), parts.as_slice()) {
             (_, ["status", codes]) => self.status_of(codes),
             (_, ["anything", ..] | ["delay", _]) => json_reply(&self.everything(true)),
-            (method @ ("GET" | "HEAD"), [only]) => self.answer_get(method, only),
+            ("GET" | "HEAD", [only]) => self.answer_get(only),
             ("POST", ["post"]) | ("PUT", ["put"]) | ("PATCH", ["patch"]) | ("DELETE", ["delete"]) => {
                 json_reply(&self.everything(false))
             }
@@ -65,7 +65,7 @@ impl Asked {
         }
     }
 
-    fn answer_get(&self, _method: &str, name: &str) -> Reply {
+    fn answer_get(&self, name: &str) -> Reply {
         match name {
             "" => html(&index()),
             "get" => json_reply(&self.request()),
@@ -80,6 +80,7 @@ impl Asked {
                 None => status(400),
             },
             "json" => json_reply(&json!({"slideshow": {"title": "Sample Slide Show", "slides": []}})),
+            "post" | "put" | "patch" | "delete" => status(405),
             "html" => html("<h1>A page</h1>\n<p>It has nothing to say.</p>\n"),
             _ => status(404),
         }

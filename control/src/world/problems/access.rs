@@ -23,7 +23,10 @@ impl World {
             found.fail(
                 [key(&Kind::IngressBackend, loser), key(&Kind::IngressBackend, winner)],
                 "BackendConflict",
-                format!("IngressBackend {winner} is older and says who may reach port {port} of service {service}; remove that from one of them"),
+                format!(
+                    "IngressBackend {winner} comes first and says who may reach port {port} of service \
+                    {service}; remove that from one of them"
+                ),
             );
         }
     }
@@ -44,7 +47,10 @@ impl World {
             found.fail(
                 [key(&Kind::AccessControl, loser), key(&Kind::AccessControl, winner)],
                 "BackendConflict",
-                format!("AccessControl {winner} is older and says who may reach port {port} of service {service}; remove that from one of them"),
+                format!(
+                    "AccessControl {winner} comes first and says who may reach port {port} of service \
+                    {service}; remove that from one of them"
+                ),
             );
         }
         let everywhere = |control: &AccessControl| if control.spec.backends.is_empty() { vec![()] } else { Vec::new() };
@@ -53,7 +59,8 @@ impl World {
                 [key(&Kind::AccessControl, loser), key(&Kind::AccessControl, winner)],
                 "EverywhereConflict",
                 format!(
-                    "AccessControl {winner} is older and holds for every service of the mesh, and only one without spec.backends may; \
+                    "AccessControl {winner} comes first and holds for every service of the mesh, and only one \
+                        without spec.backends may; \
                      merge them into one, or name backends"
                 ),
             );
@@ -81,7 +88,11 @@ impl World {
                 found.fail(
                     [object.clone(), key(&Kind::Service, &service)],
                     "UnknownBackend",
-                    format!("backend {:?} stays closed because there is no service {service} in the mesh; create it or mend the name", backend.name),
+                    format!(
+                        "backend {:?} stays closed because there is no service {service} in the mesh; \
+                        create it or mend the name",
+                        backend.name
+                    ),
                 );
             } else if !ports.iter().any(|known| known.target_port == Some(port.number) || known.port == port.number) {
                 let known: Vec<String> =
@@ -89,7 +100,13 @@ impl World {
                 found.fail(
                     [object.clone(), key(&Kind::Service, &service)],
                     "UnknownPort",
-                    format!("backend {:?} stays closed because no port of service {service} leads to port {} of its pods; write one of {}", backend.name, port.number, known.join(", ")),
+                    format!(
+                        "backend {:?} stays closed because no port of service {service} leads to port {} of \
+                        its pods; write one of {}",
+                        backend.name,
+                        port.number,
+                        known.join(", ")
+                    ),
                 );
             }
         }
@@ -104,20 +121,30 @@ impl World {
                         found.fail(
                             [object.clone(), key(&Kind::Service, &service)],
                             "NoEndpoints",
-                            format!("endpoints not found for service {service}, so its pods are not let in; see that it exists and has ready pods"),
+                            format!(
+                                "endpoints not found for service {service}, so its pods are not let in; see \
+                                that it exists and has ready pods"
+                            ),
                         );
                     }
                 }
                 "IPRange" if crate::world::derive::range(&source.name).is_none() => found.fail(
                     [object.clone()],
                     "InvalidRange",
-                    format!("source {:?} is no address range and lets nobody in; write it like 10.0.0.0/8", source.name),
+                    format!(
+                        "source {:?} is no address range and lets nobody in; write it like 10.0.0.0/8",
+                        source.name
+                    ),
                 ),
                 "IPRange" | "AuthenticatedPrincipal" => {}
                 other => found.fail(
                     [object.clone()],
                     "UnknownKind",
-                    format!("source {:?} lets nobody in because it is of kind {other:?}; write Service, IPRange or AuthenticatedPrincipal", source.name),
+                    format!(
+                        "source {:?} lets nobody in because it is of kind {other:?}; write Service, IPRange \
+                        or AuthenticatedPrincipal",
+                        source.name
+                    ),
                 ),
             }
         }

@@ -55,7 +55,8 @@ impl World {
             .filter(|one| !["HTTPRouteGroup", "UpstreamTrafficSetting"].contains(&one.kind.as_str()))
         {
             let text = format!(
-                "match {:?} is left out because kind {:?} says nothing here; use HTTPRouteGroup or UpstreamTrafficSetting",
+                "match {:?} is left out because kind {:?} says nothing here; use HTTPRouteGroup or \
+                    UpstreamTrafficSetting",
                 other.name, other.kind
             );
             found.fail([object()], "UnknownKind", text);
@@ -63,7 +64,8 @@ impl World {
         for route in refers::egress_matches(egress, "HTTPRouteGroup") {
             if !self.objects.route_groups.contains_key(&route) {
                 let text = format!(
-                    "its match {:?} lets nothing out because there is no HTTPRouteGroup {route}; create it or mend the name",
+                    "its match {:?} lets nothing out because there is no HTTPRouteGroup {route}; create it or \
+                        mend the name",
                     route.name
                 );
                 found.fail([object(), key(&Kind::HttpRouteGroup, &route)], "MissingRoute", text);
@@ -90,7 +92,8 @@ impl World {
             let issuer = mtls.issuer.as_deref().unwrap_or_default();
             if !issuer.eq_ignore_ascii_case("fsm") && mtls.cert.is_none() {
                 let text = format!(
-                    "source {:?} has no certificate to present; name a Secret in mtls.cert.secret, or write issuer: fsm",
+                    "source {:?} has no certificate to present; name a Secret in mtls.cert.secret, or write \
+                        issuer: fsm",
                     source.name
                 );
                 found.fail([object()], "NoCertificate", text);
@@ -100,7 +103,8 @@ impl World {
             refers::egress_secrets(egress).into_iter().filter(|secret| !self.objects.secrets.contains_key(secret))
         {
             let text = format!(
-                "presents no certificate because there is no Secret {secret} with ca.crt, tls.crt and tls.key; create it or mend the name"
+                "presents no certificate because there is no Secret {secret} with ca.crt, tls.crt and tls.key; \
+                    create it or mend the name"
             );
             found.fail([object(), key(&Kind::Secret, &secret)], "MissingSecret", text);
         }
@@ -115,7 +119,10 @@ impl World {
                 found.fail(
                     [key(&Kind::EgressGateway, name), key(&Kind::Service, &service)],
                     "UnknownService",
-                    format!("gateway {service} does not exist, so nothing leaves through it; create the service or mend the name"),
+                    format!(
+                        "gateway {service} does not exist, so nothing leaves through it; create the service \
+                        or mend the name"
+                    ),
                 );
             }
         }
@@ -126,7 +133,8 @@ impl World {
                 [key(&Kind::EgressGateway, loser), key(&Kind::EgressGateway, winner)],
                 "GatewayConflict",
                 format!(
-                    "redefinition of the global egress gateway: EgressGateway {winner} is older and counts, so this one has no \
+                    "redefinition of the global egress gateway: EgressGateway {winner} comes first and counts, so \
+                        this one has no \
                      effect; merge their spec.global into one"
                 ),
             );

@@ -17,13 +17,18 @@ impl World {
                 None => found.fail(
                     [object()],
                     "NotAnAccount",
-                    format!("has no effect because its destination is of kind {:?}; only {SERVICE_ACCOUNT} can be called", destination.kind),
+                    format!(
+                        "has no effect because its destination is of kind {:?}; only {SERVICE_ACCOUNT} can \
+                        be called",
+                        destination.kind
+                    ),
                 ),
                 Some(account) if account.namespace != name.namespace => found.fail(
                     [object(), account_key(&account.namespace, &account.name)],
                     "ForeignDestination",
                     format!(
-                        "has no effect because it is in namespace {} and its destination in {}; move it to the destination's namespace",
+                        "has no effect because it is in namespace {} and its destination in {}; move it to the \
+                            destination's namespace",
                         name.namespace, account.namespace
                     ),
                 ),
@@ -64,7 +69,8 @@ impl World {
             };
             if !is_there {
                 let text = format!(
-                    "rule {:?} lets nothing in because there is no such {kind} in namespace {}; create it there or mend the name",
+                    "rule {:?} lets nothing in because there is no such {kind} in namespace {}; create it there \
+                        or mend the name",
                     rule.name, name.namespace
                 );
                 found.fail([object(), key(&kind, &route)], "MissingRoute", text);
@@ -78,7 +84,8 @@ impl World {
                 rule.matches.iter().filter(|wanted| group.spec.matches.iter().all(|known| known.name != **wanted))
             {
                 let text = format!(
-                    "match {wanted:?} lets nothing in because HTTPRouteGroup {route} has no match of that name; add it or mend the name"
+                    "match {wanted:?} lets nothing in because HTTPRouteGroup {route} has no match of that name; \
+                        add it or mend the name"
                 );
                 found.fail([object(), key(&Kind::HttpRouteGroup, &route)], "MissingMatch", text);
             }
@@ -109,7 +116,10 @@ impl World {
                     found.fail(
                         [object(), key(&Kind::Service, &backend)],
                         "NoCommonPort",
-                        format!("backend {backend} gets no traffic because it has no port in common with service {root}; give it the same port"),
+                        format!(
+                            "backend {backend} gets no traffic because it has no port in common with \
+                            service {root}; give it the same port"
+                        ),
                     );
                 }
             }
@@ -126,7 +136,11 @@ impl World {
                 found.fail(
                     [object(), key(&Kind::HttpRouteGroup, &route)],
                     "MissingRoute",
-                    format!("its match {:?} has no effect because there is no HTTPRouteGroup {route}; create it or mend the name", route.name),
+                    format!(
+                        "its match {:?} has no effect because there is no HTTPRouteGroup {route}; create it \
+                        or mend the name",
+                        route.name
+                    ),
                 );
             }
         }
@@ -144,7 +158,10 @@ impl World {
             found.fail(
                 [key(&Kind::TrafficSplit, loser), key(&Kind::TrafficSplit, winner)],
                 "SplitConflict",
-                format!("TrafficSplit {winner} is older and shares out {same} to service {root} already; remove one of them or merge their backends"),
+                format!(
+                    "TrafficSplit {winner} comes first and shares out {same} to service {root} already; remove \
+                    one of them or merge their backends"
+                ),
             );
         }
     }
@@ -173,7 +190,8 @@ impl World {
                     [object(), key(&Kind::Service, &service)],
                     "ForeignHost",
                     format!(
-                        "has no effect because its host {host:?} is a service of namespace {}; move it to that namespace",
+                        "has no effect because its host {host:?} is a service of namespace {}; move it to that \
+                            namespace",
                         service.namespace
                     ),
                 ),
@@ -187,7 +205,8 @@ impl World {
                     [object()],
                     "UnknownHost",
                     format!(
-                        "has no effect because {host:?} is no service (write <service>.{} or <service>.{}.svc.{domain}) and no Egress refers to it",
+                        "has no effect because {host:?} is no service (write <service>.{} or \
+                            <service>.{}.svc.{domain}) and no Egress refers to it",
                         name.namespace, name.namespace
                     ),
                 ),
@@ -199,7 +218,10 @@ impl World {
             found.fail(
                 [key(&Kind::UpstreamTrafficSetting, loser), key(&Kind::UpstreamTrafficSetting, winner)],
                 "HostConflict",
-                format!("UpstreamTrafficSetting {winner} is older and has the host of service {service} too, so this one has no effect; merge them into one"),
+                format!(
+                    "UpstreamTrafficSetting {winner} comes first and has the host of service {service} too, so \
+                    this one has no effect; merge them into one"
+                ),
             );
         }
     }
@@ -242,7 +264,10 @@ impl World {
             found.fail(
                 [key(&Kind::Retry, loser), key(&Kind::Retry, winner)],
                 "RetryConflict",
-                format!("Retry {winner} is older and says how {source} retries towards service {service}; remove that from one of them"),
+                format!(
+                    "Retry {winner} comes first and says how {source} retries towards service {service}; \
+                    remove that from one of them"
+                ),
             );
         }
     }

@@ -24,7 +24,8 @@ impl World {
                     "has no effect because only MeshConfig {counts} counts; move its settings there and remove it"
                 ),
                 false => format!(
-                    "has no effect, and the mesh runs on its default settings, because a MeshConfig only counts as {counts}; \
+                    "has no effect, and the mesh runs on its default settings, because a MeshConfig only counts \
+                        as {counts}; \
                      give it this namespace and name"
                 ),
             };
@@ -100,7 +101,11 @@ impl World {
                     found.fail(
                         [object(), key(&Kind::Plugin, &NamespacedName::new("", plugin))],
                         "MissingPlugin",
-                        format!("chain {} names plugin {plugin:?}, which does not exist and is left out; create it or mend the name", entry.name),
+                        format!(
+                            "chain {} names plugin {plugin:?}, which does not exist and is left out; create \
+                            it or mend the name",
+                            entry.name
+                        ),
                     );
                 }
             }
@@ -143,7 +148,8 @@ impl World {
                     [key(&Kind::ServiceImport, name)],
                     "InvalidAddress",
                     format!(
-                        "endpoint {position} of cluster {:?} is left out because {}:{} is no address and port; write the address of that \
+                        "endpoint {position} of cluster {:?} is left out because {}:{} is no address and port; \
+                            write the address of that \
                          cluster's gateway",
                         endpoint.cluster_key, target.ip, target.port
                     ),
@@ -174,7 +180,10 @@ impl World {
                 found.warn(
                     [object(), key(&Kind::Service, &name)],
                     "UnknownService",
-                    format!("has no effect because there is neither a Service nor a ServiceImport {name}; its name must be theirs"),
+                    format!(
+                        "has no effect because there is neither a Service nor a ServiceImport {name}; its \
+                        name must be theirs"
+                    ),
                 );
             }
         }

@@ -26,6 +26,12 @@ fn documents(world: &World) -> BTreeMap<GroupId, (String, BTreeSet<PodKey>)> {
     groups.map(|(id, group)| (id, (document(world, group), world.members(id).cloned().collect()))).collect()
 }
 
+/// What the catalog makes of every group.
+fn built(world: &World) -> BTreeMap<GroupId, String> {
+    let text = |group| serde_json::to_string(&crate::catalog::build(world, group).config).unwrap();
+    world.groups().map(|(id, group)| (id, text(group))).collect()
+}
+
 fn take(world: &mut World, step: &Step, there: &mut BTreeMap<ObjectKey, Object>) -> super::Dirty {
     let object = thing(step.kind, step.name, step.appearance);
     if step.removes {
@@ -64,6 +70,22 @@ proptest! {
             let gone: BTreeSet<GroupId> = before.keys().filter(|id| !after.contains_key(id)).copied().collect();
             prop_assert_eq!(&dirty.gone, &gone);
             prop_assert!(dirty.groups.iter().all(|id| after.contains_key(id)), "a group that is not there is named");
+            before = after;
+        }
+    }
+
+    #[test]
+    fn every_document_of_the_catalog_that_changes_is_named(steps in steps()) {
+        let mut world = strict_world();
+        let mut there = BTreeMap::new();
+        let mut before = built(&world);
+        for step in &steps {
+            let dirty = take(&mut world, step, &mut there);
+            let after = built(&world);
+            for (id, text) in &after {
+                let same = before.get(id) == Some(text);
+                prop_assert!(same || dirty.groups.contains(id), "{id} changed unnamed by {step:?}: {:?}\n{text}", before.get(id));
+            }
             before = after;
         }
     }

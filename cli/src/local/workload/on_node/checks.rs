@@ -57,10 +57,17 @@ async fn get(stream: TcpStream, address: SocketAddr, path: &str, headers: &[(Str
         let _ = response.into_body().frame().await;
         Ok::<StatusCode, hyper::Error>(status)
     };
+    let (mut exchange, mut connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
     let status = tokio::select! {
-        status = exchange => status.map_err(|error| wrong(&error))?,
-        ended = connection => return Err(wrong(&ended.err().map_or("closed early".to_owned(), |why| why.to_string()))),
+        biased;
+        status = exchange.as_mut() => status,
+        // The connection may end as soon as the whole answer has been read from it.
+        ended = connection.as_mut() => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(error),
+        },
     };
+    let status = status.map_err(|error| wrong(&error))?;
     if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(wrong(&format!("status {}", status.as_u16()))) }
 }
 
@@ -74,8 +81,8 @@ async fn exec(inner: &Arc<Inner>, id: &ContainerId, process: Process) -> Result<
         user: None,
         io: ExecIo::Null,
     };
-    let started = tokio::task::spawn_blocking(move || container.exec(request)).await;
-    let program = started.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let start = move || container.exec(request).map_err(|error| error.to_string());
+    let program = tokio::task::spawn_blocking(start).await.map_err(|error| error.to_string())??;
     let ended = program.wait().await.map_err(|error| error.to_string())?;
     if ended.success() { Ok(()) } else { Err(format!("{command}: {ended}")) }
 }

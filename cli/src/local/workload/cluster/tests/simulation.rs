@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const SEEDS: u64 = 256;
 
+/// Threads that share them.
+const LANES: u64 = 4;
+
 struct Random(u64);
 
 impl Random {
@@ -296,42 +299,49 @@ impl Simulation {
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_the_wish_comes_true() {
-    for seed in 1..=SEEDS {
-        let outcome = std::panic::catch_unwind(|| {
-            let mut simulation = Simulation::new(seed);
-            simulation.run_until(Duration::from_secs(180));
-            simulation.is_calm = true;
-            simulation.run_until(Duration::from_secs(600));
-            for (_, name) in DEPLOYMENTS {
-                let replicas = simulation.versions[name].0 as usize;
-                assert_eq!(simulation.available(name), replicas, "{name} is as wanted in the end");
-                assert_eq!(simulation.active(name), replicas, "{name} has no pod too many");
-            }
-            assert_eq!(simulation.available("db"), simulation.versions["db"].0 as usize);
-            let record = simulation.cluster.jobs.values().next().expect("the job is known");
-            assert_ne!(record.state, JobState::Running, "the job has come to an end");
-            let version = format!("v{}", simulation.versions["web"].1);
-            let is_current = |life: &Life| {
-                let arguments = life.pod().spec.as_ref().unwrap().containers[0].args.clone().unwrap_or_default();
-                arguments == [version.clone()]
-            };
-            let is_of_web = |life: &&Life| life.id().name.starts_with("web-");
-            assert!(simulation.cluster.lives().filter(is_of_web).all(is_current), "all pods are of the latest version");
-            for (kind, namespace, name) in [
-                ("Deployment.apps", "shop", "web"),
-                ("Deployment.apps", "plain", "api"),
-                ("StatefulSet.apps", "plain", "db"),
-                ("Job.batch", "shop", "job"),
-            ] {
-                simulation.cluster.remove(kind, &(namespace.into(), name.into()), simulation.now);
-            }
-            simulation.versions.values_mut().for_each(|(replicas, _)| *replicas = 0);
-            simulation.run_until(Duration::from_secs(700));
-            assert_eq!(simulation.cluster.lives().count(), 0, "no pod is left");
-            assert!(simulation.up.is_empty() && simulation.running.is_empty(), "nothing is left on the node");
-        });
-        if outcome.is_err() {
-            panic!("seed {seed}");
+    std::thread::scope(|scope| {
+        for lane in 0..LANES {
+            scope.spawn(move || {
+                for seed in (1..=SEEDS).filter(|seed| seed % LANES == lane) {
+                    if std::panic::catch_unwind(|| live(seed)).is_err() {
+                        panic!("seed {seed}");
+                    }
+                }
+            });
         }
+    });
+}
+
+fn live(seed: u64) {
+    let mut simulation = Simulation::new(seed);
+    simulation.run_until(Duration::from_secs(60));
+    simulation.is_calm = true;
+    simulation.run_until(Duration::from_secs(220));
+    for (_, name) in DEPLOYMENTS {
+        let replicas = simulation.versions[name].0 as usize;
+        assert_eq!(simulation.available(name), replicas, "{name} is as wanted in the end");
+        assert_eq!(simulation.active(name), replicas, "{name} has no pod too many");
     }
+    assert_eq!(simulation.available("db"), simulation.versions["db"].0 as usize);
+    let record = simulation.cluster.jobs.values().next().expect("the job is known");
+    assert_ne!(record.state, JobState::Running, "the job has come to an end");
+    let version = format!("v{}", simulation.versions["web"].1);
+    let is_current = |life: &Life| {
+        let arguments = life.pod().spec.as_ref().unwrap().containers[0].args.clone().unwrap_or_default();
+        arguments == [version.clone()]
+    };
+    let is_of_web = |life: &&Life| life.id().name.starts_with("web-");
+    assert!(simulation.cluster.lives().filter(is_of_web).all(is_current), "all pods are of the latest version");
+    for (kind, namespace, name) in [
+        ("Deployment.apps", "shop", "web"),
+        ("Deployment.apps", "plain", "api"),
+        ("StatefulSet.apps", "plain", "db"),
+        ("Job.batch", "shop", "job"),
+    ] {
+        simulation.cluster.remove(kind, &(namespace.into(), name.into()), simulation.now);
+    }
+    simulation.versions.values_mut().for_each(|(replicas, _)| *replicas = 0);
+    simulation.run_until(Duration::from_secs(260));
+    assert_eq!(simulation.cluster.lives().count(), 0, "no pod is left");
+    assert!(simulation.up.is_empty() && simulation.running.is_empty(), "nothing is left on the node");
 }
