@@ -65,7 +65,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (events, source_events) = mpsc::channel(EVENTS_AHEAD);
     let (keeper, situation) = keeper(&options, &tresor, &push, events.clone())?.unzip();
     let ledger = Ledger::new(Owner::of_mesh(&options.mesh_name), options.server_names(), situation);
-    let publisher = Publisher::new(world, push.clone(), problems.clone(), ledger);
+    let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
     let (queries, owner_queries) = mpsc::channel(16);
     let (ready, mut is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };

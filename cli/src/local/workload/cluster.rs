@@ -12,10 +12,12 @@ pub use publish::Publication;
 use super::images::Tools;
 use super::inject::{self, Mesh, Traffic};
 use super::names::Names;
+use super::network;
 use super::objects::{Key, Wanted};
 use super::pod::{Life, Refusal, Resolve};
 use super::process;
 use super::runtime::{Action, PodId, Process, Report};
+use crate::local::node::NameRecord;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use owners::Owner;
@@ -60,6 +62,8 @@ pub struct Cluster {
     is_adopting: bool,
     /// Whether something else than pods has changed since the last publication.
     is_publishing_due: bool,
+    /// Names that MeshConfig gives to addresses.
+    static_names: Vec<NameRecord>,
 }
 
 /// A pod and whose it is.
@@ -81,6 +85,7 @@ impl Cluster {
             plan_again: None,
             problems: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            static_names: Vec::new(),
             workloads: None,
             is_adopting: true,
             is_publishing_due: true,
@@ -99,6 +104,7 @@ impl Cluster {
             "MeshConfig.config.flomesh.io" => {
                 if key.0 == self.options.mesh.fsm_namespace && key.1 == "fsm-mesh-config" {
                     self.options.mesh.traffic = Traffic::of_mesh_config(object);
+                    self.static_names = network::static_names(object);
                 }
                 Ok(())
             }
@@ -107,12 +113,18 @@ impl Cluster {
         }
     }
 
+    /// Names that MeshConfig gives to addresses (`sidecar.localDNSProxy.db`).
+    pub fn static_names(&self) -> &[NameRecord] {
+        &self.static_names
+    }
+
     /// Takes the removal of an object. A pod that is removed ends, whoever it belongs to.
     pub fn remove(&mut self, kind: &str, key: &Key, now: Duration) {
         self.note_change();
         self.wanted.remove(kind, key);
         if kind == "MeshConfig.config.flomesh.io" && key.1 == "fsm-mesh-config" {
             self.options.mesh.traffic = Traffic::default();
+            self.static_names.clear();
         }
         if kind == "Pod"
             && let Some(entry) = self.entries.get_mut(key)

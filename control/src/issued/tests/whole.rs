@@ -67,8 +67,8 @@ impl Plane {
         let stop = CancellationToken::new();
         tokio::spawn(keeper.run(hand.clock(), stop.clone()));
         let (problems, world) = (Arc::new(ArcSwap::default()), World::new(world::Settings::default()));
-        let ledger = Ledger::new(owner, ServerNames { dns: Vec::new(), addresses: Vec::new() }, Some(told));
-        let publisher = Publisher::new(world, push, problems.clone(), ledger);
+        let ledger = Ledger::new(owner, ServerNames::default(), Some(told));
+        let publisher = Publisher::new(world, push, problems.clone()).with_ledger(ledger);
         let (_, queries) = mpsc::channel(1);
         let ends = Ends { events: received, queries, ready: watch::Sender::new(false), stop: stop.clone() };
         controller::start(publisher, ends).unwrap();
