@@ -2,6 +2,8 @@
 
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
+use crate::cert::server::ServerNames;
+use crate::issued::{self, Ledger, Wanted};
 use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
 use crate::source::Event;
@@ -31,6 +33,7 @@ pub struct Publisher {
     touched: BTreeSet<PodKey>,
     /// By the file that they are in.
     source_problems: BTreeMap<Arc<str>, Vec<Problem>>,
+    ledger: Ledger,
     synced: bool,
 }
 
@@ -41,8 +44,10 @@ struct Published {
 }
 
 impl Publisher {
-    /// An owner of `world`. The problems that are found are put into `problems`.
+    /// An owner of `world`. The problems that are found are put into `problems`. Secrets and statuses are kept by nobody;
+    /// see [`Publisher::with_ledger`].
     pub fn new(world: World, push: Arc<Push>, problems: Arc<ArcSwap<Vec<Problem>>>) -> Self {
+        let owner = issued::Owner::of_mesh(&world.settings().mesh_name);
         Self {
             world,
             push,
@@ -51,12 +56,21 @@ impl Publisher {
             dirty: Dirty { mesh: true, ..Dirty::default() },
             touched: BTreeSet::new(),
             source_problems: BTreeMap::new(),
+            ledger: Ledger::new(owner, ServerNames::default(), None),
             synced: false,
         }
     }
 
+    /// The same with a ledger, which tells whoever keeps Secrets and statuses how things stand. To be given before the
+    /// first change.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
+        Self { ledger, ..self }
+    }
+
     /// Takes a change in. Whether something is to be published now.
     pub fn take_in(&mut self, event: Event) -> bool {
+        self.ledger.note(&event);
         match event {
             Event::Applied(object) => {
                 self.push.telemetry.events.add();
@@ -190,6 +204,9 @@ impl Publisher {
         let mut all: BTreeSet<Problem> = self.source_problems.values().flatten().cloned().collect();
         all.extend(self.world.problems());
         all.extend(self.groups.values().flat_map(|published| published.problems.iter().cloned()));
+        let wanted = Wanted::of(&self.world, &self.ledger);
+        all.extend(wanted.problems.iter().cloned());
+        self.ledger.tell(wanted, &all, self.is_complete());
         for (severity, kind) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
             let count = all.iter().filter(|problem| problem.severity == severity).count();
             self.push.telemetry.problems.get_or_create(&Label { kind }).set(count as u64);
@@ -201,6 +218,12 @@ impl Publisher {
         if !all.iter().eq(known.iter()) {
             self.problems.store(Arc::new(all.into_iter().collect()));
         }
+    }
+
+    /// Whether the source could read everything that is there.
+    fn is_complete(&self) -> bool {
+        let of_source = self.source_problems.iter().filter(|(origin, _)| ***origin != *issued::ORIGIN);
+        !of_source.flat_map(|(_, problems)| problems).any(|problem| problem.severity == Severity::Error)
     }
 }
 
