@@ -14,6 +14,7 @@ use crate::options::{Options, Tokens};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
 use crate::telemetry::Telemetry;
+use crate::webhook::{self, OwnerFacts, Webhook};
 use crate::world::{self, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -74,6 +75,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         async move { tls.maintain(stop).await }
     });
     tasks.spawn(tend(tresor.clone(), stop.clone()));
+    if let Some(address) = options.listen_webhook {
+        let listener = listen(address, "--listen-webhook")?;
+        addresses["webhook"] = listener.local_addr()?.to_string().into();
+        let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
+        serve_webhook(listener, facts, &options, &push, &tasks, &stop).await?;
+    }
     let admin = Admin { push: push.clone(), tresor, problems, queries, ready: is_ready.clone() };
     tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
     if let Some(port) = repo_port {
@@ -131,6 +138,23 @@ fn push(options: &Options, tresor: &Arc<Tresor>) -> Push {
         trust_domain: options.trust_domain.clone(),
         settings: ArcSwap::from_pointee(Settings::default()),
     }
+}
+
+async fn serve_webhook(
+    listener: TcpListener,
+    facts: OwnerFacts,
+    options: &Options,
+    push: &Push,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let tls = ServerTls::start(push.issuer.clone(), options.webhook_names(), None);
+    let tls = Arc::new(tls.await.context("cannot make the webhook's own certificate")?);
+    let webhook = Webhook { facts, settings: options.injection(), telemetry: push.telemetry.clone() };
+    tasks.spawn(webhook::serve(listener, Arc::new(webhook), tls.clone(), stop.clone()));
+    let stop = stop.clone();
+    tasks.spawn(async move { tls.maintain(stop).await });
+    Ok(())
 }
 
 fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
