@@ -42,12 +42,11 @@ fn fields(raw: &Map<String, Value>, before: &Map<String, Value>, after: &Map<Str
 fn items(raw: &[Value], before: &[Value], after: &[Value]) -> Value {
     let name = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
     let mut left: Vec<(Option<String>, usize)> = before.iter().map(name).zip(0..).collect();
-    let item = |item: &Value| {
+    let mut item = |item: &Value| {
         let wanted = name(item)?;
         let found = left.iter().position(|(known, _)| known.as_ref() == Some(&wanted))?;
         let (_, index) = left.remove(found);
         Some(graft(&raw[index], &before[index], item))
     };
-    let mut item = item;
     Value::Array(after.iter().map(|after| item(after).unwrap_or_else(|| after.clone())).collect())
 }
