@@ -12,6 +12,7 @@ pub mod cert;
 pub mod controller;
 mod http;
 pub mod inject;
+pub mod issued;
 pub mod limits;
 pub mod options;
 pub mod push;

@@ -96,3 +96,23 @@ pub const QUIET: Duration = Duration::from_millis(10);
 
 /// … but never longer than this.
 pub const COLLECT_AT_MOST: Duration = Duration::from_millis(50);
+
+// --- objects that are kept here ---------------------------------------------------------------------------------------
+
+/// Writing or removing one object.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long other writers may hold the directory of objects; each holds it for one object …
+pub const OBJECTS_LOCK: Duration = Duration::from_secs(5);
+
+/// … and the pause between two looks at its lock.
+pub const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// An object is written again after so long at the soonest, twice as long after each time in a row …
+pub const KEEPER_PAUSE: Duration = Duration::from_secs(1);
+
+/// … up to this.
+pub const KEEPER_LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// All certificates are looked at this often, whatever timers say: clocks are set, and machines sleep.
+pub const KEEPER_LOOK: Duration = Duration::from_secs(30);

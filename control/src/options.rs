@@ -88,6 +88,10 @@ pub struct Options {
     /// Key of roots that are made from now on: ecdsa-p256 or rsa-2048
     #[arg(long, env = "FSM_CONTROL_CA_KEY", value_name = "KIND", default_value = "ecdsa-p256")]
     pub ca_key: RootKey,
+    /// Write objects that are made here into this directory, which must be the one of --source or below it: Secrets with
+    /// certificates for clients outside the mesh; statuses go beside it [default: no such certificates]
+    #[arg(long, env = "FSM_CONTROL_WRITE_OBJECTS", value_name = "DIRECTORY")]
+    pub write_objects: Option<PathBuf>,
     /// How long a new root is trusted before it signs (for example 10m)
     #[arg(long, env = "FSM_CONTROL_CA_ANNOUNCE", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub ca_announce: Duration,
