@@ -16,6 +16,7 @@ use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
 use crate::source::{Event, Source};
 use crate::telemetry::Telemetry;
+use crate::webhook::{self, OwnerFacts, Webhook};
 use crate::world::{self, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -78,6 +79,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         async move { tls.maintain(stop).await }
     });
     tasks.spawn(tend(tresor.clone(), stop.clone()));
+    if let Some(address) = options.listen_webhook {
+        let listener = listen(address, "--listen-webhook")?;
+        addresses["webhook"] = listener.local_addr()?.to_string().into();
+        let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
+        serve_webhook(listener, facts, &options, &push, &tasks, &stop).await?;
+    }
     if let Some(keeper) = keeper {
         tasks.spawn(keeper.run(Arc::new(SystemTime::now), stop.clone()));
     }
@@ -138,6 +145,23 @@ fn push(options: &Options, tresor: &Arc<Tresor>) -> Push {
         trust_domain: options.trust_domain.clone(),
         settings: ArcSwap::from_pointee(Settings::default()),
     }
+}
+
+async fn serve_webhook(
+    listener: TcpListener,
+    facts: OwnerFacts,
+    options: &Options,
+    push: &Push,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let tls = ServerTls::start(push.issuer.clone(), options.webhook_names(), None);
+    let tls = Arc::new(tls.await.context("cannot make the webhook's own certificate")?);
+    let webhook = Webhook { facts, settings: options.injection(), telemetry: push.telemetry.clone() };
+    tasks.spawn(webhook::serve(listener, Arc::new(webhook), tls.clone(), stop.clone()));
+    let stop = stop.clone();
+    tasks.spawn(async move { tls.maintain(stop).await });
+    Ok(())
 }
 
 /// Whoever keeps Secrets and statuses, if there is a place for them.

@@ -72,6 +72,23 @@ pub const MAX_STATUS_BYTES: usize = 1 << 20;
 /// How often the certificate authority is asked whether something is due.
 pub const AUTHORITY_TICK: Duration = Duration::from_secs(5);
 
+// --- the injector's webhook ---------------------------------------------------------------------------------------
+
+/// Open connections of the webhook: each API server keeps a few.
+pub const MAX_WEBHOOK_CONNECTIONS: usize = 128;
+
+/// Bytes of a review. API servers take objects of up to 3 MiB, and a review is one object with a frame around it.
+pub const MAX_REVIEW_BYTES: usize = 4 << 20;
+
+/// From accept to the end of the TLS handshake: FSM's webhook is given up after 20 s in all.
+pub const WEBHOOK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A kept-alive connection of an API server without a request.
+pub const WEBHOOK_IDLE: Duration = Duration::from_secs(90);
+
+/// The owner of the world answers between two batches of changes; it is waited for so long.
+pub const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
+
 // --- the owner task -----------------------------------------------------------------------------------------------
 
 /// Changes are collected until there were none for so long …

@@ -3,11 +3,13 @@
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
+use crate::inject::NamespaceFacts;
 use crate::issued::{self, Ledger, Wanted};
 use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
 use crate::source::Event;
 use crate::telemetry::Kind as Label;
+use crate::webhook::InjectionFacts;
 use crate::world::{Dirty, Group, GroupId, Problem, Severity, World};
 use arc_swap::ArcSwap;
 use fsm_api::resources::{Kind, ObjectKey};
@@ -119,6 +121,19 @@ impl Publisher {
         telemetry.groups.set(self.groups.len() as u64);
         telemetry.pods.set(self.push.board.len() as u64);
         debug!("{built} documents computed, {published} of them new, {} pods looked at", pods.len());
+    }
+
+    /// What injection into pods of a namespace needs to know; `None`: there is no such namespace here.
+    pub fn injection_facts(&self, namespace: &str) -> Option<InjectionFacts> {
+        let namespace = self.world.namespace(namespace)?;
+        Some(InjectionFacts {
+            namespace: NamespaceFacts {
+                name: namespace.name.clone(),
+                monitored_by: namespace.labels.get("flomesh.io/monitored-by").cloned(),
+                annotations: namespace.annotations.clone(),
+            },
+            mesh: self.world.mesh_config().cloned(),
+        })
     }
 
     /// What the world has in it, for people.
