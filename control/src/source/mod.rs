@@ -5,6 +5,7 @@
 //! there in force, and is reported.
 
 pub mod directory;
+pub mod kubernetes;
 
 use crate::world::Problem;
 use fsm_api::resources::{Located, Object, ObjectKey};
