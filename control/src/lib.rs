@@ -11,6 +11,7 @@ pub mod cert;
 pub mod controller;
 mod http;
 pub mod inject;
+pub mod leader;
 pub mod limits;
 pub mod options;
 pub mod push;

@@ -53,10 +53,10 @@ pub(super) enum Availability {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Resource {
-    group: String,
-    version: String,
-    plural: String,
+pub(super) struct Resource {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) plural: String,
 }
 
 impl Served {
@@ -104,7 +104,7 @@ impl Served {
     }
 
     /// Takes in what was found, by a server that is ready or is not.
-    fn take_in(&mut self, resources: BTreeSet<Resource>, ready: bool, kinds: &BTreeSet<Kind>) {
+    pub(super) fn take_in(&mut self, resources: BTreeSet<Resource>, ready: bool, kinds: &BTreeSet<Kind>) {
         self.looks += 1;
         self.resources = resources;
         for kind in kinds {

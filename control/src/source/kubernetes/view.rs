@@ -8,15 +8,8 @@ use kube::runtime::watcher;
 const MONITORED_BY: &str = "flomesh.io/monitored-by";
 
 /// Kubernetes' own kinds that the control plane reads.
-const READ: [Kind; 7] = [
-    Kind::Namespace,
-    Kind::Secret,
-    Kind::Service,
-    Kind::EndpointSlice,
-    Kind::Endpoints,
-    Kind::IngressClass,
-    Kind::Pod,
-];
+const READ: [Kind; 7] =
+    [Kind::Namespace, Kind::Secret, Kind::Service, Kind::EndpointSlice, Kind::Endpoints, Kind::IngressClass, Kind::Pod];
 
 /// Registries of services have programs of their own.
 const READ_BY_OTHERS: [Kind; 3] = [Kind::ConsulConnector, Kind::EurekaConnector, Kind::NacosConnector];
