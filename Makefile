@@ -9,17 +9,17 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## two pods, a sidecar in each: see HTTP, gRPC and TCP go through mutual TLS, and a refusal
+demo: ## a mesh on this machine: see traffic, a canary, certificates, and how a thief is refused
 	@.ci/setup demo
 	@$(MAKE) --no-print-directory build
-	$(BUILT)/fsm-demo
+	FSM_DEMO_PROGRAMS=$(abspath $(BUILT)) examples/bookstore/demo.sh
 
 test: ## every test: unit tests, and black-box suites over the built programs (root, or they are skipped)
 	@.ci/setup test
 	@$(MAKE) --no-print-directory build
 	cargo test --workspace --no-fail-fast
 
-build: ## fsm-proxy, fsm-init and fsm-demo, unoptimised, in target/debug
+build: ## fsm, fsm-control, fsm-proxy and fsm-init, unoptimised, in target/debug
 	@.ci/setup build
 	cargo build --workspace --bins
 

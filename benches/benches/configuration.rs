@@ -5,7 +5,7 @@ use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use fsm_api::config::Config;
 use fsm_benches::{FIXTURES, fixture, mesh, with_identity};
-use fsm_proxy::config::compile::{Environment, compile};
+use fsm_proxy::config::compile::{Environment, compile, with_other_endpoints};
 use std::sync::Arc;
 
 #[global_allocator]
@@ -54,4 +54,22 @@ fn compile_mesh_again(bencher: Bencher<'_, '_>, services: u16) {
     let document = document(&mesh(services));
     let first = compile(Arc::clone(&document), Vec::new(), None, Environment::default());
     bencher.bench(|| compile(Arc::clone(&document), Vec::new(), Some(&first), Environment::default()));
+}
+
+/// Other endpoints of one cluster, as fsm-control's stream announces them: the document is copied, one cluster's endpoints
+/// are replaced, nothing is compiled anew.
+#[divan::bench(args = [100, 1000], sample_size = 1, sample_count = 20)]
+fn replace_endpoints(bencher: Bencher<'_, '_>, services: u16) {
+    let document = document(&mesh(services));
+    let first = compile(Arc::clone(&document), Vec::new(), None, Environment::default());
+    let cluster = "shop/service-7|8080";
+    bencher.bench(|| {
+        let mut other = Config::clone(&document);
+        let clusters = other.outbound.as_mut().map(|outbound| &mut outbound.clusters_configs);
+        let endpoints = clusters.and_then(|clusters| clusters.get_mut(cluster)).map(|config| &mut config.endpoints);
+        endpoints.expect("the cluster exists").pop_first();
+        let other = Arc::new(other);
+        with_other_endpoints(&other, [cluster].into_iter(), &first, Environment::default())
+            .expect("nothing else changes")
+    });
 }

@@ -44,6 +44,8 @@ pub struct Telemetry {
     pub reconnects: Count,
     /// Messages to proxies, by kind.
     pub sent: Family<Kind, Count>,
+    /// Changes that came into force at a connected proxy.
+    pub acknowledged: Count,
     /// Refusals by proxies.
     pub nacks: Count,
     /// Documents that a proxy did not answer in time.
@@ -84,6 +86,7 @@ impl Telemetry {
         let telemetry = Self {
             reconnects: Count::default(),
             sent: Family::default(),
+            acknowledged: Count::default(),
             nacks: Count::default(),
             unanswered: Count::default(),
             refused: Family::default(),
@@ -108,6 +111,7 @@ impl Telemetry {
     fn register(&self, to: &mut Registry) {
         to.register("proxy_reconnect_count", "Proxies that came with a version of before", self.reconnects.clone());
         to.register("proxy_response_send_success_count", "Messages to proxies, by kind", self.sent.clone());
+        to.register("proxy_ack_count", "Changes in force at connected proxies", self.acknowledged.clone());
         to.register("proxy_nack_count", "Versions refused by proxies", self.nacks.clone());
         to.register("proxy_unanswered_count", "Versions that a proxy did not answer in time", self.unanswered.clone());
         to.register("proxy_refused_count", "Requests of proxies refused, by reason", self.refused.clone());
@@ -160,6 +164,7 @@ impl Telemetry {
     }
 
     pub(crate) fn converged(&self, took: Duration) {
+        self.acknowledged.add();
         self.latency.observe(took.as_secs_f64());
     }
 }

@@ -8,6 +8,8 @@
 mod harness;
 #[path = "fleet/identity.rs"]
 mod identity;
+#[path = "fleet/pipeline.rs"]
+mod pipeline;
 #[path = "fleet/streams.rs"]
 mod streams;
 

@@ -13,6 +13,15 @@
 //! version without waiting. A document is sent without certificate and key: where the mesh uses mutual TLS its
 //! `Certificate` is `{"FsmIssued": true}`, in whose place the proxy puts its own identity.
 //!
+//! [`Trust`] has no answer; the proxy trusts the roots at once and asks for a new certificate soon. [`Current`] has none
+//! either; a proxy that has another version in force takes it for a misunderstanding, ends the stream and comes back without
+//! a version.
+//!
+//! A request that is refused has a status and a sentence for people as its body: 401 for a token or certificate that is
+//! not accepted, 403 for one that is somebody else's (a proxy asks for a new certificate then), anything else for what may
+//! pass by itself (it tries again with growing pauses). Either side may end the stream at any time; the proxy comes
+//! back with the version it has.
+//!
 //! Unknown message types and members are ignored, so that either side may be newer. These types only say what is on the
 //! wire; limits of time and who may ask are the business of the two sides.
 

@@ -67,10 +67,12 @@ pub(super) fn take_down(state: &State) -> Result<()> {
         let daemon = state.run().ok().flatten().map(|run| run.daemon);
         match daemon.filter(|daemon| daemon.is_alive()) {
             Some(daemon) => {
+                // Its files go first, and it outlives them for a moment: who asks afterwards shall find no process either.
+                let gone = || !state.is_running() && !daemon.is_alive();
                 daemon.signal(Signal::SIGTERM);
-                if !until(GRACE, || !state.is_running()) {
+                if !until(GRACE, gone) {
                     daemon.signal(Signal::SIGKILL);
-                    if !until(KILLED, || !state.is_running()) {
+                    if !until(KILLED, gone) {
                         bail!(
                             "the daemon of mesh {} (process {}) does not even end when killed",
                             state.mesh(),

@@ -55,7 +55,10 @@ impl Get {
         let named = select::named(&self.words)?;
         let mut text = self.answer(&state, mesh, &named)?;
         say(&text);
-        while self.watch {
+        if !self.watch {
+            return Ok(ExitCode::SUCCESS);
+        }
+        loop {
             // Files are cheap to read, and the ages in the table change anyway.
             std::thread::sleep(std::time::Duration::from_millis(500));
             let now = self.answer(&state, mesh, &named)?;
@@ -67,7 +70,6 @@ impl Get {
             say(&news);
             text = now;
         }
-        Ok(ExitCode::SUCCESS)
     }
 
     fn answer(&self, state: &State, mesh: &MeshChoice, named: &[Named]) -> Result<String> {

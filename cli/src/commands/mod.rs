@@ -8,6 +8,7 @@ mod apply;
 mod completion;
 mod create;
 mod delete;
+mod describe;
 mod down;
 mod exec;
 mod get;
@@ -95,6 +96,8 @@ enum Command {
     Create(create::Create),
     /// Delete objects by file, by name or by label
     Delete(delete::Delete),
+    /// Show all of an object, and what is wrong with it
+    Describe(describe::Describe),
     /// Take a mesh down, and remove everything that is left of it
     Down(down::Down),
     /// Run a command in a pod
@@ -174,6 +177,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Create(command) => command.run(mesh)?,
         Command::Delete(command) => return command.run(mesh),
         Command::Daemon { attached, isolated } => return daemon(mesh, attached, !isolated),
+        Command::Describe(command) => command.run(mesh)?,
         Command::Down(command) => command.run(mesh)?,
         Command::Exec(command) => return command.run(mesh),
         Command::Get(command) => return command.run(mesh),

@@ -148,6 +148,10 @@ impl Wait {
             };
             for object in found {
                 let id = ObjectName::of(&object)?;
+                // What is about to go will not become anything any more.
+                if self.what != Condition::Delete && object.pointer("/metadata/deletionTimestamp").is_some() {
+                    continue;
+                }
                 seen = true;
                 // A job's pods are done, and will never be ready.
                 let over =

@@ -14,6 +14,7 @@ pub mod programs;
 mod socket;
 pub mod wire;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,7 @@ use socket::Presence;
 use super::node::rootless::{self, Privilege};
 use super::node::{Node, NodeOptions};
 use super::state::{ProcessId, Run, State, StateError};
+use super::workload::{self, RunOptions};
 
 /// Port of fsm-control's stream, on the node's address.
 const STREAM_PORT: u16 = 15128;
@@ -113,11 +115,20 @@ async fn serve(options: &Options, control: PathBuf, record: Record) -> Result<()
     let service = socket::Service { node: node.clone(), containers: containers.clone(), presence };
     let answering = tokio::spawn(socket::serve(listener, service));
 
+    let running = tokio::spawn(workload::run(pods_of(options, &node, &containers, &control), ending));
+
     let outcome = async {
         ready(&control).await?;
         record.update(|run| run.started = true)?;
         tracing::info!(mesh = state.mesh(), "the mesh is there");
-        stay(options.attached, &mut present).await
+        tokio::select! {
+            wanted = stay(options.attached, &mut present) => wanted,
+            ended = running => Err(match ended {
+                Ok(Ok(())) => anyhow!("nobody runs the pods any more"),
+                Ok(Err(error)) => error.into(),
+                Err(error) => anyhow!("nobody runs the pods any more: {error}"),
+            }),
+        }
     }
     .await;
 
@@ -131,6 +142,18 @@ async fn serve(options: &Options, control: PathBuf, record: Record) -> Result<()
         state.remove()?;
     }
     outcome
+}
+
+fn pods_of(options: &Options, node: &Node, containers: &Containers, control: &control::Options) -> RunOptions {
+    RunOptions {
+        state: options.state.clone(),
+        node: node.clone(),
+        containers: containers.clone(),
+        fsm_namespace: options.fsm_namespace.clone(),
+        control: SocketAddr::from((node.address(), STREAM_PORT)),
+        control_name: format!("fsm-controller.{}.svc", options.fsm_namespace),
+        control_ca: control.bundle(),
+    }
 }
 
 /// Writes down each start of fsm-control.

@@ -217,10 +217,18 @@ fn of_mesh(kind: &str, look: &Look) -> Vec<Column> {
             verdict(object, look).map_or("Accepted".to_owned(), |v| v.status.clone())
         }));
         columns.push(column("PROBLEM", |object, look, _| {
-            or_none(verdict(object, look).map_or(String::new(), |v| v.problem.clone()))
+            or_none(verdict(object, look).map_or(String::new(), |v| clipped(&v.problem, look.wide)))
         }));
     }
     columns
+}
+
+/// The beginning of a long text, unless all of it is wanted.
+fn clipped(text: &str, whole: bool) -> String {
+    match text.char_indices().nth(100) {
+        Some((end, _)) if !whole => format!("{}… (-o wide shows all)", text[..end].trim_end()),
+        _ => text.to_owned(),
+    }
 }
 
 fn verdict<'a>(object: &Value, look: &'a Look) -> Option<&'a Verdict> {

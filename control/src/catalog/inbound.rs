@@ -67,9 +67,11 @@ impl<'a> Ports<'_, 'a> {
         let entry = self.inbound.traffic_matches.entry(key).or_insert_with(|| InboundTrafficMatch {
             port: served.target,
             protocol: document_protocol(served.port.protocol).into(),
-            rate_limit: upstream_setting::connection_limit(view, service, problems),
             ..InboundTrafficMatch::default()
         });
+        if entry.rate_limit.is_none() {
+            entry.rate_limit = upstream_setting::connection_limit(view, service, problems);
+        }
         if !http && entry.tcp_service_route_rules.is_some() {
             // The same port of the same application once more (a Service and its headless twin).
             return;

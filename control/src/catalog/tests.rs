@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod golden;
+mod pieces;
 mod random;
 
 use crate::world::{Settings, World};

@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
@@ -133,7 +134,10 @@ impl Storage {
     }
 
     fn write_aside(&self, kept: &Kept) -> Result<PathBuf, StorageError> {
-        let aside = self.path.with_extension(format!("{}.tmp", std::process::id()));
+        // Its own name for every writer: the name of a file aside must not be what two of them race for.
+        static WRITERS: AtomicUsize = AtomicUsize::new(0);
+        let writer = WRITERS.fetch_add(1, Relaxed);
+        let aside = self.path.with_extension(format!("{}-{writer}.tmp", std::process::id()));
         let _ = fs::remove_file(&aside);
         let text = serde_json::to_vec_pretty(kept).map_err(|error| self.content(error.to_string()))?;
         let write = || -> io::Result<()> {

@@ -2,15 +2,17 @@
 
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
+use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
 use crate::source::Event;
 use crate::telemetry::Kind as Label;
-use crate::world::{Dirty, GroupId, Problem, Severity, World};
+use crate::world::{Dirty, Group, GroupId, Problem, Severity, World};
 use arc_swap::ArcSwap;
 use fsm_api::resources::{Kind, ObjectKey};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
@@ -92,21 +94,13 @@ impl Publisher {
         }
         let mut pods = std::mem::take(&mut self.touched);
         pods.extend(dirty.pods);
-        let (mut built, mut published) = (0, 0);
-        for &group in &dirty.groups {
-            built += 1;
-            if self.build(group, caused) {
-                published += 1;
-                pods.extend(self.world.members(group).cloned());
-            }
-        }
+        let (built, published) = self.build(&dirty.groups, caused);
         for pod in &pods {
-            self.place(pod);
+            place(&self.world, &self.push, &self.groups, pod);
         }
         self.report_problems();
         let telemetry = &self.push.telemetry;
-        telemetry.built.add_many(built);
-        telemetry.published.add_many(published);
+        telemetry.built.add_many(built as u64);
         telemetry.build_time.observe(began.elapsed().as_secs_f64());
         telemetry.groups.set(self.groups.len() as u64);
         telemetry.pods.set(self.push.board.len() as u64);
@@ -157,48 +151,38 @@ impl Publisher {
         }
     }
 
-    /// Whether the document came out different.
-    fn build(&mut self, id: GroupId, caused: Instant) -> bool {
-        let Some(group) = self.world.group(id) else {
-            self.groups.remove(&id);
-            return false;
-        };
-        let Built { config, problems } = catalog::build(&self.world, group);
-        let before = self.groups.get(&id).map(|published| &*published.publication);
-        match Publication::make(config, before, caused, SystemTime::now()) {
-            Ok(Some(publication)) => {
-                self.groups.insert(id, Published { publication: Arc::new(publication), problems });
-                true
-            }
-            Ok(None) => {
-                if let Some(published) = self.groups.get_mut(&id) {
-                    published.problems = problems;
+    /// Computes the documents of some groups, and puts each that came out different on the board at once. How many were
+    /// computed, and how many of them are new.
+    fn build(&mut self, ids: &BTreeSet<GroupId>, caused: Instant) -> (usize, usize) {
+        let (world, push, groups) = (&self.world, &*self.push, &mut self.groups);
+        let mut tasks = Vec::with_capacity(ids.len());
+        for &id in ids {
+            match world.group(id) {
+                Some(group) => {
+                    let before = groups.get(&id).map(|published| published.publication.clone());
+                    tasks.push(Task { id, group, before });
                 }
-                false
-            }
-            Err(why) => {
-                error!("the document of {} stays as it was: {why}", group.account);
-                false
+                None => drop(groups.remove(&id)),
             }
         }
-    }
-
-    /// Puts on the board what holds for a pod now.
-    fn place(&self, pod: &PodKey) {
-        let published = self.world.group_of(pod).and_then(|group| self.groups.get(&group));
-        let placed = self.world.pod(pod).zip(published);
-        let Some((model, published)) = placed else { return self.push.board.remove(pod) };
-        match Identity::new(&model.account.namespace, &model.account.name) {
-            Ok(identity) => {
-                let proxy_uuid = model.proxy_uuid.clone().unwrap_or_default();
-                let tenant = Tenant { identity, uid: model.uid.clone(), proxy_uuid };
-                self.push.board.publish(pod, &tenant, &published.publication);
+        let mut published = 0;
+        each_made(world, &tasks, caused, |id, made| {
+            let known = groups.get_mut(&id);
+            match (made, known) {
+                (Ok((Some(publication), problems)), _) => {
+                    published += 1;
+                    push.telemetry.published.add();
+                    groups.insert(id, Published { publication: Arc::new(publication), problems });
+                    for pod in world.members(id) {
+                        place(world, push, groups, pod);
+                    }
+                }
+                (Ok((None, problems)), Some(known)) => known.problems = problems,
+                (Ok((None, _)), None) => {}
+                (Err(why), _) => error!("the document of {id} stays as it was: {why}"),
             }
-            Err(why) => {
-                warn!("pod {pod} gets no document: {why}");
-                self.push.board.remove(pod);
-            }
-        }
+        });
+        (tasks.len(), published)
     }
 
     /// Each problem once, in a fixed order, wherever it was found.
@@ -216,6 +200,66 @@ impl Publisher {
         }
         if !all.iter().eq(known.iter()) {
             self.problems.store(Arc::new(all.into_iter().collect()));
+        }
+    }
+}
+
+/// A document to be computed.
+struct Task<'a> {
+    id: GroupId,
+    group: &'a Group,
+    before: Option<Arc<Publication>>,
+}
+
+/// The document, if it came out different, and what was found on the way.
+type Made = Result<(Option<Publication>, Vec<Problem>), EncodeError>;
+
+/// Threads that compute documents; more would take the time of those that send them.
+const MOST_THREADS: usize = 4;
+
+/// Computes documents, several at a time, and hands over each as soon as it is there.
+fn each_made(world: &World, tasks: &[Task<'_>], caused: Instant, mut take: impl FnMut(GroupId, Made)) {
+    let make = |task: &Task<'_>| -> Made {
+        let Built { config, problems } = catalog::build(world, task.group);
+        Ok((Publication::make(config, task.before.as_deref(), caused, SystemTime::now())?, problems))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(tasks.len());
+    if threads <= 1 {
+        tasks.iter().for_each(|task| take(task.id, make(task)));
+        return;
+    }
+    let next = AtomicUsize::new(0);
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (done, next) = (done.clone(), &next);
+            scope.spawn(move || {
+                while let Some(task) = tasks.get(next.fetch_add(1, Relaxed)) {
+                    if done.send((task.id, make(task))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        finished.iter().for_each(|(id, made)| take(id, made));
+    });
+}
+
+/// Puts on the board what holds for a pod now.
+fn place(world: &World, push: &Push, groups: &BTreeMap<GroupId, Published>, pod: &PodKey) {
+    let published = world.group_of(pod).and_then(|group| groups.get(&group));
+    let placed = world.pod(pod).zip(published);
+    let Some((model, published)) = placed else { return push.board.remove(pod) };
+    match Identity::new(&model.account.namespace, &model.account.name) {
+        Ok(identity) => {
+            let proxy_uuid = model.proxy_uuid.clone().unwrap_or_default();
+            let tenant = Tenant { identity, uid: model.uid.clone(), proxy_uuid };
+            push.board.publish(pod, &tenant, &published.publication);
+        }
+        Err(why) => {
+            warn!("pod {pod} gets no document: {why}");
+            push.board.remove(pod);
         }
     }
 }

@@ -23,3 +23,5 @@ fn changes_are_collected_for_a_moment_of_quiet_and_no_longer_than_the_limit() {
     assert_eq!(collect.take(), Some(start));
     assert_eq!(collect.due(), None);
 }
+
+mod publishing;

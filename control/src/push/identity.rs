@@ -1,7 +1,7 @@
 //! Certificates for workloads: a token and a signing request in, a certificate for the token's account out.
 
-use super::Push;
 use super::server::{Reply, ReplyBody, refusal};
+use super::{PodKey, Push};
 use crate::auth::{ReviewError, Token};
 use crate::cert::{IssueError, LeafNames, LeafRequest, RequestError, SigningRequest, renew_after};
 use crate::limits;
@@ -87,6 +87,8 @@ async fn certify(push: &Push, headers: &HeaderMap, body: Incoming) -> Result<Byt
     let remaining = issued.not_after.duration_since(SystemTime::now()).unwrap_or_default();
     let renew_after = renew_after(remaining, random()).max(Duration::from_secs(1));
     info!("issued a certificate to {} for pod {:?}", caller.identity, caller.pod);
+    let pod = PodKey::new(caller.identity.namespace(), &caller.pod);
+    push.roster.certified(&pod, &caller.identity, issued.not_after);
     push.telemetry.certificates.add();
     push.telemetry.certificate_time.observe(began.elapsed().as_secs_f64());
     let response = IdentityResponse {

@@ -40,7 +40,6 @@ pub struct Proxy {
     proxy_version: String,
     connected: SystemTime,
     arrived: Instant,
-    certificate_expires: SystemTime,
     progress: Mutex<Progress>,
     /// Cancelled when a newer connection of the same pod takes over.
     pub(super) superseded: CancellationToken,
@@ -52,6 +51,7 @@ struct Progress {
     /// Since when the proxy has not had the version it is to have.
     behind_since: Option<Instant>,
     acknowledged: Option<Arc<str>>,
+    certificate_expires: Option<SystemTime>,
     problems: Vec<String>,
     last_nack: Option<NackReport>,
 }
@@ -72,7 +72,7 @@ pub struct ProxyReport {
     pub version_acknowledged: Option<Arc<str>>,
     /// RFC 3339.
     pub connected_since: String,
-    /// RFC 3339: end of the certificate that it connected with; absent for the repository.
+    /// RFC 3339: end of its newest certificate; absent for the repository.
     pub certificate_expires: Option<String>,
     /// Version of fsm-proxy; empty when it does not say.
     pub proxy_version: String,
@@ -146,6 +146,14 @@ impl Roster {
         reports
     }
 
+    /// A pod was given another certificate; the stream that it may have open was opened with an older one.
+    pub(super) fn certified(&self, pod: &PodKey, identity: &Identity, expires: SystemTime) {
+        let proxies = self.proxies.lock();
+        if let Some(proxy) = proxies.get(pod).filter(|proxy| proxy.identity == *identity) {
+            proxy.progress.lock().certificate_expires = Some(expires);
+        }
+    }
+
     /// A proxy has reported to the repository. Those that have not for a minute are forgotten.
     pub(super) fn polled(&self, pod: &PodKey, tenant: &Tenant, version: String, now: SystemTime) {
         let mut pollers = self.pollers.lock();
@@ -176,8 +184,11 @@ impl Roster {
             proxy_version: arrival.proxy_version,
             connected: now,
             arrived: Instant::now(),
-            certificate_expires: arrival.certificate_expires,
-            progress: Mutex::new(Progress { acknowledged: arrival.version.map(Into::into), ..Progress::default() }),
+            progress: Mutex::new(Progress {
+                acknowledged: arrival.version.map(Into::into),
+                certificate_expires: Some(arrival.certificate_expires),
+                ..Progress::default()
+            }),
             superseded: CancellationToken::new(),
             pod: arrival.pod,
         });
@@ -253,7 +264,7 @@ impl Proxy {
             version_wanted: progress.wanted.clone(),
             version_acknowledged: progress.acknowledged.clone(),
             connected_since: rfc3339(self.connected),
-            certificate_expires: Some(rfc3339(self.certificate_expires)),
+            certificate_expires: progress.certificate_expires.map(rfc3339),
             proxy_version: self.proxy_version.clone(),
             problems: progress.problems.clone(),
             last_nack: progress.last_nack.clone(),

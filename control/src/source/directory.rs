@@ -81,6 +81,8 @@ struct Follower {
     /// Files that are being written, since when.
     writing: BTreeMap<PathBuf, Instant>,
     synced: bool,
+    /// When files were last taken for changed that only might be.
+    thorough: Instant,
 }
 
 impl Follower {
@@ -95,6 +97,7 @@ impl Follower {
             touched: BTreeSet::new(),
             writing: BTreeMap::new(),
             synced: false,
+            thorough: Instant::now(),
         }
     }
 
@@ -141,7 +144,11 @@ impl Follower {
         let touched = std::mem::take(&mut self.touched);
         // The first reading waits for nobody: what is there then is what everything starts from.
         let (synced, writing) = (self.synced, &self.writing);
-        let look = self.tree.look(&self.root, &touched, |path| synced && writing.contains_key(path));
+        let thorough = now.duration_since(self.thorough) >= RESCAN_INTERVAL;
+        let look = self.tree.look(&self.root, &touched, thorough, |path| synced && writing.contains_key(path));
+        if thorough {
+            self.thorough = now;
+        }
         for event in look.events {
             self.events.blocking_send(event).ok()?;
         }

@@ -71,9 +71,10 @@ impl World {
         backends.map(|backend| (super::reference::split_backend(split, &backend.service), backend.weight)).collect()
     }
 
-    /// The UpstreamTrafficSetting whose host is a service, in that service's namespace: the oldest one.
+    /// The UpstreamTrafficSetting whose host is a service, in that service's namespace: the newest one, because users
+    /// change a limit by applying another object (FSM's page on rate limits of connections does).
     pub fn upstream_setting(&self, service: &ServiceKey) -> Option<&Arc<UpstreamTrafficSetting>> {
-        self.found(&Term::SettingOf(service.clone()), |_, _| true).into_iter().next()
+        self.found(&Term::SettingOf(service.clone()), |_, _| true).pop()
     }
 
     /// An UpstreamTrafficSetting by name, as an Egress refers to it.

@@ -104,13 +104,24 @@ fn key(kind: &Kind, name: &NamespacedName) -> ObjectKey {
     ObjectKey::new(kind.clone(), &name.namespace, &name.name)
 }
 
-/// Of several policies that claim the same thing, all but the oldest, each with the oldest.
+/// Which of several policies that exclude each other counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    Oldest,
+    Newest,
+}
+
+/// Of several policies that claim the same thing, all but the one that counts, each with that one.
 fn losers<'a, P: Policy + 'a, C: Ord>(
     policies: impl Iterator<Item = (&'a NamespacedName, &'a Arc<P>)>,
+    counts: Counts,
     claims: impl Fn(&P) -> Vec<C>,
 ) -> Vec<(&'a NamespacedName, &'a NamespacedName, C)> {
     let mut policies: Vec<(&NamespacedName, &Arc<P>)> = policies.collect();
     policies.sort_by_cached_key(|(_, policy)| age_key(policy.metadata()));
+    if matches!(counts, Counts::Newest) {
+        policies.reverse();
+    }
     let mut first: BTreeMap<C, &NamespacedName> = BTreeMap::new();
     let mut losers = Vec::new();
     for (name, policy) in policies {

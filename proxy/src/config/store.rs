@@ -4,6 +4,10 @@
 //! Whatever goes wrong before the swap (no JSON, FSM's empty placeholder, a panic of the compiler) leaves the last good
 //! snapshot in force and is kept for `/config_status`. Never blocks readers; never touches the network.
 
+mod status;
+
+pub use status::{Failure, Status};
+
 use super::cache::Cache;
 use super::compile::{Environment, compile, with_other_endpoints};
 use super::snapshot::Snapshot;
@@ -13,13 +17,12 @@ use arc_swap::{ArcSwapOption, Guard};
 use fsm_api::config::{Config, Problem, ReadError, Severity};
 use fsm_api::stream::EndpointUpdate;
 use parking_lot::Mutex;
-use serde::Serialize;
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
@@ -129,43 +132,6 @@ pub enum EndpointsRejected {
     /// A defect of the proxy.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-}
-
-/// The state of the configuration, for `/config_status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Status {
-    /// Where the document in force was taken from; `null` before the first one.
-    pub origin: Option<String>,
-    /// Number of documents put in force so far.
-    pub generation: u64,
-    /// When the document in force was put in force (RFC 3339, UTC).
-    pub applied_at: Option<String>,
-    /// The same on the clock that never jumps.
-    #[serde(skip)]
-    applied: Option<Instant>,
-    /// `Version` of the document in force.
-    pub version: String,
-    /// Problems of the document in force.
-    pub problems: usize,
-    /// Those of them that deny traffic or have no effect.
-    pub errors: usize,
-    /// The last document that was rejected, while no later one was accepted.
-    pub rejected: Option<Failure>,
-    /// Why the source cannot be read, while it cannot.
-    pub source_failure: Option<Failure>,
-}
-
-/// Something that went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Failure {
-    /// What, why, and what to do.
-    pub message: String,
-    /// When it happened first (RFC 3339, UTC).
-    pub since: String,
-    /// How often it has happened since, this time included.
-    pub count: u64,
 }
 
 /// A document that was read, but is not in force yet.
@@ -472,44 +438,6 @@ impl InForce {
     }
 }
 
-impl Status {
-    fn enter(&mut self, origin: &Origin, generation: u64, snapshot: &Snapshot) {
-        *self = Self {
-            origin: Some(origin.to_string()),
-            generation,
-            applied_at: Some(now()),
-            applied: Some(Instant::now()),
-            version: snapshot.version.clone(),
-            problems: snapshot.problems.len(),
-            errors: snapshot.problems.iter().filter(|problem| problem.severity == Severity::Error).count(),
-            rejected: None,
-            source_failure: self.source_failure.take(),
-        };
-    }
-
-    /// The document in force was seen again, perhaps from elsewhere: after a restart the repository confirms the cache.
-    fn confirm(&mut self, origin: &Origin) {
-        self.origin = Some(origin.to_string());
-        self.rejected = None;
-    }
-}
-
-impl Failure {
-    /// Counts the failure in its slot; true when it is another one than before.
-    fn note(slot: &mut Option<Failure>, message: &str) -> bool {
-        match slot {
-            Some(failure) if failure.message == message => {
-                failure.count += 1;
-                false
-            }
-            _ => {
-                *slot = Some(Failure { message: message.to_owned(), since: now(), count: 1 });
-                true
-            }
-        }
-    }
-}
-
 /// Logs the problems that the previous document did not have.
 fn log_problems(problems: &[Problem], previous: Option<&Snapshot>) {
     let known = previous.map_or(&[][..], |snapshot| &snapshot.problems);
@@ -527,10 +455,6 @@ fn log_problems(problems: &[Problem], previous: Option<&Snapshot>) {
     if let Some(more) = count.checked_sub(LOGGED_PROBLEMS).filter(|more| *more > 0) {
         warn!("{more} more configuration problems are not logged");
     }
-}
-
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::limits;
 use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::shared::Proxy;
-use crate::tcp::reset_on_close;
+use crate::tcp::{Resettable, reset_on_close};
 use crate::telemetry::Direction;
 use crate::tls::{Accepted, Alpn, Lenient, Peer, ReadAhead, ServerTls};
 use bytes::Bytes;
@@ -151,7 +151,7 @@ async fn terminate_tls(
 
 async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<Accepted<ReadAhead<IO>>, Refusal>
 where
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Resettable + Unpin,
 {
     let accepted = tls.accept(ReadAhead::of_client(stream), limits::TLS_HANDSHAKE_TIMEOUT).await;
     let accepted = accepted.map_err(|error| Refusal::explained(error.reason(), error.to_string()))?;

@@ -20,7 +20,8 @@ pub trait Resettable {
 }
 
 /// Copies bytes between `downstream` and `upstream`, both ways, as [`relay`] does. When one of them breaks off, the other
-/// one is reset as it is dropped.
+/// one is reset as it is dropped; but where nothing at all had come, it is closed in order, as FSM does it: nothing is no
+/// half of anything, and its pages show "empty reply" (curl's 52) for a connection that the server refused.
 pub async fn relay_or_reset<A, B>(downstream: &mut A, upstream: &mut B, options: RelayOptions<'_>) -> Relayed
 where
     A: AsyncRead + AsyncWrite + Resettable + Unpin,
@@ -28,9 +29,9 @@ where
 {
     let relayed = relay(downstream, upstream, options).await;
     match relayed.broken_off {
-        Some(Side::Downstream) => upstream.reset_on_close(),
-        Some(Side::Upstream) => downstream.reset_on_close(),
-        None => {}
+        Some(Side::Downstream) if relayed.sent > 0 => upstream.reset_on_close(),
+        Some(Side::Upstream) if relayed.received > 0 => downstream.reset_on_close(),
+        Some(_) | None => {}
     }
     relayed
 }
@@ -73,5 +74,10 @@ impl<IO: Resettable> Resettable for client::TlsStream<IO> {
 
 impl Resettable for TokioIo<Upgraded> {
     /// Dropping it is all that can be done: HTTP/2 resets the stream then, TLS ends without `close_notify`.
+    fn reset_on_close(&self) {}
+}
+
+#[cfg(test)]
+impl Resettable for tokio::io::DuplexStream {
     fn reset_on_close(&self) {}
 }

@@ -9,6 +9,7 @@ use super::provider::{VERSIONS, provider};
 use super::read_ahead::NotTls;
 use super::verify::Peer;
 use crate::reason::Reason;
+use crate::tcp::Resettable;
 use arc_swap::ArcSwap;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier};
@@ -139,14 +140,21 @@ impl ServerTls {
         Ok(Self(Arc::new(Inner { identity: identity.clone(), client, alpn, latest })))
     }
 
-    /// Shakes hands within `deadline`.
+    /// Shakes hands within `deadline`. A client that speaks no TLS is reset: it understands no alert, and takes an
+    /// orderly end for an empty answer.
     pub async fn accept<IO>(&self, io: IO, deadline: Duration) -> Result<Accepted<IO>, AcceptError>
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: AsyncRead + AsyncWrite + Resettable + Unpin,
     {
-        let stream = match timeout(deadline, self.acceptor().accept(io)).await {
+        let stream = match timeout(deadline, self.acceptor().accept(io).into_fallible()).await {
             Err(_) => return Err(AcceptError::Timeout(deadline)),
-            Ok(Err(error)) => return Err(AcceptError::from_io(&error)),
+            Ok(Err((error, io))) => {
+                let error = AcceptError::from_io(&error);
+                if matches!(error, AcceptError::Plaintext) {
+                    io.reset_on_close();
+                }
+                return Err(error);
+            }
             Ok(Ok(stream)) => stream,
         };
         let (_, session) = stream.get_ref();

@@ -105,7 +105,9 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
     let mut client = pair.dial(&held).await;
     client.send("x").await;
     let (server, _) = fsm_tests::within("the connection", upstream.accept()).await.unwrap();
-    server.readable().await.unwrap();
+    server.writable().await.unwrap();
+    assert_eq!(server.try_write(b"half").unwrap(), 4);
+    assert_eq!(client.read_exact(4).await, b"half");
     server.set_zero_linger().unwrap();
     drop(server);
     assert_eq!(client.rest().await.1, End::Reset, "half an answer must not look like a whole one");

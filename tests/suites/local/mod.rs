@@ -1,7 +1,11 @@
 //! The mesh on one machine: FSM's pages as they are written, examples, and what happens when parts of it die.
 
+mod down;
+mod examples;
+mod outage;
 mod pages;
 mod policies;
+mod problems;
 
 use fsm_tests::{LocalMesh, Outcome};
 

@@ -52,7 +52,7 @@ pub(super) fn listen(state: &State) -> io::Result<UnixListener> {
     // By a short name: an address holds no more than 107 bytes of path.
     let path = format!("/proc/self/fd/{}/daemon.sock", directory.as_raw_fd());
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => UnixListener::bind(&path),
     }
 }

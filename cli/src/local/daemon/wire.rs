@@ -213,15 +213,14 @@ fn converse(mut stream: &UnixStream, request: &Request) -> io::Result<Answer> {
     stream.write_all(&line)?;
     // Byte by byte: what follows the line belongs to the caller.
     let mut answer = Vec::new();
-    for byte in stream.take(LONGEST_LINE).bytes() {
-        match byte? {
-            b'\n' => {
-                stream.set_read_timeout(None)?;
-                stream.set_write_timeout(None)?;
-                return Ok(serde_json::from_slice(&answer)?);
-            }
-            byte => answer.push(byte),
+    let mut byte = [0];
+    while (answer.len() as u64) < LONGEST_LINE && stream.read(&mut byte)? == 1 {
+        if byte[0] == b'\n' {
+            stream.set_read_timeout(None)?;
+            stream.set_write_timeout(None)?;
+            return Ok(serde_json::from_slice(&answer)?);
         }
+        answer.push(byte[0]);
     }
     Err(malformed("it hung up without an answer"))
 }

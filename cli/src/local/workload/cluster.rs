@@ -12,10 +12,12 @@ pub use publish::Publication;
 use super::images::Tools;
 use super::inject::{self, Mesh, Traffic};
 use super::names::Names;
+use super::network;
 use super::objects::{Key, Wanted};
 use super::pod::{Life, Refusal, Resolve};
 use super::process;
 use super::runtime::{Action, PodId, Process, Report};
+use crate::local::node::NameRecord;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use owners::Owner;
@@ -56,8 +58,12 @@ pub struct Cluster {
     jobs: BTreeMap<Key, owners::JobRecord>,
     /// The workloads as they were read last; `None`: to be read again.
     workloads: Option<Arc<Vec<owners::Workload>>>,
+    /// Until the first step pods that this program has written are those of an earlier run.
+    is_adopting: bool,
     /// Whether something else than pods has changed since the last publication.
     is_publishing_due: bool,
+    /// Names that MeshConfig gives to addresses.
+    static_names: Vec<NameRecord>,
 }
 
 /// A pod and whose it is.
@@ -79,13 +85,16 @@ impl Cluster {
             plan_again: None,
             problems: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            static_names: Vec::new(),
             workloads: None,
+            is_adopting: true,
             is_publishing_due: true,
         }
     }
 
-    /// Takes an object that was created or changed. Pods that this program has written mean nothing, unless they are
-    /// of an earlier run: then they are started again if they are nobody's, and otherwise published as gone.
+    /// Takes an object that was created or changed. Pods that this program has written mean nothing, unless they come
+    /// before the first step and so are of an earlier run: then they are started again if they are nobody's, and
+    /// otherwise published as gone.
     ///
     /// # Errors
     /// The field that does not have the form of its kind. The object as it was before stays.
@@ -95,6 +104,7 @@ impl Cluster {
             "MeshConfig.config.flomesh.io" => {
                 if key.0 == self.options.mesh.fsm_namespace && key.1 == "fsm-mesh-config" {
                     self.options.mesh.traffic = Traffic::of_mesh_config(object);
+                    self.static_names = network::static_names(object);
                 }
                 Ok(())
             }
@@ -103,12 +113,18 @@ impl Cluster {
         }
     }
 
+    /// Names that MeshConfig gives to addresses (`sidecar.localDNSProxy.db`).
+    pub fn static_names(&self) -> &[NameRecord] {
+        &self.static_names
+    }
+
     /// Takes the removal of an object. A pod that is removed ends, whoever it belongs to.
     pub fn remove(&mut self, kind: &str, key: &Key, now: Duration) {
         self.note_change();
         self.wanted.remove(kind, key);
         if kind == "MeshConfig.config.flomesh.io" && key.1 == "fsm-mesh-config" {
             self.options.mesh.traffic = Traffic::default();
+            self.static_names.clear();
         }
         if kind == "Pod"
             && let Some(entry) = self.entries.get_mut(key)
@@ -140,6 +156,7 @@ impl Cluster {
 
     /// Everything that is to be done now.
     pub fn step(&mut self, now: Duration) -> Vec<Action> {
+        self.is_adopting = false;
         let mut actions = Vec::new();
         for _ in 0..ROUNDS {
             let is_changed = self.plan(now);
@@ -202,10 +219,10 @@ impl Cluster {
         if !managed {
             return self.wanted.apply("Pod", key, object);
         }
-        if self.entries.contains_key(&key) {
+        // Later they are its own of a moment ago, whatever has become of the pod meanwhile.
+        if !self.is_adopting {
             return Ok(());
         }
-        // Of an earlier run.
         self.publisher.adopt(&key);
         let is_owned = object.pointer("/metadata/ownerReferences").is_some();
         if is_owned {

@@ -7,6 +7,7 @@ use crate::local::node::{NameRecord, Protocol, ServiceRule};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
@@ -89,6 +90,22 @@ pub fn plan(
         }
     }
     (rules, names)
+}
+
+/// The names that a MeshConfig gives to addresses: `sidecar.localDNSProxy.db`, while the section is enabled. FSM's own
+/// controller reads them and never answers with them (reference trap 7). What is no name or no address is left out.
+pub fn static_names(mesh_config: &Value) -> Vec<NameRecord> {
+    let proxy = mesh_config.pointer("/spec/sidecar/localDNSProxy");
+    let enabled = proxy.and_then(|proxy| proxy.get("enable")).and_then(Value::as_bool).unwrap_or(false);
+    let entries = proxy.filter(|_| enabled).and_then(|proxy| proxy.get("db")).and_then(Value::as_array);
+    let record = |entry: &Value| {
+        let name = entry.get("dn").and_then(Value::as_str)?;
+        let answers = entry.get("ips").and_then(Value::as_array).into_iter().flatten();
+        let addresses: Vec<IpAddr> =
+            answers.filter_map(|answer| answer.get("ipv4").and_then(Value::as_str)?.parse().ok()).collect();
+        (!addresses.is_empty()).then(|| NameRecord::addresses(name, addresses))
+    };
+    entries.into_iter().flatten().filter_map(record).collect()
 }
 
 fn address_of(spec: &ServiceSpec) -> Option<Ipv4Addr> {

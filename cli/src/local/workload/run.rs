@@ -210,7 +210,8 @@ impl Pods {
             self.runtime.begin(action);
         }
         let publications = self.cluster.publish();
-        if !publications.is_empty() || self.services.is_none() {
+        let named = self.names.as_deref().unwrap_or_default().starts_with(self.cluster.static_names());
+        if !publications.is_empty() || self.services.is_none() || !named {
             self.tell_node();
         }
         for publication in publications {
@@ -227,7 +228,8 @@ impl Pods {
     fn tell_node(&mut self) {
         let lives: Vec<&Life> = self.cluster.lives().collect();
         let domain = self.options.node.options().cluster_domain.clone();
-        let (services, names) = network::plan(self.cluster.wanted(), &lives, &self.addresses, &domain);
+        let (services, of_services) = network::plan(self.cluster.wanted(), &lives, &self.addresses, &domain);
+        let names = [self.cluster.static_names().to_vec(), of_services].concat();
         if self.names.as_ref() != Some(&names) {
             for refused in self.options.node.set_names(names.clone()) {
                 tracing::warn!("{} cannot be a DNS name", refused.name);

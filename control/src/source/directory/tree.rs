@@ -33,6 +33,8 @@ pub(super) struct Tree {
 struct Seen {
     stamp: Option<Stamp>,
     read: SystemTime,
+    /// Of the whole text; `None` when it could not be read.
+    text: Option<Digest>,
     objects: BTreeMap<ObjectKey, Place>,
     problems: Vec<Problem>,
 }
@@ -76,11 +78,13 @@ impl Tree {
         }
     }
 
-    /// Looks at all files and reads those that changed, except those that are being written.
+    /// Looks at all files and reads those that changed, except those that are being written; when it is to be thorough,
+    /// also those that might have changed unnoticed.
     pub(super) fn look(
         &mut self,
         root: &Path,
         touched: &BTreeSet<PathBuf>,
+        thorough: bool,
         is_written: impl Fn(&Path) -> bool,
     ) -> Look {
         let found = walk(root);
@@ -89,7 +93,7 @@ impl Tree {
         let mut concerned: BTreeSet<ObjectKey> = BTreeSet::new();
         for (path, stamp) in &found.files {
             let known = self.files.get(path);
-            let same = known.is_some_and(|seen| seen.stamp == Some(*stamp) && !stamp.is_fresh(seen.read));
+            let same = known.is_some_and(|seen| seen.stamp == Some(*stamp) && !(thorough && stamp.is_fresh(seen.read)));
             if (same && !touched.contains(path)) || is_written(path) {
                 continue;
             }
@@ -105,10 +109,20 @@ impl Tree {
     /// Reads a file and takes over what it says; adds the objects that are in it or were.
     fn read(&mut self, path: &Path, stamp: Stamp, concerned: &mut BTreeSet<ObjectKey>) -> Fresh {
         let read = SystemTime::now();
+        let text = text_of(path);
+        let digest_of_text = text.as_deref().ok().map(digest_of);
+        if let Some(seen) = self.files.get_mut(path).filter(|seen| seen.text.is_some() && seen.text == digest_of_text) {
+            // Whoever only touches files changes nothing; parsing is what costs.
+            let missed = seen.stamp.is_none();
+            (seen.stamp, seen.read) = (Some(stamp), read);
+            if !missed {
+                return Fresh::new();
+            }
+        }
         let mut fresh = Fresh::new();
         let mut objects = BTreeMap::new();
         let mut problems = Vec::new();
-        let whole = match text_of(path) {
+        let whole = match text {
             Ok(text) => {
                 let (located, errors) = manifest::read(&text, &path.to_string_lossy());
                 problems.extend(errors.iter().map(problem_of));
@@ -148,7 +162,7 @@ impl Tree {
         for key in objects.keys() {
             self.places.entry(key.clone()).or_default().insert(path.to_owned());
         }
-        self.files.insert(path.to_owned(), Seen { stamp: Some(stamp), read, objects, problems });
+        self.files.insert(path.to_owned(), Seen { stamp: Some(stamp), read, text: digest_of_text, objects, problems });
         fresh
     }
 
@@ -281,12 +295,16 @@ fn text_of(path: &Path) -> Result<String, String> {
 }
 
 fn digest(object: &Object) -> Digest {
-    let mut hasher = DefaultHasher::new();
     match serde_json::to_vec(object) {
-        Ok(bytes) => bytes.hash(&mut hasher),
+        Ok(bytes) => digest_of(&bytes),
         // Never for objects that were read; then every reading counts as a change.
-        Err(_) => SystemTime::now().hash(&mut hasher),
+        Err(_) => digest_of(&SystemTime::now()),
     }
+}
+
+fn digest_of<T: Hash + ?Sized>(value: &T) -> Digest {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
     Digest(hasher.finish())
 }
 

@@ -1,6 +1,6 @@
 //! Ways into the mesh: IngressBackend and AccessControl.
 
-use super::{Findings, World, key, losers};
+use super::{Counts, Findings, World, key, losers};
 use crate::world::model::{NamespacedName, ServiceKey};
 use crate::world::reference as refers;
 use fsm_api::resources::policy::{AccessControl, AccessSource, Backend, IngressBackend};
@@ -19,7 +19,7 @@ impl World {
         }
         let backends = self.objects.ingress_backends.iter().filter(|(name, _)| self.policy_counts(name));
         let claims = |backend: &IngressBackend| claimed_ports(&backend.spec.backends, &backend.metadata);
-        for (loser, winner, (service, port)) in losers(backends, claims) {
+        for (loser, winner, (service, port)) in losers(backends, Counts::Oldest, claims) {
             found.fail(
                 [key(&Kind::IngressBackend, loser), key(&Kind::IngressBackend, winner)],
                 "BackendConflict",
@@ -43,7 +43,7 @@ impl World {
         }
         let all = || self.objects.access_controls.iter().filter(|(name, _)| self.policy_counts(name));
         let claims = |control: &AccessControl| claimed_ports(&control.spec.backends, &control.metadata);
-        for (loser, winner, (service, port)) in losers(all(), claims) {
+        for (loser, winner, (service, port)) in losers(all(), Counts::Oldest, claims) {
             found.fail(
                 [key(&Kind::AccessControl, loser), key(&Kind::AccessControl, winner)],
                 "BackendConflict",
@@ -54,7 +54,7 @@ impl World {
             );
         }
         let everywhere = |control: &AccessControl| if control.spec.backends.is_empty() { vec![()] } else { Vec::new() };
-        for (loser, winner, ()) in losers(all(), everywhere) {
+        for (loser, winner, ()) in losers(all(), Counts::Oldest, everywhere) {
             found.fail(
                 [key(&Kind::AccessControl, loser), key(&Kind::AccessControl, winner)],
                 "EverywhereConflict",

@@ -1,6 +1,6 @@
 //! Ways out of the mesh.
 
-use super::{Findings, World, key, losers};
+use super::{Counts, Findings, World, key, losers};
 use crate::world::model::NamespacedName;
 use crate::world::reference::{self as refers, SERVICE_ACCOUNT};
 use fsm_api::resources::Kind;
@@ -128,7 +128,7 @@ impl World {
         }
         let gateways = self.objects.egress_gateways.iter().filter(|(name, _)| self.policy_counts(name));
         let claims = |gateway: &EgressGateway| if gateway.spec.global.is_empty() { Vec::new() } else { vec![()] };
-        for (loser, winner, ()) in losers(gateways, claims) {
+        for (loser, winner, ()) in losers(gateways, Counts::Oldest, claims) {
             found.fail(
                 [key(&Kind::EgressGateway, loser), key(&Kind::EgressGateway, winner)],
                 "GatewayConflict",

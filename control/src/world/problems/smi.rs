@@ -1,6 +1,6 @@
 //! TrafficTargets, TrafficSplits, UpstreamTrafficSettings and Retries.
 
-use super::{Findings, World, key, losers};
+use super::{Counts, Findings, World, key, losers};
 use crate::world::index::Term;
 use crate::world::model::{NamespacedName, ServiceKey};
 use crate::world::reference::{self as refers, SERVICE_ACCOUNT};
@@ -153,7 +153,7 @@ impl World {
             let root = refers::split_root(split);
             routes.into_iter().map(|route| (root.clone(), route)).collect()
         };
-        for (loser, winner, (root, route)) in losers(splits, claims) {
+        for (loser, winner, (root, route)) in losers(splits, Counts::Oldest, claims) {
             let same = route.map_or("all requests".into(), |route| format!("the requests of HTTPRouteGroup {route}"));
             found.fail(
                 [key(&Kind::TrafficSplit, loser), key(&Kind::TrafficSplit, winner)],
@@ -214,13 +214,13 @@ impl World {
         }
         let settings = self.objects.settings.iter().filter(|(name, _)| self.policy_counts(name));
         let claims = |setting: &UpstreamTrafficSetting| refers::setting_service(setting, domain).into_iter().collect();
-        for (loser, winner, service) in losers(settings, claims) {
+        for (loser, winner, service) in losers(settings, Counts::Newest, claims) {
             found.fail(
                 [key(&Kind::UpstreamTrafficSetting, loser), key(&Kind::UpstreamTrafficSetting, winner)],
                 "HostConflict",
                 format!(
-                    "UpstreamTrafficSetting {winner} comes first and has the host of service {service} too, so \
-                    this one has no effect; merge them into one"
+                    "UpstreamTrafficSetting {winner} is newer and has the host of service {service} too, so this one \
+                    has no effect; remove it, or merge them into one"
                 ),
             );
         }
@@ -260,7 +260,7 @@ impl World {
                 .flat_map(|source| destinations.iter().map(move |service| (source.clone(), service.clone())))
                 .collect()
         };
-        for (loser, winner, (source, service)) in losers(retries, claims) {
+        for (loser, winner, (source, service)) in losers(retries, Counts::Oldest, claims) {
             found.fail(
                 [key(&Kind::Retry, loser), key(&Kind::Retry, winner)],
                 "RetryConflict",

@@ -286,7 +286,7 @@ fn an_endpoint_change_concerns_only_servers_and_callers() {
 }
 
 #[test]
-fn the_oldest_of_two_settings_for_a_host_counts() {
+fn the_newest_of_two_settings_for_a_host_counts() {
     let setting = |name: &str, created: Value, most: u32| {
         json!({"apiVersion": "policy.flomesh.io/v1alpha1", "kind": "UpstreamTrafficSetting",
             "metadata": {"name": name, "namespace": "a", "creationTimestamp": created},
@@ -299,11 +299,12 @@ fn the_oldest_of_two_settings_for_a_host_counts() {
         setting("old", json!("2024-01-01T00:00:00Z"), 3),
     ]);
     let name = |world: &World| world.upstream_setting(&key("a", "web")).unwrap().metadata.name.clone().unwrap();
-    assert_eq!(name(&world), "old");
-    world.remove(&object(setting("old", Value::Null, 3)).key());
+    // Without a time it is as new as can be.
+    assert_eq!(name(&world), "first-by-name");
+    world.remove(&object(setting("first-by-name", Value::Null, 3)).key());
     assert_eq!(name(&world), "young");
     world.remove(&object(setting("young", Value::Null, 3)).key());
-    assert_eq!(name(&world), "first-by-name");
+    assert_eq!(name(&world), "old");
 }
 
 #[test]

@@ -76,11 +76,11 @@ fn dangling_routes_and_matches_are_found() {
 }
 
 #[test]
-fn two_settings_of_one_host_name_both_and_the_oldest_counts() {
+fn two_settings_of_one_host_name_both_and_the_newest_counts() {
     let setting = |name: &str, host: &str| policy("UpstreamTrafficSetting", name, json!({"host": host}));
     let mut old = setting("z", "web.a.svc.cluster.local");
     old["metadata"]["creationTimestamp"] = json!("2024-01-01T00:00:00Z");
-    let named = ["UpstreamTrafficSetting a/u", "UpstreamTrafficSetting a/z"];
+    let named = ["UpstreamTrafficSetting a/z", "UpstreamTrafficSetting a/u"];
     finds([setting("u", "web.a"), old.clone()], "HostConflict", &named);
     finds([old, setting("u", "web.a")], "HostConflict", &named);
     finds([setting("u", "none.a")], "UnknownService", &["UpstreamTrafficSetting a/u", "Service a/none"]);

@@ -146,6 +146,10 @@ impl Compiler<'_> {
         if let Some(known) = self.carried.transports.get(&key) {
             return Some(Arc::clone(known));
         }
+        if matches!(key.tls, TlsKey::Mesh(_)) && identity.is_none() && self.document.certificate.is_some() {
+            // The certificate itself has been reported, and once for all clusters that there is no traffic.
+            return None;
+        }
         let transport = match self.previous_transport(&key, identity) {
             Some(transport) => transport,
             None => match self.new_transport(&key, identity, path) {

@@ -159,6 +159,7 @@ fn panic_of_the_compiler_leaves_the_last_good_document_in_force() {
     assert!(matches!(&rejected, Rejected::Panicked { message, .. } if message == "boom 7"), "{rejected}");
     assert_eq!(store.snapshot().unwrap().version, "1");
     assert_eq!(store.telemetry.config_rejected.get(), 1);
+    assert_eq!(store.telemetry.panics.get(), 0, "the process's panic hook counts it, and nobody else");
     store.compiler = compile;
     store.apply(&document("2", "web.shop"), &file()).unwrap();
     assert_eq!(store.snapshot().unwrap().version, "2", "the store works on after a panic");

@@ -217,13 +217,30 @@ impl Cluster {
         is_changed
     }
 
+    /// Which version of a workload its numbers are about.
+    fn generation(&self, kind: Kind, key: &Key) -> Option<i64> {
+        match kind {
+            Kind::Deployment => self.wanted.deployments.get(key)?.metadata.generation,
+            Kind::StatefulSet => self.wanted.stateful_sets.get(key)?.metadata.generation,
+            Kind::DaemonSet => self.wanted.daemon_sets.get(key)?.metadata.generation,
+            Kind::ReplicaSet => self.wanted.replica_sets.get(key)?.metadata.generation,
+            Kind::Job => None,
+        }
+    }
+
     /// Numbers for the status of each workload: kind of the state directory, key, status.
     pub(super) fn statuses(&mut self) -> Vec<(&'static str, Key, serde_json::Value)> {
         let mut statuses = Vec::new();
         for workload in self.workloads().iter().filter(|workload| workload.owner.kind != Kind::Job) {
             let key = (workload.namespace.clone(), workload.owner.name.clone());
             let members = self.members(workload);
-            statuses.push(super::publish::set_status(workload.owner.kind, key, &workload.revision, &members));
+            let generation = self.generation(workload.owner.kind, &key);
+            let mut status = super::publish::set_status(workload.owner.kind, key, &workload.revision, &members);
+            // Who waits for a rollout must not take the numbers of the time before it for its result.
+            if let Some(generation) = generation {
+                status.2["observedGeneration"] = generation.into();
+            }
+            statuses.push(status);
         }
         for (key, job) in &self.wanted.jobs {
             let owner = owner(Kind::Job, &job.metadata);

@@ -356,6 +356,29 @@ fn what_it_has_written_itself_changes_nothing_when_it_comes_back() {
 }
 
 #[test]
+fn a_deleted_pod_does_not_come_back_by_what_was_written_of_its_end() {
+    let mut node = Node::new();
+    let bare = json!({
+        "metadata": {"namespace": "plain", "name": "bare"},
+        "spec": {"containers": [{"name": "main", "command": ["sleep"]}]},
+    });
+    apply(&mut node.cluster, "Pod", "bare", &bare);
+    node.settle();
+    let key: Key = ("plain".into(), "bare".into());
+    node.cluster.remove("Pod", &key, node.now);
+    let written = node.cluster.publish();
+    node.wait(Duration::from_secs(2));
+    assert!(node.pods().is_empty());
+    for publication in written {
+        if let Publication::Put { kind: "Pod", object, .. } = publication {
+            node.cluster.apply("Pod", key.clone(), &object).unwrap();
+        }
+    }
+    node.settle();
+    assert!(node.pods().is_empty());
+}
+
+#[test]
 fn pods_of_workloads_of_an_earlier_run_are_removed() {
     let mut cluster = cluster(1);
     let left = json!({

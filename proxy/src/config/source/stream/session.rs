@@ -26,8 +26,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-/// Bytes of a reason that is told to fsm-control.
-const REASON_BYTES: usize = 2 << 10;
+/// Bytes of a reason or problem that is told to fsm-control.
+const REASON_BYTES: usize = 1 << 10;
 
 /// Follows the stream for ever.
 pub(super) async fn follow(control: Arc<Control>) {
@@ -231,8 +231,8 @@ fn nack(version: String, rejected: &Rejected) -> ProxyMessage {
     ProxyMessage::Nack(Nack { version, reason: short(&rejected.to_string()), wants_whole: false })
 }
 
-/// The text, cut where it is longer than anybody reads.
+/// The text as one line, cut where it is longer than anybody reads.
 fn short(text: &str) -> String {
     let end = (0..=REASON_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text[..end].to_owned()
+    text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

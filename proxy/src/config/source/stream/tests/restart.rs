@@ -106,7 +106,8 @@ async fn a_certificate_that_expired_in_the_cache_is_not_used_and_a_new_one_is_as
 
     let snapshot = proxy.store.snapshot().unwrap();
     assert!(snapshot.identity.is_none(), "so the pod is not ready");
-    assert!(snapshot.problems.iter().any(|problem| problem.path == "Certificate"), "{:?}", snapshot.problems);
+    let problems: Vec<&str> = snapshot.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(problems, ["Certificate", "Outbound"], "said once, not for every cluster");
     assert!(addresses(&proxy.cluster("shop/api|80")).is_empty(), "never in plaintext");
     let address = SocketAddr::new(options.address.host.parse().unwrap(), options.address.port);
     let mut control = Double::start_at(address, &authority, NAME).await;
