@@ -184,7 +184,8 @@ impl ApiServer {
         command.arg("--kubeconfig").arg(self.kubeconfig()).arg("--cache-dir").arg(self.directory.join("cache"));
         command.args(arguments).env("HOME", &self.directory);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let input = input.to_owned();
+        // Several JSON documents are YAML, which kubectl does not notice by itself.
+        let input = if input.is_empty() { String::new() } else { format!("---\n{input}") };
         let run = tokio::task::spawn_blocking(move || {
             let mut child = command.spawn().expect("kubectl runs");
             // kubectl may end without reading everything.
