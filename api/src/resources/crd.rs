@@ -120,11 +120,11 @@ fn says_nothing(default: &Value) -> bool {
 /// Kubernetes' references by name: a name may be absent, and is empty then.
 fn relax_reference(schema: &mut JSONSchemaProps) {
     const DESCRIPTION: &str = "Name of the referent. This field is effectively required, but";
-    let Some(name) = schema.properties.as_mut().and_then(|properties| properties.get_mut("name")) else { return };
-    if name.description.as_ref().is_some_and(|text| text.starts_with(DESCRIPTION)) {
-        if let Some(required) = &mut schema.required {
-            required.retain(|field| field != "name");
-        }
+    let Some(name) = schema.properties.as_ref().and_then(|properties| properties.get("name")) else { return };
+    if name.description.as_ref().is_some_and(|text| text.starts_with(DESCRIPTION))
+        && let Some(required) = &mut schema.required
+    {
+        required.retain(|field| field != "name");
     }
 }
 

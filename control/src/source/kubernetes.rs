@@ -108,7 +108,7 @@ async fn supervise(client: Client, settings: Settings, events: mpsc::Sender<Even
             events: events.clone(),
             reports: reports.clone(),
         };
-        tasks.spawn(async move { drop(watching.run().await) });
+        tasks.spawn(watching.run());
     }
     tasks.spawn(async move { discovery::discover(client, kinds, served, &ask).await });
     let mut troubles = BTreeMap::new();

@@ -3,6 +3,7 @@
 use super::{namespace, split};
 use fsm_tests::{api_server, binary, eventually};
 use serde_json::Value;
+use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
 struct Running(Child);
@@ -41,8 +42,11 @@ async fn fsm_control_becomes_ready_with_the_cluster_as_its_source() {
     ]);
     command.arg("--state-dir").arg(directory.path().join("state")).arg("--ready-file").arg(&ready);
     command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
+    let log = directory.path().join("log");
+    command.stderr(File::create(&log).unwrap());
     let _running = Running(command.spawn().unwrap());
-    eventually("fsm-control is ready", async || ready.exists()).await;
+    let what = format!("fsm-control is ready ({})", log.display());
+    eventually(&what, async || ready.exists()).await;
     let addresses: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
     let admin = addresses["admin"].as_str().unwrap();
     assert_eq!(get(admin, "/world").await["monitoredNamespaces"], serde_json::json!(["program"]));

@@ -62,7 +62,7 @@ pub(super) struct Watching {
 }
 
 /// Nobody listens any more.
-pub(super) struct Unheard;
+struct Unheard;
 
 /// How it stands with failures in a row.
 struct Attempts {
@@ -75,15 +75,11 @@ struct Attempts {
 
 impl Watching {
     /// Follows the kind until nobody listens any more.
-    pub(super) async fn run(mut self) -> Unheard {
+    pub(super) async fn run(mut self) {
         let mut shelf = Shelf::new(self.view.clone());
-        loop {
-            let resource = match self.resource(&mut shelf).await {
-                Ok(resource) => resource,
-                Err(unheard) => return unheard,
-            };
-            if let Err(unheard) = self.watch(&mut shelf, &resource).await {
-                return unheard;
+        while let Ok(resource) = self.resource(&mut shelf).await {
+            if self.watch(&mut shelf, &resource).await.is_err() {
+                return;
             }
         }
     }
