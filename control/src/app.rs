@@ -9,12 +9,14 @@ use crate::cert::Tresor;
 use crate::cert::server::ServerTls;
 use crate::cert::tresor::TresorSettings;
 use crate::controller::{self, Ends, Publisher};
+use crate::issued::{DirectoryWriter, Keeper, Ledger, Owner, Situation};
 use crate::limits;
 use crate::options::{Options, Tokens};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
-use crate::source::{Source, kubernetes};
+use crate::source::{Event, Source, kubernetes};
 use crate::telemetry::Telemetry;
+use crate::webhook::{self, OwnerFacts, Webhook};
 use crate::world::{self, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -62,8 +64,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         trust_domain: options.trust_domain.clone(),
         mesh_config_name: options.fsm_config_name.clone(),
     });
-    let publisher = Publisher::new(world, push.clone(), problems.clone());
     let (events, source_events) = mpsc::channel(EVENTS_AHEAD);
+    let (keeper, situation) = keeper(&options, &tresor, &push, events.clone())?.unzip();
+    let ledger = Ledger::new(Owner::of_mesh(&options.mesh_name), options.server_names(), situation);
+    let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
     let (queries, owner_queries) = mpsc::channel(16);
     let (ready, mut is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
@@ -77,6 +81,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         async move { tls.maintain(stop).await }
     });
     tasks.spawn(tend(tresor.clone(), stop.clone()));
+    if let Some(address) = options.listen_webhook {
+        let listener = listen(address, "--listen-webhook")?;
+        addresses["webhook"] = listener.local_addr()?.to_string().into();
+        let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
+        serve_webhook(listener, facts, &options, &push, &tasks, &stop).await?;
+    }
+    if let Some(keeper) = keeper {
+        tasks.spawn(keeper.run(Arc::new(SystemTime::now), stop.clone()));
+    }
     let admin = Admin { push: push.clone(), tresor, problems, queries, ready: is_ready.clone() };
     tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
     if let Some(port) = repo_port {
@@ -157,6 +170,49 @@ fn push(options: &Options, tresor: &Arc<Tresor>, tokens: Arc<dyn TokenReview>) -
         trust_domain: options.trust_domain.clone(),
         settings: ArcSwap::from_pointee(Settings::default()),
     }
+}
+
+async fn serve_webhook(
+    listener: TcpListener,
+    facts: OwnerFacts,
+    options: &Options,
+    push: &Push,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let tls = ServerTls::start(push.issuer.clone(), options.webhook_names(), None);
+    let tls = Arc::new(tls.await.context("cannot make the webhook's own certificate")?);
+    let webhook = Webhook { facts, settings: options.injection(), telemetry: push.telemetry.clone() };
+    tasks.spawn(webhook::serve(listener, Arc::new(webhook), tls.clone(), stop.clone()));
+    let stop = stop.clone();
+    tasks.spawn(async move { tls.maintain(stop).await });
+    Ok(())
+}
+
+/// Whoever keeps Secrets and statuses, if there is a place for them.
+fn keeper(
+    options: &Options,
+    tresor: &Arc<Tresor>,
+    push: &Push,
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<Option<(Keeper, watch::Sender<Arc<Situation>>)>> {
+    let Some(directory) = &options.write_objects else { return Ok(None) };
+    let owner = Owner::of_mesh(&options.mesh_name);
+    let writer = DirectoryWriter::open(directory, owner.clone()).context("cannot write objects (--write-objects)")?;
+    let Source::Directory(source) = &options.source else {
+        anyhow::bail!("--write-objects needs a directory as --source; what is written to a cluster needs no directory");
+    };
+    // Whatever is written must come back, or it would be missed and written again and again.
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    anyhow::ensure!(
+        real(directory)?.starts_with(real(source)?),
+        "--write-objects {} is not in the directory of --source, {}, so that what is written there would not be seen",
+        directory.display(),
+        source.display()
+    );
+    let (told, situation) = watch::channel(Arc::default());
+    let (issuer, telemetry) = (tresor.clone(), push.telemetry.clone());
+    Ok(Some((Keeper { owner, situation, issuer, writer: Arc::new(writer), events, telemetry }, told)))
 }
 
 fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -1,4 +1,4 @@
-//! One small HTTP/1 server for the ports that people and tools ask: admin and repository.
+//! One small HTTP/1 server for the ports that people and tools ask: admin and repository, and, within TLS, webhooks.
 //!
 //! Connections are bounded (the oldest makes room for the newest: whoever hoards connections loses them), every phase has
 //! a deadline, and a body is read up to a limit before its request is answered.
@@ -16,7 +16,8 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,7 @@ where
                 oldest.abort();
             }
         }
+        let _ = stream.set_nodelay(true);
         oldest_first.push_back(connections.spawn(serve_connection(stream, handler.clone(), port, stop.clone())));
     }
     drop(listener);
@@ -107,12 +109,13 @@ pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-async fn serve_connection<H, F>(stream: TcpStream, handler: H, port: PortLimits, stop: CancellationToken)
+/// One connection, over whatever carries it, until its end.
+pub(crate) async fn serve_connection<S, H, F>(stream: S, handler: H, port: PortLimits, stop: CancellationToken)
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Ask) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = handler.clone();
         async move { Ok::<_, Infallible>(answer(request, handler, port.body).await) }

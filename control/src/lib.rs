@@ -1,7 +1,8 @@
 //! The control plane: it follows the resources that users write ([`source`]), keeps them indexed ([`world`]), computes
 //! what every group of proxies must do ([`catalog`]), gives every proxy its certificate ([`cert`]) once it has said who
 //! it is ([`auth`]), and keeps all of them up to date ([`push`]). [`controller`] ties these together in one owner task,
-//! [`admin`] shows how things stand. Kubernetes is only a feeder; everything between the source and the push is pure.
+//! [`admin`] shows how things stand, and [`webhook`] puts sidecars into new pods. Kubernetes is only a feeder; everything
+//! between the source and the push is pure.
 
 pub mod admin;
 pub mod app;
@@ -11,10 +12,12 @@ pub mod cert;
 pub mod controller;
 mod http;
 pub mod inject;
+pub mod issued;
 pub mod leader;
 pub mod limits;
 pub mod options;
 pub mod push;
 pub mod source;
 pub mod telemetry;
+pub mod webhook;
 pub mod world;

@@ -72,6 +72,23 @@ pub const MAX_STATUS_BYTES: usize = 1 << 20;
 /// How often the certificate authority is asked whether something is due.
 pub const AUTHORITY_TICK: Duration = Duration::from_secs(5);
 
+// --- the injector's webhook ---------------------------------------------------------------------------------------
+
+/// Open connections of the webhook: each API server keeps a few.
+pub const MAX_WEBHOOK_CONNECTIONS: usize = 128;
+
+/// Bytes of a review. API servers take objects of up to 3 MiB, and a review is one object with a frame around it.
+pub const MAX_REVIEW_BYTES: usize = 4 << 20;
+
+/// From accept to the end of the TLS handshake: FSM's webhook is given up after 20 s in all.
+pub const WEBHOOK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A kept-alive connection of an API server without a request.
+pub const WEBHOOK_IDLE: Duration = Duration::from_secs(90);
+
+/// The owner of the world answers between two batches of changes; it is waited for so long.
+pub const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
+
 // --- the owner task -----------------------------------------------------------------------------------------------
 
 /// Changes are collected until there were none for so long …
@@ -79,3 +96,23 @@ pub const QUIET: Duration = Duration::from_millis(10);
 
 /// … but never longer than this.
 pub const COLLECT_AT_MOST: Duration = Duration::from_millis(50);
+
+// --- objects that are kept here ---------------------------------------------------------------------------------------
+
+/// Writing or removing one object.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long other writers may hold the directory of objects; each holds it for one object …
+pub const OBJECTS_LOCK: Duration = Duration::from_secs(5);
+
+/// … and the pause between two looks at its lock.
+pub const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// An object is written again after so long at the soonest, twice as long after each time in a row …
+pub const KEEPER_PAUSE: Duration = Duration::from_secs(1);
+
+/// … up to this.
+pub const KEEPER_LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// All certificates are looked at this often, whatever timers say: clocks are set, and machines sleep.
+pub const KEEPER_LOOK: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 
 use crate::cert::root::RootKey;
 use crate::cert::rotation::ANNOUNCE;
+use crate::inject;
 use crate::source::Source;
 use clap::Parser;
 use fsm_api::stream::DEFAULT_PORT;
@@ -43,6 +44,31 @@ pub struct Options {
         default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9091)
     )]
     pub listen_admin: SocketAddr,
+    /// Serve the injector's webhook here (HTTPS; port 9090 in FSM): API servers ask it about new pods [default: off]
+    #[arg(long, env = "FSM_CONTROL_LISTEN_WEBHOOK", value_name = "ADDRESS")]
+    pub listen_webhook: Option<SocketAddr>,
+    /// Image of injected sidecars where neither MeshConfig nor an annotation names one
+    #[arg(long, env = "FSM_CONTROL_SIDECAR_IMAGE", value_name = "IMAGE", default_value = inject::DEFAULT_IMAGE)]
+    pub sidecar_image: String,
+    /// Image of injected init containers
+    #[arg(long, env = "FSM_CONTROL_INIT_IMAGE", value_name = "IMAGE", default_value = inject::DEFAULT_IMAGE)]
+    pub init_image: String,
+    /// imagePullPolicy of injected containers
+    #[arg(long, env = "FSM_CONTROL_IMAGE_PULL_POLICY", value_name = "POLICY", default_value = "IfNotPresent",
+        value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub image_pull_policy: String,
+    /// Inject native sidecars (init containers with restartPolicy: Always); needs Kubernetes 1.29
+    #[arg(long, env = "FSM_CONTROL_NATIVE_SIDECARS")]
+    pub native_sidecars: bool,
+    /// Audience of the tokens that injected sidecars show; the one of --tokens [default: the API server's own]
+    #[arg(
+        long,
+        env = "FSM_CONTROL_TOKEN_AUDIENCE",
+        value_name = "AUDIENCE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub token_audience: String,
     /// Name of the mesh: namespaces labelled flomesh.io/monitored-by: NAME are in it
     #[arg(long, env = "FSM_CONTROL_MESH_NAME", value_name = "NAME", default_value = "fsm")]
     pub mesh_name: String,
@@ -64,6 +90,10 @@ pub struct Options {
     /// Key of roots that are made from now on: ecdsa-p256 or rsa-2048
     #[arg(long, env = "FSM_CONTROL_CA_KEY", value_name = "KIND", default_value = "ecdsa-p256")]
     pub ca_key: RootKey,
+    /// Write objects that are made here into this directory, which must be the one of --source or below it: Secrets with
+    /// certificates for clients outside the mesh; statuses go beside it [default: no such certificates]
+    #[arg(long, env = "FSM_CONTROL_WRITE_OBJECTS", value_name = "DIRECTORY")]
+    pub write_objects: Option<PathBuf>,
     /// How long a new root is trusted before it signs (for example 10m)
     #[arg(long, env = "FSM_CONTROL_CA_ANNOUNCE", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub ca_announce: Duration,
@@ -155,6 +185,41 @@ impl Options {
             }
         }
         names
+    }
+}
+
+impl Options {
+    /// The names of the webhook's certificate: those of FSM's Service for it.
+    pub fn webhook_names(&self) -> crate::cert::server::ServerNames {
+        let namespace = &self.fsm_namespace;
+        let mut names = crate::cert::server::ServerNames {
+            dns: vec![
+                format!("fsm-injector.{namespace}.svc"),
+                format!("fsm-injector.{namespace}.svc.cluster.local"),
+                format!("fsm-injector.{namespace}"),
+            ],
+            addresses: Vec::new(),
+        };
+        for name in &self.server_name {
+            match name.parse() {
+                Ok(address) => names.addresses.push(address),
+                Err(_) => names.dns.push(name.clone()),
+            }
+        }
+        names
+    }
+
+    /// What the injector is told.
+    pub fn injection(&self) -> inject::Settings {
+        inject::Settings {
+            mesh: self.mesh_name.clone(),
+            fsm_namespace: self.fsm_namespace.clone(),
+            sidecar_image: self.sidecar_image.clone(),
+            init_image: self.init_image.clone(),
+            pull_policy: self.image_pull_policy.clone(),
+            native_sidecars: self.native_sidecars,
+            token_audience: self.token_audience.clone(),
+        }
     }
 }
 

@@ -36,6 +36,13 @@ pub struct Kind {
     pub kind: &'static str,
 }
 
+/// How a request to a webhook ended, one of a few fixed words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    /// The word.
+    pub outcome: &'static str,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -74,6 +81,8 @@ pub struct Telemetry {
     pub pods: Level,
     /// Problems, by severity.
     pub problems: Family<Kind, Level>,
+    /// Pods that the API server asked the injector about, by what became of them.
+    pub admissions: Family<Outcome, Count>,
 }
 
 impl Telemetry {
@@ -101,6 +110,7 @@ impl Telemetry {
             groups: Level::default(),
             pods: Level::default(),
             problems: Family::default(),
+            admissions: Family::default(),
             registry: Registry::default(),
         };
         telemetry.register(&mut registry);
@@ -142,6 +152,7 @@ impl Telemetry {
         to.register("config_groups", "Groups of proxies with the same document", self.groups.clone());
         to.register("mesh_pods", "Pods of the mesh", self.pods.clone());
         to.register("problems", "Problems of resources, by severity", self.problems.clone());
+        to.register("admission_request_count", "Requests to the injector, by outcome", self.admissions.clone());
         let version = Family::<Vec<(&'static str, &'static str)>, Level>::default();
         version.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION"))]).set(1);
         to.register("version_info", "Version of fsm-control", version);

@@ -12,6 +12,7 @@ mod describe;
 mod down;
 mod exec;
 mod get;
+mod inject;
 mod kinds;
 mod logs;
 mod manifest;
@@ -104,6 +105,8 @@ enum Command {
     Exec(exec::Exec),
     /// Show objects
     Get(get::Get),
+    /// Print manifests with the sidecar in their pods, as the injector's webhook would put it there
+    Inject(inject::Inject),
     /// Add or change labels of an object
     Label(metadata::Change),
     /// Print what a container said
@@ -130,6 +133,8 @@ enum Command {
     Crds,
     /// Print a script that lets the shell complete commands
     Completion(completion::Completion),
+    /// Print manifests without the sidecar in their pods
+    Uninject(inject::Uninject),
     /// Run a mesh on this machine, from a directory of YAML
     Up(up::Up),
     /// Tell the versions of this program and of the running meshes
@@ -181,6 +186,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Down(command) => command.run(mesh)?,
         Command::Exec(command) => return command.run(mesh),
         Command::Get(command) => return command.run(mesh),
+        Command::Inject(command) => command.run(mesh)?,
         Command::Label(command) => command.run(mesh, metadata::Part::Labels)?,
         Command::Logs(command) => command.run(mesh)?,
         Command::Mesh(command) => command.run(mesh)?,
@@ -192,6 +198,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,
+        Command::Uninject(command) => command.run()?,
         Command::Up(command) => return command.run(mesh),
         Command::Version(command) => command.run(mesh)?,
         Command::Program { name, arguments } => return Ok(crate::programs::run(&name, &arguments)),

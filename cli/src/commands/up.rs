@@ -20,6 +20,8 @@ use crate::local::state::{ObjectName, Objects, State};
 
 /// How often the pods are looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How long a killed daemon may hold its lock.
+const DYING: Duration = Duration::from_secs(5);
 
 /// `fsm up`.
 #[derive(Debug, Args)]
@@ -127,14 +129,20 @@ impl Up {
 
 /// The state directory with its lock; what a dead daemon has left there is removed first.
 fn claim(state: &State) -> Result<File> {
-    if state.exists() && !state.is_running() {
-        down::clear(state)?;
-    }
-    if !state.is_running() {
-        state.create()?;
-        if let Some(lock) = state.lock()? {
-            return Ok(lock);
+    let deadline = Instant::now() + DYING;
+    loop {
+        if !state.is_running() {
+            down::clear(state)?;
+            state.create()?;
+            if let Some(lock) = state.lock()? {
+                return Ok(lock);
+            }
         }
+        // The lock of a daemon that was killed is held until the kernel has taken it apart.
+        if is_well(state) || Instant::now() >= deadline {
+            break;
+        }
+        std::thread::sleep(INTERVAL / 5);
     }
     let daemon = state.run().ok().flatten().map_or_else(String::new, |run| format!(" (process {})", run.daemon.pid));
     bail!(
@@ -143,6 +151,14 @@ fn claim(state: &State) -> Result<File> {
         state.mesh(),
         state.mesh()
     )
+}
+
+/// Whether the daemon that holds the lock answers, or is just being started.
+fn is_well(state: &State) -> bool {
+    match state.run() {
+        Ok(Some(run)) if !run.started => run.daemon.is_alive(),
+        _ => wire::ask(state, &wire::Request::Ping).is_ok(),
+    }
 }
 
 fn write(state: &State, mesh: &MeshChoice, documents: Vec<Document>) -> Result<()> {

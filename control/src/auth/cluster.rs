@@ -179,5 +179,4 @@ impl std::fmt::Debug for Inner {
 }
 
 #[cfg(test)]
-#[path = "cluster_tests.rs"]
 mod tests;

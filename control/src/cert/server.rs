@@ -27,7 +27,7 @@ pub const SERVER_VALIDITY: Duration = Duration::from_secs(24 * 3600);
 const RETRY: Duration = Duration::from_secs(10);
 
 /// What control's own certificate says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerNames {
     /// The first is what proxies expect.
     pub dns: Vec<String>,

@@ -13,6 +13,7 @@ pub use publisher::Publisher;
 
 use crate::limits;
 use crate::source::Event;
+use crate::webhook::InjectionFacts;
 use collect::Collect;
 use std::io;
 use std::thread::JoinHandle;
@@ -25,6 +26,13 @@ use tokio_util::sync::CancellationToken;
 pub enum Query {
     /// What the world has in it, for people.
     World(oneshot::Sender<serde_json::Value>),
+    /// What injection into pods of a namespace needs to know.
+    Injection {
+        /// Its name.
+        namespace: String,
+        /// `None`: there is no such namespace as far as is known here.
+        answer: oneshot::Sender<Option<InjectionFacts>>,
+    },
 }
 
 /// What the owner task listens to and speaks to.
@@ -71,6 +79,7 @@ pub async fn run(mut publisher: Publisher, mut ends: Ends) {
             Some(query) = ends.queries.recv() => match query {
                 // Whoever asked may have given up; that is theirs.
                 Query::World(answer) => drop(answer.send(publisher.describe())),
+                Query::Injection { namespace, answer } => drop(answer.send(publisher.injection_facts(&namespace))),
             },
         }
     }

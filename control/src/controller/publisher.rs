@@ -2,10 +2,14 @@
 
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
+use crate::cert::server::ServerNames;
+use crate::inject::NamespaceFacts;
+use crate::issued::{self, Ledger, Wanted};
 use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
 use crate::source::Event;
 use crate::telemetry::Kind as Label;
+use crate::webhook::InjectionFacts;
 use crate::world::{Dirty, Group, GroupId, Problem, Severity, World};
 use arc_swap::ArcSwap;
 use fsm_api::resources::{Kind, ObjectKey};
@@ -31,6 +35,7 @@ pub struct Publisher {
     touched: BTreeSet<PodKey>,
     /// By the file that they are in.
     source_problems: BTreeMap<Arc<str>, Vec<Problem>>,
+    ledger: Ledger,
     synced: bool,
 }
 
@@ -41,8 +46,10 @@ struct Published {
 }
 
 impl Publisher {
-    /// An owner of `world`. The problems that are found are put into `problems`.
+    /// An owner of `world`. The problems that are found are put into `problems`. Secrets and statuses are kept by nobody;
+    /// see [`Publisher::with_ledger`].
     pub fn new(world: World, push: Arc<Push>, problems: Arc<ArcSwap<Vec<Problem>>>) -> Self {
+        let owner = issued::Owner::of_mesh(&world.settings().mesh_name);
         Self {
             world,
             push,
@@ -51,12 +58,21 @@ impl Publisher {
             dirty: Dirty { mesh: true, ..Dirty::default() },
             touched: BTreeSet::new(),
             source_problems: BTreeMap::new(),
+            ledger: Ledger::new(owner, ServerNames::default(), None),
             synced: false,
         }
     }
 
+    /// The same with a ledger, which tells whoever keeps Secrets and statuses how things stand. To be given before the
+    /// first change.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
+        Self { ledger, ..self }
+    }
+
     /// Takes a change in. Whether something is to be published now.
     pub fn take_in(&mut self, event: Event) -> bool {
+        self.ledger.note(&event);
         match event {
             Event::Applied(object) => {
                 self.push.telemetry.events.add();
@@ -105,6 +121,19 @@ impl Publisher {
         telemetry.groups.set(self.groups.len() as u64);
         telemetry.pods.set(self.push.board.len() as u64);
         debug!("{built} documents computed, {published} of them new, {} pods looked at", pods.len());
+    }
+
+    /// What injection into pods of a namespace needs to know; `None`: there is no such namespace here.
+    pub fn injection_facts(&self, namespace: &str) -> Option<InjectionFacts> {
+        let namespace = self.world.namespace(namespace)?;
+        Some(InjectionFacts {
+            namespace: NamespaceFacts {
+                name: namespace.name.clone(),
+                monitored_by: namespace.labels.get("flomesh.io/monitored-by").cloned(),
+                annotations: namespace.annotations.clone(),
+            },
+            mesh: self.world.mesh_config().cloned(),
+        })
     }
 
     /// What the world has in it, for people.
@@ -190,6 +219,9 @@ impl Publisher {
         let mut all: BTreeSet<Problem> = self.source_problems.values().flatten().cloned().collect();
         all.extend(self.world.problems());
         all.extend(self.groups.values().flat_map(|published| published.problems.iter().cloned()));
+        let wanted = Wanted::of(&self.world, &self.ledger);
+        all.extend(wanted.problems.iter().cloned());
+        self.ledger.tell(wanted, &all, self.is_complete());
         for (severity, kind) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
             let count = all.iter().filter(|problem| problem.severity == severity).count();
             self.push.telemetry.problems.get_or_create(&Label { kind }).set(count as u64);
@@ -201,6 +233,12 @@ impl Publisher {
         if !all.iter().eq(known.iter()) {
             self.problems.store(Arc::new(all.into_iter().collect()));
         }
+    }
+
+    /// Whether the source could read everything that is there.
+    fn is_complete(&self) -> bool {
+        let of_source = self.source_problems.iter().filter(|(origin, _)| ***origin != *issued::ORIGIN);
+        !of_source.flat_map(|(_, problems)| problems).any(|problem| problem.severity == Severity::Error)
     }
 }
 

@@ -12,9 +12,13 @@
 mod annotations;
 mod containers;
 mod decision;
+mod graft;
 mod probes;
+mod remove;
 
 pub use decision::{NamespaceFacts, SkipReason};
+pub use graft::graft;
+pub use remove::{Removed, remove};
 
 use fsm_api::resources::mesh_config::MeshConfigSpec;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -23,6 +27,9 @@ use thiserror::Error;
 
 /// Label of a pod of the mesh: the identity of its proxy.
 pub const PROXY_UUID_LABEL: &str = "fsm-proxy-uuid";
+
+/// The image that has both the proxy and the init program, where nothing else is said.
+pub const DEFAULT_IMAGE: &str = concat!("flomesh/fsm-proxy:", env!("CARGO_PKG_VERSION"));
 
 /// Where metrics of the proxy are, for Prometheus' annotations.
 const PROMETHEUS: [(&str, &str); 3] =
@@ -129,6 +136,19 @@ pub fn inject(
     containers::add(&mut spec, &pod.metadata, &choices, &probed, settings, mesh);
     pod.spec = Some(spec);
     Ok(Decision::Inject(Box::new(pod)))
+}
+
+/// The identity of a new proxy: a random UUID (version 4, RFC 9562).
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn new_uuid() -> Result<String, aws_lc_rs::error::Unspecified> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digits = format!("{:032x}", u128::from_be_bytes(bytes));
+    Ok([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
 }
 
 fn refuse_taken_names(spec: &PodSpec, object: &str) -> Result<(), InjectError> {

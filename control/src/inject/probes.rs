@@ -4,7 +4,7 @@
 //! The proxy answers on one port for each kind of probe and tells containers apart by headers (FSM's protocol). Probes
 //! that run a command or speak gRPC stay as they are; see `docs/admin.md` for what the proxy does with the others.
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, HTTPHeader, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, HTTPHeader, PodSpec, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 const PATH: &str = "/fsm-healthcheck";
@@ -12,6 +12,9 @@ const LIVENESS_PORT: i32 = 15901;
 const READINESS_PORT: i32 = 15902;
 const STARTUP_PORT: i32 = 15903;
 const TCP_PORT: i32 = 15904;
+const ORIGINAL_TCP_PORT: &str = "Original-Tcp-Port";
+const ORIGINAL_HTTP_PORT: &str = "Original-Http-Port";
+const ORIGINAL_HTTP_PATH: &str = "Original-Http-Path";
 
 /// Which of the proxy's probe ports are used: (name, port).
 pub(super) type Probed = Vec<(&'static str, i32)>;
@@ -44,7 +47,7 @@ pub(super) fn rewrite(spec: &mut PodSpec) -> Probed {
 fn rewrite_probe(probe: &mut Probe, port: i32, named: &[(String, i32)]) -> Option<i32> {
     if let Some(socket) = probe.tcp_socket.take() {
         let original = number(&socket.port, named).unwrap_or(80);
-        probe.http_get = Some(action(TCP_PORT, vec![header("Original-Tcp-Port", original)]));
+        probe.http_get = Some(action(TCP_PORT, vec![header(ORIGINAL_TCP_PORT, original)]));
         return Some(TCP_PORT);
     }
     let asked = probe.http_get.as_mut()?;
@@ -52,16 +55,77 @@ fn rewrite_probe(probe: &mut Probe, port: i32, named: &[(String, i32)]) -> Optio
     let original = number(&asked.port, named).unwrap_or(if secure { 443 } else { 80 });
     // The application's certificate is none of the kubelet's business: only whether somebody listens is asked.
     let headers = if secure {
-        vec![header("Original-Tcp-Port", original)]
+        vec![header(ORIGINAL_TCP_PORT, original)]
     } else {
         let path = asked.path.clone().unwrap_or_else(|| "/".to_owned());
         let mut headers = asked.http_headers.take().unwrap_or_default();
-        headers.push(header("Original-Http-Port", original));
-        headers.push(HTTPHeader { name: "Original-Http-Path".to_owned(), value: path });
+        headers.push(header(ORIGINAL_HTTP_PORT, original));
+        headers.push(HTTPHeader { name: ORIGINAL_HTTP_PATH.to_owned(), value: path });
         headers
     };
     *asked = action(port, headers);
     Some(port)
+}
+
+/// Leads the probes back to where they came from; gives those whose path is a guess.
+pub(super) fn restore(spec: &mut PodSpec) -> Vec<String> {
+    let mut guessed = Vec::new();
+    for container in &mut spec.containers {
+        let kinds = [
+            (&mut container.liveness_probe, "livenessProbe", LIVENESS_PORT),
+            (&mut container.readiness_probe, "readinessProbe", READINESS_PORT),
+            (&mut container.startup_probe, "startupProbe", STARTUP_PORT),
+        ];
+        for (probe, kind, port) in kinds {
+            if let Some(probe) = probe
+                && restore_probe(probe, port) == Some(Restored::Guessed)
+            {
+                guessed.push(format!("{kind} of container {}", container.name));
+            }
+        }
+    }
+    guessed
+}
+
+#[derive(PartialEq)]
+enum Restored {
+    Surely,
+    Guessed,
+}
+
+/// `None`: it was never led to the proxy.
+fn restore_probe(probe: &mut Probe, port: i32) -> Option<Restored> {
+    let asked = probe.http_get.as_mut().filter(|asked| asked.path.as_deref() == Some(PATH))?;
+    let IntOrString::Int(asked_port) = asked.port else { return None };
+    let headers = asked.http_headers.as_deref().unwrap_or_default();
+    // The last one: the application's own headers come first.
+    let original = |name: &str| headers.iter().rfind(|header| header.name == name).map(|header| header.value.clone());
+    let number = |name: &str| original(name).and_then(|port| port.parse().ok()).map(IntOrString::Int);
+    if asked_port == TCP_PORT {
+        let port = number(ORIGINAL_TCP_PORT)?;
+        probe.http_get = None;
+        probe.tcp_socket = Some(TCPSocketAction { port, ..TCPSocketAction::default() });
+        return Some(Restored::Surely);
+    }
+    if asked_port != port {
+        return None;
+    }
+    if let (Some(port), Some(path)) = (number(ORIGINAL_HTTP_PORT), original(ORIGINAL_HTTP_PATH)) {
+        let mut headers = asked.http_headers.take().unwrap_or_default();
+        // Injection appended two.
+        headers.truncate(headers.len().saturating_sub(2));
+        *asked = HTTPGetAction {
+            path: Some(path),
+            port,
+            http_headers: (!headers.is_empty()).then_some(headers),
+            ..HTTPGetAction::default()
+        };
+        return Some(Restored::Surely);
+    }
+    let port = number(ORIGINAL_TCP_PORT)?;
+    let https = Some("HTTPS".to_owned());
+    *asked = HTTPGetAction { path: Some("/".to_owned()), port, scheme: https, ..HTTPGetAction::default() };
+    Some(Restored::Guessed)
 }
 
 fn action(port: i32, headers: Vec<HTTPHeader>) -> HTTPGetAction {

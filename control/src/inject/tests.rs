@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod removal;
+
 use super::*;
 use serde_json::{Value, json};
 

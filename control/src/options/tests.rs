@@ -24,7 +24,7 @@ fn three_flags_are_enough_and_nothing_but_loopback_is_open_to_operators() {
     assert_eq!(options.tokens, Tokens::Directory("/tokens".into()));
     assert!(options.listen_admin.ip().is_loopback());
     assert_eq!(options.listen_stream.port(), 15128);
-    assert_eq!(options.listen_repo, None);
+    assert_eq!((options.listen_repo, options.listen_webhook), (None, None));
     assert!(!options.repo_private_keys);
     assert_eq!(options.ca_announce, Duration::from_secs(600));
     assert_eq!(options.log_format, LogFormat::Text);

@@ -82,6 +82,8 @@ pub struct Namespace {
     pub monitored: bool,
     /// Labels, which plugin chains select by.
     pub labels: BTreeMap<String, String>,
+    /// Annotations of the mesh (`flomesh.io/…`), which the injector reads.
+    pub annotations: BTreeMap<String, String>,
     /// Services that the annotation `flomesh.io/service-exclusion-list` keeps out of the mesh.
     pub excluded_services: BTreeSet<String>,
     /// What the annotations `flomesh.io/traffic-warmup-…` say about warm-up.

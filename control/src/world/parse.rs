@@ -65,6 +65,13 @@ pub(super) fn namespace(object: &core::Namespace, mesh_name: &str) -> Namespace 
             .and_then(|labels| labels.get(MONITORED_BY))
             .is_some_and(|by| by == mesh_name),
         labels: metadata.labels.clone().unwrap_or_default(),
+        annotations: metadata
+            .annotations
+            .iter()
+            .flatten()
+            .filter(|(name, _)| name.starts_with("flomesh.io/"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         excluded_services: excluded.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect(),
         warm_up: warm_up_of(metadata),
     }

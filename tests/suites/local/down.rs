@@ -3,7 +3,10 @@
 //! Each script runs in a network and a mount namespace of its own, which stand for the machine: so other tests that run at
 //! the same time change nothing in what is compared.
 
-use fsm_tests::LocalMesh;
+use fsm_tests::{LocalMesh, binary};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 /// What a mesh could leave behind on the machine: named namespaces, links, addresses, routes, rules, mounts, sockets,
 /// files, and processes that know of its directory.
@@ -33,17 +36,21 @@ is_zombie() { [ ! -e "/proc/$1" ] || grep -q '^State:[[:space:]]*Z' "/proc/$1/st
 number() { python3 -c "import json,sys; print(json.load(open('$FSM_STATE_DIR/fsm/$1'))$2)"; }
 "##;
 
-/// Runs a script on a machine of its own and gives what it prints.
-async fn on_a_machine(mesh: &LocalMesh, script: &str) -> String {
+/// Runs a script on a machine of its own, as root or by a program that gives that up, and gives what it prints.
+async fn on_a_machine(mesh: &LocalMesh, by: &str, script: &str) -> String {
     std::fs::create_dir_all(mesh.path("tmp")).expect("a directory");
+    for name in ["", "tmp"] {
+        // Whoever runs the script keeps its things here.
+        std::fs::set_permissions(mesh.path(name), Permissions::from_mode(0o777)).expect("the owner may");
+    }
     let file = mesh.path("script");
-    std::fs::write(
-        &file,
-        format!("set -eu\nmark=\n{SHOW}\nip link set lo up\nmkdir -m 700 \"$FSM_STATE_DIR\"\n{script}"),
-    )
-    .expect("a file");
+    let text = format!("set -eu\nmark=\n{SHOW}\nmkdir -m 700 \"$FSM_STATE_DIR\"\n{script}");
+    std::fs::write(&file, text).expect("a file");
     let (tmp, file) = (mesh.path("tmp").display().to_string(), file.display().to_string());
-    mesh.shows(&format!("TMPDIR='{tmp}' unshare --net --mount bash '{file}'")).await
+    mesh.shows(&format!(
+        "TMPDIR='{tmp}' unshare --net --mount bash -c \"ip link set lo up && exec {by} bash '{file}'\""
+    ))
+    .await
 }
 
 /// A mesh with something in it: pods with sidecars, a Service, traffic.
@@ -77,7 +84,7 @@ fn is_nothing(said: &str) {
 #[tokio::test]
 async fn nothing_is_left() {
     let Some(mesh) = LocalMesh::not_yet().await else { return };
-    is_nothing(&on_a_machine(&mesh, &script("fsm down")).await);
+    is_nothing(&on_a_machine(&mesh, "", &script("fsm down")).await);
 }
 
 #[tokio::test]
@@ -86,7 +93,7 @@ async fn nothing_is_left_after_a_crash() {
     let crash = r#"kill -9 "$daemon"
         until is_zombie "$daemon"; do sleep 0.05; done
         fsm down"#;
-    is_nothing(&on_a_machine(&mesh, &script(crash)).await);
+    is_nothing(&on_a_machine(&mesh, "", &script(crash)).await);
 }
 
 #[tokio::test]
@@ -97,5 +104,21 @@ async fn a_mesh_comes_up_over_what_a_crash_has_left() {
         fsm wait --for=condition=ready pod --all -A --timeout=60s
         fsm exec deploy/curl -n curl -- curl -sf -o /dev/null --retry 10 --retry-all-errors http://httpbin.httpbin:14001/get
         fsm down"#;
-    is_nothing(&on_a_machine(&mesh, &script(crash)).await);
+    is_nothing(&on_a_machine(&mesh, "", &script(crash)).await);
+}
+
+#[tokio::test]
+async fn nothing_is_left_without_root() {
+    const NOBODY: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    let Some(mesh) = LocalMesh::not_yet().await else { return };
+    let reach = format!("{NOBODY} test -x '{}'", binary("fsm").display());
+    if !Command::new("sh").args(["-c", &reach]).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: another user cannot reach {}", binary("fsm").display());
+        return;
+    }
+    let crash = r#"test "$(number run.json '["rootless"]')" = True
+        kill -9 "$daemon"
+        until is_zombie "$daemon"; do sleep 0.05; done
+        fsm down"#;
+    is_nothing(&on_a_machine(&mesh, NOBODY, &script(crash)).await);
 }

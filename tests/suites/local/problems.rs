@@ -177,7 +177,7 @@ async fn a_broken_document_stops_no_other() {
     let config = "fsm proxy get config_dump deploy/httpbin -n httpbin";
     let limited = |outcome: &Outcome| outcome.stdout.contains("100000");
     mesh.eventually(config, limited).await;
-    let file = r#"file=$(grep -rl 'name: limit' "$FSM_STATE_DIR"/fsm/objects/UpstreamTrafficSetting.*/httpbin)"#;
+    let file = "file=$FSM_STATE_DIR/fsm/objects/UpstreamTrafficSetting.policy.flomesh.io/httpbin/limit.yaml";
     mesh.shows(&format!(r#"{file}; sed -i.was 's/requests: .*/requests: many/' "$file""#)).await;
     mesh.eventually(PROBLEMS, tells("BrokenManifest", &["UpstreamTrafficSetting httpbin/limit"])).await;
     assert!(limited(&mesh.page(config).await));

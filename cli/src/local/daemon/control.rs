@@ -44,6 +44,7 @@ impl Options {
         let stream = SocketAddr::from((node.address(), STREAM_PORT));
         let args = [
             ("--source", format!("dir:{}", self.state.objects().path().display())),
+            ("--write-objects", self.state.objects().path().display().to_string()),
             ("--tokens", format!("dir:{}", self.state.tokens().display())),
             ("--state-dir", path(self.state.control())),
             ("--listen-stream", stream.to_string()),

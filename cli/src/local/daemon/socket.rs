@@ -91,6 +91,7 @@ impl Service {
             .await
             .map_err(|_| malformed("it did not say what it wants"))??;
         match serde_json::from_slice(&line)? {
+            Request::Ping => say(&mut output, &Answer::Done).await,
             Request::Attach => {
                 say(&mut output, &Answer::Done).await?;
                 // Nobody listens where the daemon stays anyway.

@@ -26,6 +26,8 @@ pub(super) const LONGEST_FRAME: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Request {
+    /// Say that you are there.
+    Ping,
     /// Keep this connection; when it ends, so does a daemon that was started to stay in the foreground.
     Attach,
     /// A connection; after the answer the socket is that connection.

@@ -127,10 +127,7 @@ impl Shelf {
             return Vec::new();
         }
         let content = match raw.content {
-            Ok(value) if self.view.trimmed => match trim(&self.view.kind, value) {
-                Some(value) => Ok(value),
-                None => return self.forget(|known| *known == name),
-            },
+            Ok(value) if self.view.trimmed => Ok(trim(&self.view.kind, value)),
             whole => whole,
         };
         let digest = match &content {

@@ -9,11 +9,14 @@ use serde_json::{Map, Value};
 /// The parts of a certificate's Secret; nothing else of a Secret is ever kept.
 const CERTIFICATE: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
 
-/// Drops what the control plane does not read. `None`: nothing is left that it would.
-pub(super) fn trim(kind: &Kind, mut value: Value) -> Option<Value> {
+/// How the annotations begin that fsm-control writes to Secrets.
+const OWN_ANNOTATIONS: &str = "flomesh.io/";
+
+/// Drops what the control plane does not read.
+pub(super) fn trim(kind: &Kind, mut value: Value) -> Value {
     match kind {
         Kind::Pod => pod(&mut value),
-        Kind::Secret => secret(&mut value)?,
+        Kind::Secret => secret(&mut value),
         Kind::EndpointSlice | Kind::Endpoints => {
             drop_from_metadata(&mut value, &["annotations", "ownerReferences", "resourceVersion", "generation"]);
         }
@@ -25,7 +28,7 @@ pub(super) fn trim(kind: &Kind, mut value: Value) -> Option<Value> {
         // Whoever answers an object of the mesh's own kinds needs it; for others it only makes equals look different.
         drop_from_metadata(&mut value, &["resourceVersion"]);
     }
-    Some(value)
+    value
 }
 
 fn pod(value: &mut Value) {
@@ -62,11 +65,15 @@ fn pod(value: &mut Value) {
     }
 }
 
-fn secret(value: &mut Value) -> Option<()> {
-    drop_from_metadata(value, &["annotations", "ownerReferences", "resourceVersion"]);
-    let data = value.get_mut("data")?.as_object_mut()?;
-    keep(data, &CERTIFICATE);
-    (!data.is_empty()).then_some(())
+/// A Secret without a certificate leaves its name: it must not be taken for one that is not there.
+fn secret(value: &mut Value) {
+    drop_from_metadata(value, &["ownerReferences", "resourceVersion"]);
+    if let Some(annotations) = value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|name, _| name.starts_with(OWN_ANNOTATIONS));
+    }
+    if let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) {
+        keep(data, &CERTIFICATE);
+    }
 }
 
 fn objects(value: Option<&mut Value>) -> impl Iterator<Item = &mut Map<String, Value>> {

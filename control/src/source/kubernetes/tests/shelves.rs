@@ -128,16 +128,16 @@ fn what_nobody_reads_is_no_change() {
 }
 
 #[test]
-fn a_secret_counts_as_long_as_there_is_a_certificate_in_it() {
+fn of_a_secret_only_changes_of_its_certificate_count() {
     let secret = |data: serde_json::Value| {
         Raw::read(&json!({"metadata": {"namespace": "shop", "name": "s"}, "data": data}).to_string())
     };
     let mut shelf = Shelf::new(view(Kind::Secret));
-    assert_eq!(apply(&mut shelf, secret(json!({"password": "eA=="}))), [""; 0]);
+    assert_eq!(apply(&mut shelf, secret(json!({"password": "eA=="}))), ["+s"]);
+    assert_eq!(apply(&mut shelf, secret(json!({"password": "eQ=="}))), [""; 0]);
     assert_eq!(apply(&mut shelf, secret(json!({"ca.crt": "eA==", "password": "eA=="}))), ["+s"]);
     assert_eq!(apply(&mut shelf, secret(json!({"ca.crt": "eA==", "password": "eQ=="}))), [""; 0]);
-    assert_eq!(apply(&mut shelf, secret(json!({"password": "eQ=="}))), ["-s"]);
-    assert_eq!(apply(&mut shelf, secret(json!({}))), [""; 0]);
+    assert_eq!(apply(&mut shelf, secret(json!({"password": "eQ=="}))), ["+s"]);
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! The injector's webhook: the API server asks about every pod that is about to be created, and is answered with the
+//! patch that puts the sidecar into it ([`crate::inject`] decides).
+//!
+//! A pod that is none of the mesh's is admitted as it is. A pod that would silently be outside of the mesh is refused with
+//! the reason: wrong annotations, or a namespace that is not known here yet (controllers try again). What is no review is
+//! told so with a status of HTTP. Nothing is ever written anywhere, so a dry run is a run. Never needs the API server
+//! itself: the facts come from the owner of the world ([`Facts`]).
+
+mod review;
+pub mod server;
+
+pub use server::serve;
+
+use crate::controller::Query;
+use crate::http::{Ask, Reply, reads, text};
+use crate::inject::{NamespaceFacts, Settings};
+use crate::limits;
+use crate::telemetry::{Outcome, Telemetry};
+use fsm_api::resources::mesh_config::MeshConfig;
+use http::{Method, StatusCode, header};
+use std::future::Future;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+/// Where the API server sends its reviews, as in FSM.
+pub const MUTATE_PATH: &str = "/mutate-pod-creation";
+
+/// Where probes ask.
+pub const HEALTH_PATH: &str = "/healthz";
+
+/// What injection into pods of one namespace needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InjectionFacts {
+    /// The namespace.
+    pub namespace: NamespaceFacts,
+    /// The MeshConfig that counts; `None`: there is none, and the usual values hold.
+    pub mesh: Option<Arc<MeshConfig>>,
+}
+
+/// Where the facts come from.
+pub trait Facts: Send + Sync + 'static {
+    /// The facts for pods of a namespace; `None`: there is no such namespace as far as is known here.
+    fn of_namespace(&self, name: &str) -> impl Future<Output = Result<Option<InjectionFacts>, NotReady>> + Send;
+}
+
+/// Nothing is known yet, or whoever knows does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "fsm-control has not read the resources of the mesh yet or is overloaded, so it cannot tell whether this pod needs a \
+     sidecar; try again, and look at its log and its /health/ready if this lasts"
+)]
+pub struct NotReady;
+
+/// Asks the owner of the world.
+#[derive(Clone, Debug)]
+pub struct OwnerFacts {
+    /// To the owner.
+    pub queries: mpsc::Sender<Query>,
+    /// Whether all resources were read once: half a world has namespaces without their labels.
+    pub ready: watch::Receiver<bool>,
+}
+
+/// The webhook's answers.
+#[derive(Debug)]
+pub struct Webhook<F> {
+    /// What is known of namespaces and the mesh.
+    pub facts: F,
+    /// What the injector was told when it started.
+    pub settings: Settings,
+    /// Where requests are counted.
+    pub telemetry: Arc<Telemetry>,
+}
+
+impl Facts for OwnerFacts {
+    async fn of_namespace(&self, name: &str) -> Result<Option<InjectionFacts>, NotReady> {
+        if !*self.ready.borrow() {
+            return Err(NotReady);
+        }
+        let (answer, answered) = oneshot::channel();
+        let query = Query::Injection { namespace: name.to_owned(), answer };
+        let asked = async {
+            self.queries.send(query).await.map_err(|_| NotReady)?;
+            answered.await.map_err(|_| NotReady)
+        };
+        timeout(limits::FACTS_TIMEOUT, asked).await.unwrap_or(Err(NotReady))
+    }
+}
+
+impl<F: Facts> Webhook<F> {
+    pub(crate) async fn answer(&self, ask: Ask) -> Reply {
+        match (ask.method(), ask.uri().path()) {
+            (&Method::POST, MUTATE_PATH) => {
+                let (outcome, reply) = self.review(ask).await;
+                self.telemetry.admissions.get_or_create(&Outcome { outcome }).add();
+                reply
+            }
+            (method, HEALTH_PATH) if reads(method) => text(StatusCode::OK, "Health OK"),
+            (_, MUTATE_PATH) => text(StatusCode::METHOD_NOT_ALLOWED, "only POST is served here\n"),
+            (_, HEALTH_PATH) => text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                format!("there is nothing here; API servers use {MUTATE_PATH}, probes {HEALTH_PATH}\n"),
+            ),
+        }
+    }
+
+    /// The reply, and the word under which it is counted.
+    async fn review(&self, ask: Ask) -> (&'static str, Reply) {
+        let invalid = |status, reason: String| ("invalid", text(status, format!("{reason}\n")));
+        let kind = ask.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+            let reason = format!("the request's Content-Type is {kind:?}; send a review as application/json");
+            return invalid(StatusCode::BAD_REQUEST, reason);
+        }
+        let Some(body) = ask.body() else {
+            let most = limits::MAX_REVIEW_BYTES;
+            return invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("the review is longer than {most} bytes"));
+        };
+        let request = match review::read(body) {
+            Ok(request) => request,
+            Err(error) => return invalid(StatusCode::BAD_REQUEST, error.to_string()),
+        };
+        let facts =
+            if request.concerns_new_pod() { self.facts.of_namespace(&request.namespace).await } else { Ok(None) };
+        let verdict = review::judge(&request, facts, &self.settings);
+        tracing::debug!("{}: {} {}", request.subject(), verdict.outcome(), verdict.reason());
+        (verdict.outcome(), verdict.reply(&request))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! The port that the API server asks: HTTP/1 over TLS 1.3, with a certificate of the mesh's own authority.
+//!
+//! Connections, header sections and bodies are bounded, and every phase has a deadline. When the program stops, requests
+//! in progress have a moment to end.
+
+use super::{Facts, Webhook};
+use crate::cert::server::ServerTls;
+use crate::http::{PortLimits, is_of_one_connection, serve_connection};
+use crate::limits;
+use rustls::ServerConfig;
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+const LIMITS: PortLimits = PortLimits {
+    connections: limits::MAX_WEBHOOK_CONNECTIONS,
+    body: limits::MAX_REVIEW_BYTES,
+    idle: limits::WEBHOOK_IDLE,
+};
+
+/// Serves until `stop`.
+pub async fn serve<F: Facts>(
+    listener: TcpListener,
+    webhook: Arc<Webhook<F>>,
+    tls: Arc<ServerTls>,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(LIMITS.connections));
+    let connections = TaskTracker::new();
+    loop {
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let connection = secure(socket, webhook.clone(), tls.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                warn!(%error, "cannot accept a connection of the API server; trying again");
+                sleep(limits::ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    let _ = timeout(limits::SHUTDOWN_GRACE, connections.wait()).await;
+}
+
+async fn secure<F: Facts>(socket: TcpStream, webhook: Arc<Webhook<F>>, tls: Arc<ServerTls>, stop: CancellationToken) {
+    let _ = socket.set_nodelay(true);
+    let handshake = TlsAcceptor::from(speaking_http1(&tls.config())).accept(socket);
+    let secured = tokio::select! {
+        () = stop.cancelled() => return,
+        secured = timeout(limits::WEBHOOK_HANDSHAKE_TIMEOUT, handshake) => secured,
+    };
+    match secured {
+        Ok(Ok(secured)) => {
+            let handler = move |ask| {
+                let webhook = webhook.clone();
+                async move { webhook.answer(ask).await }
+            };
+            serve_connection(secured, handler, LIMITS, stop).await;
+        }
+        Ok(Err(error)) => debug!("a TLS handshake with the webhook failed: {error}"),
+        Err(_) => debug!("a TLS handshake with the webhook took too long"),
+    }
+}
+
+/// API servers and kubelets offer HTTP/1, whatever else they speak.
+fn speaking_http1(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
