@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// `fsm down`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends all pods and the control plane, and removes everything of the mesh from this machine: namespaces,\n\
+    after_help = "Ends all pods and the control plane, and removes everything of the mesh from this machine: namespaces, \
     rules, processes, files. Works after a crash, too. Objects that were only applied, not kept in files, are gone."
 )]
 pub(super) struct Down {

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::select::Scope;
 use super::{MeshChoice, pods};
-use crate::local::daemon::wire::{self, ExecRequest, Frame, Request};
+use crate::local::daemon::wire::{self, ExecRequest, Frame, Request, Terminal};
 
 /// `fsm exec`.
 #[derive(Debug, Args)]
@@ -43,9 +43,12 @@ impl Exec {
         let container = pods::container(&pod, self.container.as_deref())?;
         // As kubectl: without a terminal of our own there is none to give.
         let terminal = self.tty && self.stdin && io::stdin().is_terminal() && io::stdout().is_terminal();
-        let size = terminal.then(|| terminal_size().unwrap_or((24, 80)));
+        let wanted = terminal.then(|| {
+            let (rows, columns) = terminal_size().unwrap_or((24, 80));
+            Terminal { rows, columns, kind: std::env::var("TERM").unwrap_or_else(|_| "xterm".to_owned()) }
+        });
         let request =
-            ExecRequest { namespace, pod: name, container, command: self.command, stdin: self.stdin, terminal: size };
+            ExecRequest { namespace, pod: name, container, command: self.command, stdin: self.stdin, terminal: wanted };
         let connection = wire::ask(&state, &Request::Exec(request))?;
         let raw = if terminal { Some(RawTerminal::enter()?) } else { None };
         if self.stdin {

@@ -16,8 +16,8 @@ use crate::output::{self, Format, jsonpath};
 /// `fsm get`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Kinds are written as with kubectl: pods, po, svc, deploy, trafficsplit, ts, egress, meshconfig …\n\
-    Several are joined by commas, `all` means pods, services and workloads. Of policies the control plane is asked\n\
+    after_help = "Kinds are written as with kubectl: pods, po, svc, deploy, trafficsplit, ts, egress, meshconfig … \
+    Several are joined by commas, `all` means pods, services and workloads. Of policies the control plane is asked \
     whether they are in effect: STATUS and PROBLEM."
 )]
 pub(super) struct Get {

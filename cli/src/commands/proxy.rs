@@ -27,7 +27,7 @@ pub(super) enum Proxy {
 /// `fsm proxy get`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Pages: config_dump (what the sidecar was told), config_status (whether it took it), stats, stats/prometheus,\n\
+    after_help = "Pages: config_dump (what the sidecar was told), config_status (whether it took it), stats, stats/prometheus, \
     clusters, listeners, certs, ready (exit code 1 if it is not)\n\nExample: fsm proxy get stats deploy/curl -n curl | grep rate_limited"
 )]
 pub(super) struct Page {

@@ -26,10 +26,10 @@ const DYING: Duration = Duration::from_secs(5);
 /// `fsm up`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "DIR is a directory (all *.yaml, *.yml and *.json below it), a file, or `-`. Namespaces that its objects\n\
-    are in are created, and belong to the mesh unless they have the label flomesh.io/monitored-by or flomesh.io/ignore,\n\
+    after_help = "DIR is a directory (all *.yaml, *.yml and *.json below it), a file, or `-`. Namespaces that its objects \
+    are in are created, and belong to the mesh unless they have the label flomesh.io/monitored-by or flomesh.io/ignore, \
     or the annotation flomesh.io/sidecar-injection, of their own.\n\n\
-    Without --detach the mesh stays until Ctrl-C, which takes everything down.\n\
+    Without --detach the mesh stays until Ctrl-C, which takes everything down. \
     With --detach it stays until `fsm down`; exit code 1 tells that not all pods became ready in time."
 )]
 pub(super) struct Up {

@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// `fsm wait`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Unlike kubectl, this also waits until there is such an object at all: right after `fsm apply` of a\n\
+    after_help = "Unlike kubectl, this also waits until there is such an object at all: right after `fsm apply` of a \
     Deployment its pods may not have been made yet."
 )]
 pub(super) struct Wait {

@@ -156,11 +156,14 @@ impl Service {
             );
             return say(&mut output, &Answer::Refused(why)).await;
         };
-        let io = match terminal {
-            Some((rows, columns)) => ExecIo::Terminal { rows, columns },
-            None => ExecIo::Pipes { stdin },
+        let (io, env) = match terminal {
+            Some(terminal) => {
+                let io = ExecIo::Terminal { rows: terminal.rows, columns: terminal.columns };
+                (io, vec![("TERM".to_owned(), terminal.kind)])
+            }
+            None => (ExecIo::Pipes { stdin }, Vec::new()),
         };
-        let start = Start { command, env: Vec::new(), directory: None, user: None, io };
+        let start = Start { command, env, directory: None, user: None, io };
         let started = tokio::task::spawn_blocking(move || running.exec(start)).await.map_err(io::Error::other)?;
         match started {
             Err(error) => {

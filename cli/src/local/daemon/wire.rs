@@ -67,8 +67,20 @@ pub struct ExecRequest {
     pub command: Vec<String>,
     /// Whether it gets something to read.
     pub stdin: bool,
-    /// Lines and columns of a terminal that it gets.
-    pub terminal: Option<(u16, u16)>,
+    /// The terminal that it gets, if any.
+    pub terminal: Option<Terminal>,
+}
+
+/// A terminal for a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminal {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+    /// What `TERM` says.
+    pub kind: String,
 }
 
 /// What the daemon says to a request.
