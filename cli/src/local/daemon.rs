@@ -41,6 +41,8 @@ const ADMIN_PORT: u16 = 9091;
 const CONTROL_START: Duration = Duration::from_secs(30);
 /// Whoever started an attached daemon has to say that it is there.
 const ATTACH: Duration = Duration::from_secs(30);
+/// How often the state directory is looked for.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long the pods may take to end.
 const PODS_END: Duration = Duration::from_secs(10);
 
@@ -101,6 +103,7 @@ fn run(options: &Options) -> Result<()> {
 
 async fn serve(options: &Options, control: PathBuf, record: Record) -> Result<()> {
     let state = &options.state;
+    let lock = state.lock_identity();
     let mut settings = NodeOptions::new(state.mesh(), state.root());
     settings.uplink = options.uplink;
     let node = tokio::task::spawn_blocking(move || Node::create(settings)).await??;
@@ -122,7 +125,7 @@ async fn serve(options: &Options, control: PathBuf, record: Record) -> Result<()
         record.update(|run| run.started = true)?;
         tracing::info!(mesh = state.mesh(), "the mesh is there");
         tokio::select! {
-            wanted = stay(options.attached, &mut present) => wanted,
+            wanted = stay(options, lock, &mut present) => wanted,
             ended = running => Err(match ended {
                 Ok(Ok(())) => anyhow!("nobody runs the pods any more"),
                 Ok(Err(error)) => error.into(),
@@ -138,7 +141,9 @@ async fn serve(options: &Options, control: PathBuf, record: Record) -> Result<()
     let _ = tokio::time::timeout(PODS_END, keeping).await;
     let closing = tokio::task::spawn_blocking(move || node.close());
     let _ = closing.await;
-    if outcome.is_ok() {
+    // Another mesh may have been started in the place of one whose directory was removed.
+    let ours = state.lock_identity().is_none_or(|now| Some(now) == lock);
+    if outcome.is_ok() && ours {
         state.remove()?;
     }
     outcome
@@ -206,15 +211,24 @@ async fn ready(control: &control::Options) -> Result<()> {
 }
 
 /// Until somebody wants the end.
-async fn stay(attached: bool, present: &mut mpsc::Receiver<Presence>) -> Result<()> {
+async fn stay(options: &Options, lock: Option<(u64, u64)>, present: &mut mpsc::Receiver<Presence>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = gone(present), if attached => tracing::info!("the command that started the mesh is gone"),
+        () = removed(&options.state, lock) => tracing::warn!("the state directory was removed, so nobody could end the mesh any more"),
+        () = gone(present), if options.attached => tracing::info!("the command that started the mesh is gone"),
     }
     Ok(())
+}
+
+/// Until somebody has removed the state directory: no command would find this process again. The lock tells, since other
+/// files may be made anew by programs that do not know.
+async fn removed(state: &State, lock: Option<(u64, u64)>) {
+    while state.lock_identity() == lock {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Until the command that attached itself is gone, or none has come.

@@ -174,6 +174,16 @@ spec:
 }
 
 #[tokio::test]
+async fn a_mesh_ends_when_its_directory_is_removed() {
+    let Some(mesh) = a_mesh().await else { return };
+    let daemon = mesh
+        .shows("python3 -c \"import json; print(json.load(open('$FSM_STATE_DIR/fsm/run.json'))['daemon']['pid'])\"")
+        .await;
+    mesh.shows(&format!("rm -rf \"$FSM_STATE_DIR/fsm\"; while [ -e /proc/{} ]; do sleep 0.05; done", daemon.trim()))
+        .await;
+}
+
+#[tokio::test]
 async fn a_wrong_document_starts_nothing() {
     let Some(mesh) = LocalMesh::not_yet().await else { return };
     std::fs::write(mesh.path("wrong.yaml"), "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: 7}\n")

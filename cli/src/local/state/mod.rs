@@ -260,6 +260,12 @@ impl State {
         matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
     }
 
+    /// Which file the lock is (device and inode); `None` if it is not there.
+    #[must_use]
+    pub fn lock_identity(&self) -> Option<(u64, u64)> {
+        fs::metadata(self.root.join("lock")).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+
     fn lock_file(&self) -> Result<File, StateError> {
         let path = self.root.join("lock");
         let opened = File::options().create(true).truncate(false).write(true).open(&path);
