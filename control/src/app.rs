@@ -4,7 +4,7 @@
 //! SIGINT everything ends within [`limits::SHUTDOWN_GRACE`]; proxies keep what they have.
 
 use crate::admin::{self, Admin};
-use crate::auth::{TokenDirectory, TokenReview};
+use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
 use crate::cert::Tresor;
 use crate::cert::server::ServerTls;
 use crate::cert::tresor::TresorSettings;
@@ -14,7 +14,7 @@ use crate::limits;
 use crate::options::{Options, Tokens};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
-use crate::source::{Event, Source};
+use crate::source::{Event, Source, kubernetes};
 use crate::telemetry::Telemetry;
 use crate::webhook::{self, OwnerFacts, Webhook};
 use crate::world::{self, World};
@@ -43,7 +43,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let tresor = Arc::new(open_authority(&options)?);
-    let push = Arc::new(push(&options, &tresor));
+    let api_server = connect(&options).await?;
+    let push = Arc::new(push(&options, &tresor, tokens(&options, api_server.as_ref())?));
     let tls = ServerTls::start(tresor.clone(), options.server_names(), options.write_ca_bundle.clone());
     let tls = Arc::new(tls.await.context("cannot make fsm-control's own certificate")?);
 
@@ -71,7 +72,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (ready, mut is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
     let owner = controller::start(publisher, ends).context("cannot start the thread that owns the world")?;
-    let following = options.source.clone().follow(events)?;
+    let api_server = api_server.map(|client| (client, followed(&options)));
+    let following = options.source.clone().follow(api_server, events)?;
 
     tasks.spawn(server::serve(stream, push.clone(), tls.clone(), stop.clone()));
     tasks.spawn({
@@ -132,9 +134,32 @@ fn open_authority(options: &Options) -> anyhow::Result<Tresor> {
     Tresor::open(settings, Arc::new(SystemTime::now)).context("cannot open the certificate authority")
 }
 
-fn push(options: &Options, tresor: &Arc<Tresor>) -> Push {
-    let Tokens::Directory(tokens) = &options.tokens;
-    let tokens: Arc<dyn TokenReview> = Arc::new(TokenDirectory::new(tokens));
+/// A connection to the API server, where something needs one.
+async fn connect(options: &Options) -> anyhow::Result<Option<kube::Client>> {
+    let needed = options.source == Source::Kubernetes || matches!(options.tokens, Tokens::Kubernetes { .. });
+    Ok(if needed { Some(kubernetes::connect().await?) } else { None })
+}
+
+/// What of the cluster is followed.
+fn followed(options: &Options) -> kubernetes::Settings {
+    kubernetes::Settings {
+        mesh_name: options.mesh_name.clone(),
+        fsm_namespace: options.fsm_namespace.clone(),
+        interest: kubernetes::Interest::Mesh,
+    }
+}
+
+fn tokens(options: &Options, api_server: Option<&kube::Client>) -> anyhow::Result<Arc<dyn TokenReview>> {
+    Ok(match &options.tokens {
+        Tokens::Directory(path) => Arc::new(TokenDirectory::new(path)),
+        Tokens::Kubernetes { audience } => {
+            let client = api_server.context("there is no connection to an API server that knows tokens")?;
+            Arc::new(ClusterTokens::new(client.clone(), audience.clone()))
+        }
+    })
+}
+
+fn push(options: &Options, tresor: &Arc<Tresor>, tokens: Arc<dyn TokenReview>) -> Push {
     let roster = Arc::new(Roster::default());
     Push {
         board: Arc::new(Board::default()),
@@ -174,7 +199,9 @@ fn keeper(
     let Some(directory) = &options.write_objects else { return Ok(None) };
     let owner = Owner::of_mesh(&options.mesh_name);
     let writer = DirectoryWriter::open(directory, owner.clone()).context("cannot write objects (--write-objects)")?;
-    let Source::Directory(source) = &options.source;
+    let Source::Directory(source) = &options.source else {
+        anyhow::bail!("--write-objects needs a directory as --source; what is written to a cluster needs no directory");
+    };
     // Whatever is written must come back, or it would be missed and written again and again.
     let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
     anyhow::ensure!(

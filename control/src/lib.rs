@@ -13,6 +13,7 @@ pub mod controller;
 mod http;
 pub mod inject;
 pub mod issued;
+pub mod leader;
 pub mod limits;
 pub mod options;
 pub mod push;

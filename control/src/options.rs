@@ -18,13 +18,15 @@ use std::time::Duration;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "fsm-control", version, verbatim_doc_comment)]
 pub struct Options {
-    /// Where resources come from: dir:PATH, all *.yaml, *.yml and *.json files below PATH, followed when they change
+    /// Where resources come from: kubernetes, the API server of the cluster or of KUBECONFIG; or dir:PATH, all *.yaml,
+    /// *.yml and *.json files below PATH. Followed when they change
     #[arg(long, env = "FSM_CONTROL_SOURCE", value_name = "SOURCE")]
     pub source: Source,
     /// Private directory for the certificate authority. Losing it means a new authority that no running pod trusts
     #[arg(long, env = "FSM_CONTROL_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: PathBuf,
-    /// Who knows the tokens of pods: dir:PATH, with one file <hex sha256 of the token>.json for each token
+    /// Who knows the tokens of pods: kubernetes:AUDIENCE, the API server, for tokens with this audience (kubernetes alone:
+    /// with the API server's own); or dir:PATH, with one file <hex sha256 of the token>.json for each token
     #[arg(long, env = "FSM_CONTROL_TOKENS", value_name = "TOKENS")]
     pub tokens: Tokens,
     /// Serve proxies here (HTTP/2 over TLS)
@@ -118,6 +120,11 @@ pub struct Options {
 pub enum Tokens {
     /// A directory of token files.
     Directory(PathBuf),
+    /// The API server.
+    Kubernetes {
+        /// What the tokens must be for; `None`: for the API server itself.
+        audience: Option<String>,
+    },
 }
 
 /// How log lines look.
@@ -135,7 +142,13 @@ impl FromStr for Tokens {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
-            _ => Err(format!("{text:?} does not say who knows tokens; give dir:PATH")),
+            Some(("kubernetes", audience)) if !audience.is_empty() => {
+                Ok(Self::Kubernetes { audience: Some(audience.to_owned()) })
+            }
+            None if text == "kubernetes" => Ok(Self::Kubernetes { audience: None }),
+            _ => {
+                Err(format!("{text:?} does not say who knows tokens; give kubernetes:AUDIENCE, kubernetes or dir:PATH"))
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod conformance;
 mod demos;
 mod egress;
 mod harness;
+mod kubernetes;
 mod local;
 mod resilience;
 mod security;

@@ -91,12 +91,11 @@ fn is_connector(kind: &Kind) -> bool {
 /// Takes away what derive writes and API servers do not need or do not know.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    if schema.default.as_ref().is_some_and(|default| match &default.0 {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }) {
+    if schema.default.as_ref().is_some_and(|default| says_nothing(&default.0)) {
         schema.default = None;
+    }
+    if let Some(JSON(Value::Object(fields))) = &mut schema.default {
+        fields.retain(|_, value| !says_nothing(value));
     }
     // API servers warn of formats that they do not know.
     if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
@@ -108,15 +107,24 @@ fn tidy(schema: &mut JSONSchemaProps) {
     }
 }
 
+/// Whoever reads takes what is absent for empty. An empty text would even be refused: API servers of 1.20 take it for null.
+fn says_nothing(default: &Value) -> bool {
+    match default {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().all(says_nothing),
+        _ => false,
+    }
+}
+
 /// Kubernetes' references by name: a name may be absent, and is empty then.
 fn relax_reference(schema: &mut JSONSchemaProps) {
     const DESCRIPTION: &str = "Name of the referent. This field is effectively required, but";
-    let Some(name) = schema.properties.as_mut().and_then(|properties| properties.get_mut("name")) else { return };
-    if name.description.as_ref().is_some_and(|text| text.starts_with(DESCRIPTION)) {
-        name.default = Some(JSON(Value::String(String::new())));
-        if let Some(required) = &mut schema.required {
-            required.retain(|field| field != "name");
-        }
+    let Some(name) = schema.properties.as_ref().and_then(|properties| properties.get("name")) else { return };
+    if name.description.as_ref().is_some_and(|text| text.starts_with(DESCRIPTION))
+        && let Some(required) = &mut schema.required
+    {
+        required.retain(|field| field != "name");
     }
 }
 

@@ -1,10 +1,12 @@
 //! Who asks for a certificate: a workload shows a token, and somebody who knows tokens says whose it is.
 //!
-//! With Kubernetes that is the API server (TokenReview); for a mesh on one machine it is a [directory](directory) of
+//! With Kubernetes that is the API server ([`ClusterTokens`]); for a mesh on one machine it is a [directory](directory) of
 //! token files. Nothing here ever logs, stores or compares a token itself.
 
+mod cluster;
 mod directory;
 
+pub use cluster::ClusterTokens;
 pub use directory::TokenDirectory;
 
 use crate::cert::{Identity, IdentityError};

@@ -36,10 +36,23 @@ fn three_flags_are_enough_and_nothing_but_loopback_is_open_to_operators() {
 }
 
 #[test]
+fn a_cluster_can_be_the_source_and_know_the_tokens() {
+    let parse = |tokens| {
+        let given = ["fsm-control", "--source", "kubernetes", "--state-dir", "/state", "--tokens", tokens];
+        Options::try_parse_from(given).unwrap()
+    };
+    let options = parse("kubernetes:fsm");
+    assert_eq!(options.source, Source::Kubernetes);
+    assert_eq!(options.tokens, Tokens::Kubernetes { audience: Some("fsm".into()) });
+    assert_eq!(parse("kubernetes").tokens, Tokens::Kubernetes { audience: None });
+}
+
+#[test]
 fn wrong_values_are_refused_with_a_remedy() {
     for (flag, value, remedy) in [
         ("--tokens", "/tokens", "dir:PATH"),
         ("--tokens", "dir:", "dir:PATH"),
+        ("--tokens", "kubernetes:", "kubernetes:AUDIENCE"),
         ("--ca-key", "dsa", "ecdsa-p256 or rsa-2048"),
         ("--ca-announce", "10m ago", "90s"),
         ("--ca-announce", "soon", "90s"),

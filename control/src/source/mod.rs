@@ -1,10 +1,11 @@
-//! Where objects come from: a directory of manifests (an API server follows).
+//! Where objects come from: a directory of manifests, or an API server.
 //!
 //! A source sends [`Event`]s over a channel until its [`Following`] is dropped or the receiver is gone. It never
 //! interprets objects; it only says what is there now. Whatever it cannot read leaves the objects that it last read from
 //! there in force, and is reported.
 
 pub mod directory;
+pub mod kubernetes;
 
 use crate::world::Problem;
 use fsm_api::resources::{Located, Object, ObjectKey};
@@ -31,11 +32,13 @@ pub enum Event {
     },
 }
 
-/// A source as a flag names it: `dir:PATH`.
+/// A source as a flag names it: `dir:PATH` or `kubernetes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// All `*.yaml`, `*.yml` and `*.json` below a directory.
     Directory(PathBuf),
+    /// The API server of the cluster that fsm-control runs in, or that `KUBECONFIG` names.
+    Kubernetes,
 }
 
 /// A source that cannot be followed.
@@ -49,12 +52,15 @@ pub enum SourceError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nobody connected to an API server.
+    #[error("there is no connection to an API server to follow")]
+    NoApiServer,
 }
 
 /// A flag that names no source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a source: write dir: and the path of a directory with manifests, for example dir:/etc/fsm/objects"
+    "{0:?} is not a source: write kubernetes, or dir: and the path of a directory with manifests, for example dir:/etc/fsm/objects"
 )]
 pub struct NotASource(String);
 
@@ -63,6 +69,7 @@ impl FromStr for Source {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
+            None if text == "kubernetes" => Ok(Self::Kubernetes),
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Directory(path.into())),
             _ => Err(NotASource(text.into())),
         }
@@ -70,14 +77,22 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// Starts following. Dropping what is returned ends it.
+    /// Starts following; an API server is asked through the client that is given. Dropping what is returned ends it.
     ///
     /// # Errors
     /// The source cannot be followed at all. A directory that does not exist (yet) is no such error: it is waited for,
-    /// and reported as a problem meanwhile.
-    pub fn follow(self, events: mpsc::Sender<Event>) -> Result<Following, SourceError> {
+    /// and reported as a problem meanwhile. Nor is an API server that is away.
+    pub fn follow(
+        self,
+        api_server: Option<(kube::Client, kubernetes::Settings)>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Following, SourceError> {
         match self {
             Self::Directory(path) => directory::follow(path, events).map(Following::Directory),
+            Self::Kubernetes => {
+                let (client, settings) = api_server.ok_or(SourceError::NoApiServer)?;
+                Ok(Following::Kubernetes(kubernetes::follow(client, settings, events)))
+            }
         }
     }
 }
@@ -87,4 +102,6 @@ impl Source {
 pub enum Following {
     /// A directory.
     Directory(directory::Following),
+    /// An API server.
+    Kubernetes(kubernetes::Following),
 }

@@ -72,7 +72,7 @@ impl Plane {
         let (_, queries) = mpsc::channel(1);
         let ends = Ends { events: received, queries, ready: watch::Sender::new(false), stop: stop.clone() };
         controller::start(publisher, ends).unwrap();
-        let following = Source::Directory(objects).follow(events).unwrap();
+        let following = Source::Directory(objects).follow(None, events).unwrap();
         Self { directory, telemetry, problems, stop, _following: following }
     }
 

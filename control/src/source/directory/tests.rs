@@ -36,7 +36,7 @@ impl Followed {
 
     fn start_at(directory: TempDir, root: PathBuf) -> Self {
         let (sender, events) = mpsc::channel(64);
-        let following = Source::Directory(root).follow(sender).unwrap();
+        let following = Source::Directory(root).follow(None, sender).unwrap();
         Self {
             directory,
             events,
@@ -421,6 +421,7 @@ fn dropping_what_follows_ends_it() {
 #[test]
 fn sources_are_named_by_flags() {
     assert_eq!("dir:/etc/x".parse(), Ok(Source::Directory("/etc/x".into())));
+    assert_eq!("kubernetes".parse(), Ok(Source::Kubernetes));
     for wrong in ["", "dir:", "/etc/x", "file:/x"] {
         assert!(wrong.parse::<Source>().is_err(), "{wrong}");
     }
