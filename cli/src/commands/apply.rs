@@ -27,7 +27,8 @@ pub(super) struct Apply {
 
 impl Apply {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<ExitCode> {
-        let objects = mesh.state()?.objects();
+        let state = mesh.state()?;
+        let objects = state.objects();
         let read = manifest::read_all(&self.filenames)?;
         let mut failed = manifest::tell(&read.errors);
         if read.documents.is_empty() && !failed {
@@ -43,6 +44,13 @@ impl Apply {
                     failed = true;
                 }
             }
+        }
+        if !state.is_running() {
+            eprintln!(
+                "Warning: mesh {} does not run, so nobody follows these objects: `fsm down` removes what is left of it, \
+                 `fsm up DIR` starts it anew",
+                state.mesh()
+            );
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
