@@ -9,9 +9,10 @@ use crate::cert::Tresor;
 use crate::cert::server::ServerTls;
 use crate::cert::tresor::TresorSettings;
 use crate::controller::{self, Ends, Publisher};
-use crate::issued::{DirectoryWriter, Keeper, Ledger, Owner, Situation};
+use crate::issued::{ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
+use crate::leader::{self, Candidate, Leadership, LeaseSettings, Terms};
 use crate::limits;
-use crate::options::{Options, Tokens};
+use crate::options::{Options, Tokens, WriteTo};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
 use crate::source::{Event, Source, kubernetes};
@@ -65,13 +66,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         mesh_config_name: options.fsm_config_name.clone(),
     });
     let (events, source_events) = mpsc::channel(EVENTS_AHEAD);
-    let (keeper, situation) = keeper(&options, &tresor, &push, events.clone())?.unzip();
+    let (keeper, situation) = keeper(&options, api_server.as_ref(), &tresor, &push, events.clone())?.unzip();
     let ledger = Ledger::new(Owner::of_mesh(&options.mesh_name), options.server_names(), situation);
     let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
     let (queries, owner_queries) = mpsc::channel(16);
     let (ready, mut is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
     let owner = controller::start(publisher, ends).context("cannot start the thread that owns the world")?;
+    let leading = api_server.clone().filter(|_| options.write_objects == Some(WriteTo::Kubernetes));
     let api_server = api_server.map(|client| (client, followed(&options)));
     let following = options.source.clone().follow(api_server, events)?;
 
@@ -88,7 +90,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         serve_webhook(listener, facts, &options, &push, &tasks, &stop).await?;
     }
     if let Some(keeper) = keeper {
-        tasks.spawn(keeper.run(Arc::new(SystemTime::now), stop.clone()));
+        let leadership = stand(&options, leading, &tasks, &stop);
+        tasks.spawn(keeper.run_while_leading(leadership, Arc::new(SystemTime::now), stop.clone()));
     }
     let admin = Admin { push: push.clone(), tresor, problems, queries, ready: is_ready.clone() };
     tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
@@ -192,15 +195,33 @@ async fn serve_webhook(
 /// Whoever keeps Secrets and statuses, if there is a place for them.
 fn keeper(
     options: &Options,
+    api_server: Option<&kube::Client>,
     tresor: &Arc<Tresor>,
     push: &Push,
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<Option<(Keeper, watch::Sender<Arc<Situation>>)>> {
-    let Some(directory) = &options.write_objects else { return Ok(None) };
     let owner = Owner::of_mesh(&options.mesh_name);
+    let writer: Arc<dyn Writer> = match &options.write_objects {
+        None => return Ok(None),
+        Some(WriteTo::Directory(directory)) => Arc::new(directory_writer(options, directory, &owner)?),
+        Some(WriteTo::Kubernetes) => {
+            anyhow::ensure!(
+                options.source == Source::Kubernetes,
+                "--write-objects kubernetes needs --source kubernetes"
+            );
+            let client = api_server.context("there is no connection to an API server to write to")?;
+            Arc::new(ClusterWriter::new(client.clone(), owner.clone()))
+        }
+    };
+    let (told, situation) = watch::channel(Arc::default());
+    let (issuer, telemetry) = (tresor.clone(), push.telemetry.clone());
+    Ok(Some((Keeper { owner, situation, issuer, writer, events, telemetry }, told)))
+}
+
+fn directory_writer(options: &Options, directory: &Path, owner: &Owner) -> anyhow::Result<DirectoryWriter> {
     let writer = DirectoryWriter::open(directory, owner.clone()).context("cannot write objects (--write-objects)")?;
     let Source::Directory(source) = &options.source else {
-        anyhow::bail!("--write-objects needs a directory as --source; what is written to a cluster needs no directory");
+        anyhow::bail!("--write-objects {} is a directory, but --source is none", directory.display());
     };
     // Whatever is written must come back, or it would be missed and written again and again.
     let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
@@ -210,9 +231,26 @@ fn keeper(
         directory.display(),
         source.display()
     );
-    let (told, situation) = watch::channel(Arc::default());
-    let (issuer, telemetry) = (tresor.clone(), push.telemetry.clone());
-    Ok(Some((Keeper { owner, situation, issuer, writer: Arc::new(writer), events, telemetry }, told)))
+    Ok(writer)
+}
+
+/// Whether this fsm-control is the one that writes: in a cluster, one of all replicas is.
+fn stand(
+    options: &Options,
+    cluster: Option<kube::Client>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Leadership {
+    let Some(client) = cluster else { return Leadership::always() };
+    let settings = LeaseSettings {
+        namespace: options.fsm_namespace.clone(),
+        name: leader::LEASE_NAME.to_owned(),
+        candidate: options.pod_name.clone(),
+        terms: Terms::default(),
+    };
+    let (candidate, leadership) = Candidate::new(client, settings);
+    tasks.spawn(candidate.run(stop.clone()));
+    leadership
 }
 
 fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

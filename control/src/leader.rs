@@ -28,6 +28,9 @@ use tracing::{debug, info, warn};
 /// Name of the Lease in FSM, which the controllers of FSM and these must not hold at the same time.
 pub const LEASE_NAME: &str = "fsm-controller.flomesh.io";
 
+/// The longest sleep; timers do not last for ever.
+const LOOK: Duration = Duration::from_secs(3600);
+
 /// Who stands for which Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseSettings {
@@ -59,7 +62,7 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Of whoever has nobody beside him.
+    /// Of somebody who has nobody beside him.
     pub fn always() -> Self {
         let far = Instant::now() + Duration::from_secs(100 * 365 * 24 * 3600);
         Self { until: watch::channel(Some(far)).1, said: false }
@@ -79,25 +82,26 @@ impl Leadership {
                 self.said = leads;
                 return leads;
             }
-            let expires = async {
-                match until.filter(|_| leads) {
-                    Some(until) => sleep_until(until.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let expires = expires(until.filter(|_| leads));
+            tokio::pin!(expires);
             tokio::select! {
-                () = expires => {}
+                () = &mut expires => {}
                 changed = self.until.changed() => {
                     if changed.is_err() {
                         // Nobody stands any more: what is held runs out, and then nothing ever changes.
-                        match until.filter(|_| leads) {
-                            Some(until) => sleep_until(until.into()).await,
-                            None => std::future::pending().await,
-                        }
+                        expires.await;
                     }
                 }
             }
         }
+    }
+}
+
+/// When what is held until then has, perhaps, run out.
+async fn expires(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until.min(Instant::now() + LOOK).into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -236,3 +240,6 @@ fn write(lease: &mut Lease, next: &Record) {
     spec.lease_transitions = Some(next.transitions);
     spec.renew_time = Some(now);
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use crate::inject;
 use crate::source::Source;
 use clap::Parser;
 use fsm_api::stream::DEFAULT_PORT;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -90,10 +91,14 @@ pub struct Options {
     /// Key of roots that are made from now on: ecdsa-p256 or rsa-2048
     #[arg(long, env = "FSM_CONTROL_CA_KEY", value_name = "KIND", default_value = "ecdsa-p256")]
     pub ca_key: RootKey,
-    /// Write objects that are made here into this directory, which must be the one of --source or below it: Secrets with
-    /// certificates for clients outside the mesh; statuses go beside it [default: no such certificates]
-    #[arg(long, env = "FSM_CONTROL_WRITE_OBJECTS", value_name = "DIRECTORY")]
-    pub write_objects: Option<PathBuf>,
+    /// Write objects that are made here, Secrets with certificates for clients outside the mesh and statuses of policies:
+    /// kubernetes, to the API server; or into this directory, which must be the one of --source or below it, statuses
+    /// beside it [default: no such certificates]
+    #[arg(long, env = "FSM_CONTROL_WRITE_OBJECTS", value_name = "PLACE")]
+    pub write_objects: Option<WriteTo>,
+    /// Name of this pod: who holds the Lease of the one replica that writes
+    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "fsm-control")]
+    pub pod_name: String,
     /// How long a new root is trusted before it signs (for example 10m)
     #[arg(long, env = "FSM_CONTROL_CA_ANNOUNCE", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub ca_announce: Duration,
@@ -127,6 +132,15 @@ pub enum Tokens {
     },
 }
 
+/// Where objects are written, as a flag names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteTo {
+    /// To the API server that is the source, by one of all replicas.
+    Kubernetes,
+    /// Into a directory.
+    Directory(PathBuf),
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -150,6 +164,14 @@ impl FromStr for Tokens {
                 Err(format!("{text:?} does not say who knows tokens; give kubernetes:AUDIENCE, kubernetes or dir:PATH"))
             }
         }
+    }
+}
+
+impl FromStr for WriteTo {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == "kubernetes" { Self::Kubernetes } else { Self::Directory(text.into()) })
     }
 }
 

@@ -7,8 +7,8 @@
 //! to an account let in the same callers: then only those callers' pods may connect. If they differ, rules for single
 //! callers admit nobody, and a Problem says so; FSM trusted a header there.
 
-use super::inbound::any_request;
 use super::problems::{Problems, described};
+use super::route;
 use super::view::{Served, View};
 use crate::world::Account;
 use fsm_api::config::RouteRule;
@@ -47,7 +47,7 @@ pub(super) fn reach(view: &View<'_>) -> Reach {
 /// The HTTP rules of every service of the group, without their clusters.
 pub(super) fn http_rules(view: &View<'_>, problems: &mut Problems) -> Vec<RouteRule> {
     if view.mesh.permissive {
-        return vec![any_request()];
+        return vec![route::any_request()];
     }
     let by_address = callers_by_address(view).is_some();
     let mut rules = Vec::new();

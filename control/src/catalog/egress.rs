@@ -6,7 +6,6 @@
 use super::access;
 use super::egress_gateway;
 use super::elements::{Elements, Kind};
-use super::inbound::any_request;
 use super::outside::parse_range;
 use super::problems::{Problems, described};
 use super::route;
@@ -147,7 +146,7 @@ fn setting(
 fn routes(view: &View<'_>, policy: &Egress, name: &ObjectKey, problems: &mut Problems) -> Vec<RouteRule> {
     let named: Vec<_> = policy.spec.matches.iter().filter(|found| found.kind == "HTTPRouteGroup").collect();
     if named.is_empty() {
-        return vec![any_request()];
+        return vec![route::any_request()];
     }
     let mut rules = Vec::new();
     for found in named {

@@ -36,11 +36,6 @@ pub(super) fn document_protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Any request.
-pub(super) fn any_request() -> RouteRule {
-    RouteRule { path: ".*".into(), ..RouteRule::default() }
-}
-
 /// The name of the rule set for clients outside of the mesh, and the host under which the proxy looks for it.
 const OUTSIDE: &str = "*";
 
@@ -105,7 +100,7 @@ impl<'a> Ports<'_, 'a> {
         entry.source_ip_ranges = ranges;
         if served.port.protocol.is_http() {
             let cluster = names::local_cluster(&served.service.key, served.target);
-            let rule = RouteRule { target_clusters: BTreeMap::from([(cluster, 100)]), ..any_request() };
+            let rule = RouteRule { target_clusters: BTreeMap::from([(cluster, 100)]), ..route::any_request() };
             let rules = InboundRouteRules { route_rules: vec![rule], ..InboundRouteRules::default() };
             entry.http_service_route_rules.entry(OUTSIDE.into()).or_insert(rules);
             add_hosts(&mut entry.http_host_port2_service, BTreeSet::from([OUTSIDE.to_owned()]), OUTSIDE);

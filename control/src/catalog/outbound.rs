@@ -6,9 +6,10 @@
 
 use super::access::{self, Reach};
 use super::elements::{Elements, Kind};
-use super::inbound::{add_hosts, any_request};
+use super::inbound::add_hosts;
 use super::names::{self, Asker};
 use super::problems::{Problems, object};
+use super::route;
 use super::view::View;
 use super::{egress, locality, plugin, retry, split, upstream_setting, warm_up};
 use crate::world::{AccessMode, Account, MeshService, Protocol, Target};
@@ -159,7 +160,7 @@ fn add_http(
 ) {
     let own = || {
         let target_clusters = BTreeMap::from([(names::cluster(port), 100)]);
-        vec![RouteRule { target_clusters, ..any_request() }]
+        vec![RouteRule { target_clusters, ..route::any_request() }]
     };
     let rules = OutboundRouteRules {
         route_rules: rules.unwrap_or_else(own),

@@ -1,4 +1,4 @@
-//! The order in which HTTP rules are tried.
+//! HTTP rules: the one for any request, and the order in which they are tried.
 
 use fsm_api::config::RouteRule;
 use std::cmp::Reverse;
@@ -60,4 +60,9 @@ fn key(rule: &RouteRule) -> Key<'_> {
         rule.methods.as_deref(),
         rule.headers.iter().map(|(name, pattern)| (name.as_str(), pattern.as_str())).collect(),
     )
+}
+
+/// Any request.
+pub(super) fn any_request() -> RouteRule {
+    RouteRule { path: ".*".into(), ..RouteRule::default() }
 }

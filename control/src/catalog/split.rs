@@ -4,7 +4,6 @@
 //! backend. HTTPRouteGroups are looked up in the split's own namespace.
 
 use super::access;
-use super::inbound::any_request;
 use super::names;
 use super::problems::{Problems, described, object};
 use super::route;
@@ -115,7 +114,10 @@ fn rules(view: &View<'_>, splits: &[Sharing<'_>], problems: &mut Problems) -> Ve
     if !rules.iter().any(route::is_any_path) {
         // FSM: what no split takes is shared by all backends alike.
         let all = splits.iter().flat_map(|sharing| sharing.targets.keys());
-        rules.push(RouteRule { target_clusters: all.map(|cluster| (cluster.clone(), 100)).collect(), ..any_request() });
+        rules.push(RouteRule {
+            target_clusters: all.map(|cluster| (cluster.clone(), 100)).collect(),
+            ..route::any_request()
+        });
     }
     route::ordered(rules)
 }
@@ -123,7 +125,7 @@ fn rules(view: &View<'_>, splits: &[Sharing<'_>], problems: &mut Problems) -> Ve
 /// The requests that a split is about: all, or those of its HTTPRouteGroups.
 fn conditions(view: &View<'_>, split: &TrafficSplit, problems: &mut Problems) -> Vec<RouteRule> {
     if split.spec.matches.is_empty() {
-        return vec![any_request()];
+        return vec![route::any_request()];
     }
     let own = split.metadata.namespace.clone().unwrap_or_default();
     let mut rules = Vec::new();

@@ -39,11 +39,7 @@ pub(super) fn limit_routes(view: &View<'_>, service: &ServiceKey, rules: &mut Ve
             found = true;
         }
         if !found && view.mesh.permissive {
-            rules.push(RouteRule {
-                path: route.path.clone(),
-                rate_limit: Some(limit),
-                ..super::inbound::any_request()
-            });
+            rules.push(RouteRule { path: route.path.clone(), rate_limit: Some(limit), ..super::route::any_request() });
         } else if !found {
             let text = format!(
                 "no rule of Service {service} has the path {:?}, so that limit has no effect; write the path as the \

@@ -13,6 +13,7 @@ use super::writer::Writer;
 use crate::cert::server::KeyAndChain;
 use crate::cert::tresor::Clock;
 use crate::cert::{Issuer, TrustBundle};
+use crate::leader::Leadership;
 use crate::limits;
 use crate::source::Event;
 use crate::telemetry::Telemetry;
@@ -32,7 +33,7 @@ use tracing::{info, warn};
 pub const ORIGIN: &str = "fsm-control: objects that it keeps";
 
 /// Keeps Secrets and statuses as the situation wants them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Keeper {
     /// Whose Secrets it makes.
     pub owner: Owner,
@@ -65,6 +66,21 @@ impl Keeper {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.keep(clock) => {}
+        }
+    }
+
+    /// Keeps them whenever, and for as long as, this fsm-control leads; until `stop`.
+    pub async fn run_while_leading(self, mut leadership: Leadership, clock: Clock, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                leads = leadership.changed() => if !leads { continue },
+            }
+            // Nothing of an earlier term is remembered: others wrote since.
+            tokio::select! {
+                () = self.clone().run(clock.clone(), stop.clone()) => return,
+                _ = leadership.changed() => {}
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 //! no loop. A Secret that was not made here is never overwritten and never removed. While the source cannot read
 //! everything, nothing is removed: a policy that cannot be read is not one that is gone.
 
+mod cluster;
 mod directory;
 mod keeper;
 mod ledger;
@@ -21,6 +22,7 @@ mod tests;
 mod wish;
 mod writer;
 
+pub use cluster::ClusterWriter;
 pub use directory::DirectoryWriter;
 pub use keeper::{Keeper, ORIGIN};
 pub use ledger::Ledger;

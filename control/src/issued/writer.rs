@@ -65,6 +65,14 @@ pub enum WriteError {
         /// What is wrong.
         reason: String,
     },
+    /// The API server refuses, or does not answer.
+    #[error("the API server does not take {object}: {reason}")]
+    ApiServer {
+        /// Which.
+        object: ObjectKey,
+        /// Why.
+        reason: String,
+    },
     /// The task that did it is gone; fsm-control is being stopped.
     #[error("writing was given up because fsm-control is being stopped")]
     Stopped,

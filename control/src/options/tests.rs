@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{LogFormat, Options, Tokens};
+use super::{LogFormat, Options, Tokens, WriteTo};
 use crate::source::Source;
 use clap::{CommandFactory, Parser};
 use std::time::Duration;
@@ -45,6 +45,14 @@ fn a_cluster_can_be_the_source_and_know_the_tokens() {
     assert_eq!(options.source, Source::Kubernetes);
     assert_eq!(options.tokens, Tokens::Kubernetes { audience: Some("fsm".into()) });
     assert_eq!(parse("kubernetes").tokens, Tokens::Kubernetes { audience: None });
+}
+
+#[test]
+fn objects_are_written_to_the_cluster_or_into_a_directory() {
+    let place = |more: &[&str]| parse(more).unwrap().write_objects;
+    assert_eq!(place(&[]), None);
+    assert_eq!(place(&["--write-objects", "kubernetes"]), Some(WriteTo::Kubernetes));
+    assert_eq!(place(&["--write-objects", "./kubernetes"]), Some(WriteTo::Directory("./kubernetes".into())));
 }
 
 #[test]

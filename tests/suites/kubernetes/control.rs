@@ -1,17 +1,30 @@
 //! The program itself, with a cluster as its source.
 
 use super::{namespace, split};
-use fsm_tests::{api_server, binary, eventually};
-use serde_json::Value;
+use fsm_tests::{ApiServer, api_server, binary, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
-struct Running(Child);
+struct Running {
+    child: Child,
+    _directory: TempDir,
+}
+
+impl Running {
+    fn terminate(&self) {
+        let process = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(process, Signal::SIGTERM).unwrap();
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -23,36 +36,80 @@ async fn get(address: &str, path: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
-#[tokio::test]
-async fn fsm_control_becomes_ready_with_the_cluster_as_its_source() {
-    let Some(server) = api_server().await else { return };
-    server.apply(&(namespace("program", "program") + &split("program", "s", 1))).await;
+/// Starts fsm-control and waits until it is ready; gives the address of its admin port.
+async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) {
     let directory = tempfile::tempdir_in(server.directory()).unwrap();
     let ready = directory.path().join("ready");
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(binary("fsm-control"));
-    command.args(["--source", "kubernetes", "--tokens", "kubernetes:fsm", "--mesh-name", "program"]);
-    command.args([
-        "--fsm-namespace",
-        "program-system",
-        "--listen-stream",
-        "127.0.0.1:0",
-        "--listen-admin",
-        "127.0.0.1:0",
-    ]);
+    command.args(["--source", "kubernetes", "--tokens", "kubernetes:fsm", "--write-objects", "kubernetes"]);
+    command.args(["--listen-stream", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"]);
+    command.args(["--mesh-name", mesh, "--fsm-namespace", &format!("{mesh}-system"), "--pod-name", name]);
     command.arg("--state-dir").arg(directory.path().join("state")).arg("--ready-file").arg(&ready);
     command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
     let log = directory.path().join("log");
     command.stderr(File::create(&log).unwrap());
-    let _running = Running(command.spawn().unwrap());
-    let what = format!("fsm-control is ready ({})", log.display());
-    eventually(&what, async || ready.exists()).await;
+    let running = Running { child: command.spawn().unwrap(), _directory: directory };
+    eventually(&format!("fsm-control is ready ({})", log.display()), async || ready.exists()).await;
     let addresses: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
-    let admin = addresses["admin"].as_str().unwrap();
-    assert_eq!(get(admin, "/world").await["monitoredNamespaces"], serde_json::json!(["program"]));
+    (running, addresses["admin"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn fsm_control_becomes_ready_with_the_cluster_as_its_source() {
+    let Some(server) = api_server().await else { return };
+    server.apply(&(namespace("program", "program") + &split("program", "s", 1))).await;
+    let (_running, admin) = start(&server, "program", "one").await;
+    assert_eq!(get(&admin, "/world").await["monitoredNamespaces"], json!(["program"]));
     server.apply(&namespace("program-too", "program")).await;
     eventually("the second namespace is seen", async || {
-        get(admin, "/world").await["monitoredNamespaces"].as_array().is_some_and(|names| names.len() == 2)
+        get(&admin, "/world").await["monitoredNamespaces"].as_array().is_some_and(|names| names.len() == 2)
     })
     .await;
+}
+
+#[tokio::test]
+async fn one_of_two_replicas_writes_what_policies_ask_for() {
+    let Some(server) = api_server().await else { return };
+    let mesh = json!({"apiVersion": "config.flomesh.io/v1alpha3", "kind": "MeshConfig",
+        "metadata": {"namespace": "replicas-system", "name": "fsm-mesh-config"},
+        "spec": {"featureFlags": {"enableAccessCertPolicy": true}}});
+    let certificate = |name: &str| {
+        json!({"apiVersion": "policy.flomesh.io/v1alpha1", "kind": "AccessCert",
+            "metadata": {"namespace": "replicas", "name": name},
+            "spec": {"subjectAltNames": [format!("{name}.example.com")], "secret": {"namespace": "replicas", "name": name}}})
+        .to_string()
+            + "\n---\n"
+    };
+    let namespaces = namespace("replicas", "replicas") + &namespace("replicas-system", "replicas");
+    server.apply(&(namespaces + &mesh.to_string() + "\n---\n" + &certificate("first"))).await;
+    let holder = async || {
+        let lease = [
+            "-n",
+            "replicas-system",
+            "get",
+            "lease",
+            "fsm-controller.flomesh.io",
+            "-o",
+            "jsonpath={.spec.holderIdentity}",
+        ];
+        server.kubectl(&lease, "").await.stdout
+    };
+    let status = async |name: &str| {
+        let status = ["-n", "replicas", "get", "accesscert", name, "-o", "jsonpath={.status.currentStatus}"];
+        server.kubectl(&status, "").await.stdout
+    };
+    let (one, _) = start(&server, "replicas", "one").await;
+    eventually("the certificate is committed", async || status("first").await == "committed").await;
+    let secret = server.kubectl(&["-n", "replicas", "get", "secret", "first", "-o", "json"], "").await;
+    let secret: Value = serde_json::from_str(&secret.stdout).unwrap();
+    assert_eq!(secret["metadata"]["annotations"]["flomesh.io/issued-for"], "AccessCert replicas/first");
+    assert!(holder().await.starts_with("one_"));
+
+    let (_two, _) = start(&server, "replicas", "two").await;
+    assert!(holder().await.starts_with("one_"));
+    one.terminate();
+    eventually("the other one writes", async || holder().await.starts_with("two_")).await;
+    server.apply(&certificate("second")).await;
+    eventually("the second certificate is committed", async || status("second").await == "committed").await;
 }

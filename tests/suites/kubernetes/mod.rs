@@ -6,6 +6,7 @@ mod leadership;
 mod objects;
 mod rights;
 mod tokens;
+mod writing;
 
 use fsm_api::resources::{Kind, Object, ObjectKey};
 use fsm_control::source::Event;

@@ -12,17 +12,17 @@ const PAGE: &str = include_str!("../../../docs/kubernetes.md");
 const OWN: &str = "https://kubernetes.default.svc";
 
 /// The roles of the page, renamed so that tests do not meet.
-fn roles(suffix: &str, namespace: &str) -> String {
+pub(crate) fn roles(suffix: &str, namespace: &str) -> String {
     let blocks = PAGE.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let text: String = blocks.map(|block| format!("{block}---\n")).collect();
-    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 3);
+    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 4);
     let text = text.replace("namespace: fsm-system", &format!("namespace: {namespace}"));
-    ["source", "tokens", "lease"].iter().fold(text, |text, role| {
+    ["source", "tokens", "writer", "lease"].iter().fold(text, |text, role| {
         text.replace(&format!("name: fsm-control-{role}\n"), &format!("name: fsm-control-{role}-{suffix}\n"))
     })
 }
 
-fn binding(kind: &str, role: &str, namespace: &str) -> String {
+pub(crate) fn binding(kind: &str, role: &str, namespace: &str) -> String {
     let mut metadata = json!({"name": format!("{role}-{namespace}")});
     if kind == "Role" {
         metadata["namespace"] = namespace.into();
@@ -36,7 +36,7 @@ fn binding(kind: &str, role: &str, namespace: &str) -> String {
         + "\n---\n"
 }
 
-async fn config_of(server: &ApiServer, namespace: &str) -> Config {
+pub(crate) async fn config_of(server: &ApiServer, namespace: &str) -> Config {
     let token = token(server, namespace, "fsm", OWN, None).await;
     server.config_with_token(&token).await
 }
