@@ -240,6 +240,8 @@ async fn a_reset_of_one_side_becomes_a_reset_of_the_other() {
         // Both ends are served before one breaks.
         client.write_all(b"x").await.unwrap();
         server.read_exact(&mut [0]).await.unwrap();
+        server.write_all(b"y").await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
         let (broken, mut other, side) = match reset_client {
             true => (client, server, Side::Downstream),
             false => (server, client, Side::Upstream),
@@ -254,6 +256,18 @@ async fn a_reset_of_one_side_becomes_a_reset_of_the_other() {
         let RelayEnd::Failed { side: failed, error } = relayed.end else { panic!("{relayed:?}") };
         assert_eq!((failed, error.kind()), (side, io::ErrorKind::ConnectionReset));
     }
+}
+
+#[tokio::test]
+async fn a_server_that_resets_before_it_has_said_anything_is_an_empty_answer() {
+    let Running { mut client, mut server, task, .. } = start_sockets().await;
+    client.write_all(b"x").await.unwrap();
+    server.read_exact(&mut [0]).await.unwrap();
+    reset_on_close(&server);
+    drop(server);
+    let read = tokio::time::timeout(IDLE / 4, client.read(&mut [0])).await.unwrap();
+    assert_eq!(read.unwrap(), 0);
+    assert_eq!(task.await.unwrap().broken_off, Some(Side::Upstream));
 }
 
 #[tokio::test(start_paused = true)]
