@@ -24,6 +24,7 @@ mod metadata;
 mod namespace;
 mod patch;
 mod pods;
+mod policy;
 mod preset;
 mod problems;
 mod progress;
@@ -32,8 +33,10 @@ mod rollout;
 mod scale;
 mod select;
 mod stat;
+mod tap;
 mod top;
 mod up;
+mod verify;
 mod version;
 mod wait;
 
@@ -128,6 +131,9 @@ enum Command {
     Namespace(namespace::Namespace),
     /// Change fields of an object
     Patch(patch::Patch),
+    /// Ask what policies mean
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Look into a sidecar
     #[command(subcommand)]
     Proxy(proxy::Proxy),
@@ -138,6 +144,8 @@ enum Command {
     Scale(scale::Scale),
     /// Show success rate, requests a second and latencies of workloads
     Stat(stat::Stat),
+    /// Watch requests while they happen
+    Tap(tap::Tap),
     /// Show the same again and again, the busiest workload first
     Top(top::Top),
     /// Wait until pods are ready, or objects are gone
@@ -150,6 +158,9 @@ enum Command {
     Uninject(inject::Uninject),
     /// Run a mesh on this machine, from a directory of YAML
     Up(up::Up),
+    /// Find out why something does not work
+    #[command(subcommand)]
+    Verify(verify::Verify),
     /// Tell the versions of this program and of the running meshes
     Version(version::Version),
     /// The process that keeps a mesh going; started by `fsm up`
@@ -207,16 +218,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Mesh(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
         Command::Patch(command) => command.run(mesh)?,
+        Command::Policy(command) => return command.run(mesh),
         Command::Proxy(command) => return command.run(mesh),
         Command::Rollout(command) => command.run(mesh)?,
         Command::Scale(command) => command.run(mesh)?,
         Command::Stat(command) => command.run(mesh)?,
+        Command::Tap(command) => command.run(mesh)?,
         Command::Top(command) => command.run(mesh)?,
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,
         Command::Uninject(command) => command.run()?,
         Command::Up(command) => return command.run(mesh),
+        Command::Verify(command) => return command.run(mesh),
         Command::Version(command) => command.run(mesh)?,
         Command::Program { name, arguments } => return Ok(crate::programs::run(&name, &arguments)),
     }

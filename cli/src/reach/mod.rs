@@ -22,13 +22,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::http::{Method, Page};
-use crate::local::daemon::wire::{self, Request, Target};
+use crate::local::daemon::wire::{self, ExecRequest, Frame, Request, Target};
 use crate::local::state::{ObjectName, State};
 
 /// Port of a sidecar's admin pages, on its pod's loopback address.
 const SIDECAR_PORT: u16 = 15000;
 /// How long a page may be silent.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long a program in a container may be silent.
+const PROGRAM: Duration = Duration::from_secs(30);
 /// Pods that are asked at once, at most.
 const SIDE_BY_SIDE: usize = 16;
 
@@ -141,6 +143,37 @@ impl Mesh {
         }
         serde_json::from_slice(&page.body)
             .with_context(|| format!("{place} answers {path} with something that this fsm does not understand"))
+    }
+
+    /// Runs a program in a container, without input, and gives its exit code and what it wrote to its standard output.
+    ///
+    /// # Errors
+    ///
+    /// If the container does not run, or its end is not learned.
+    pub fn run(&self, pod: &PodName, container: &str, command: &[String]) -> Result<(i32, String)> {
+        match self {
+            Self::Local(state) => {
+                let request = Request::Exec(ExecRequest {
+                    namespace: pod.namespace.clone(),
+                    pod: pod.name.clone(),
+                    container: container.to_owned(),
+                    command: command.to_vec(),
+                    stdin: false,
+                    terminal: None,
+                });
+                let mut connection = wire::ask(state, &request)?;
+                connection.set_patience(Some(PROGRAM))?;
+                let mut output = Vec::new();
+                loop {
+                    match Frame::read(&mut connection).context("the program's end was not learned")? {
+                        Some(Frame::Output(bytes)) => output.extend(bytes),
+                        Some(Frame::Exit(code)) => return Ok((code, String::from_utf8_lossy(&output).into_owned())),
+                        Some(_) => {}
+                        None => anyhow::bail!("the daemon hung up before the program had ended"),
+                    }
+                }
+            }
+        }
     }
 
     /// Asks several places, side by side, and gives their answers in the order of `places`.

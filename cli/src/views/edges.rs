@@ -71,7 +71,7 @@ pub fn edges(members: &[Member]) -> Vec<Edge> {
     };
     for member in members {
         for cluster in &member.signals.outbound {
-            for passed in &cluster.edges {
+            for passed in cluster.edges.iter().filter(|passed| was_answered(passed)) {
                 add(outbound(member, members, &cluster.cluster, passed), passed);
             }
         }
@@ -94,6 +94,12 @@ pub fn edges(members: &[Member]) -> Vec<Edge> {
         connections,
     };
     found.into_iter().map(edge).collect()
+}
+
+/// Whether somebody was there: where nobody was, the sidecar's own 5xx is all that is counted.
+fn was_answered(passed: &Passed) -> bool {
+    let own = passed.responses.iter().all(|(code, _)| code.starts_with('5'));
+    passed.peer != Peer::default() || passed.mtls || passed.connections > 0 || !own
 }
 
 fn outbound(member: &Member, members: &[Member], cluster: &str, passed: &Passed) -> Key {

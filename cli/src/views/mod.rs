@@ -4,17 +4,22 @@
 //! * [`proxy`]: one sidecar: routes, clusters, endpoints, listeners, certificates;
 //! * [`status`]: every sidecar in one line; [`diff`]: what one was told and what it has;
 //! * [`traffic`]: success rates and latencies between two readings; [`edges`]: who talks to whom;
+//! * [`policy`]: whether a call is allowed; [`connectivity`]: whether it works;
+//! * [`tap`]: requests while they happen;
 //! * [`explain`]: what a reason means.
 //!
 //! Nothing here asks anybody or looks at a clock: readings and the time are given. Rows are shown as a table, or as JSON
 //! or YAML with the same content.
 
+pub mod connectivity;
 pub mod diff;
 pub mod edges;
 pub mod explain;
 pub mod pages;
+pub mod policy;
 pub mod proxy;
 pub mod status;
+pub mod tap;
 pub mod traffic;
 pub mod workload;
 

@@ -11,6 +11,7 @@ mod publisher;
 
 pub use publisher::Publisher;
 
+use crate::catalog::explain::{CannotExplain, Explanation, Question};
 use crate::limits;
 use crate::source::Event;
 use crate::webhook::InjectionFacts;
@@ -26,6 +27,13 @@ use tokio_util::sync::CancellationToken;
 pub enum Query {
     /// What the world has in it, for people.
     World(oneshot::Sender<serde_json::Value>),
+    /// Why a call is allowed or denied.
+    Explain {
+        /// Which call.
+        question: Box<Question>,
+        /// The answer, or why there is none.
+        answer: oneshot::Sender<Result<Explanation, CannotExplain>>,
+    },
     /// What injection into pods of a namespace needs to know.
     Injection {
         /// Its name.
@@ -79,6 +87,7 @@ pub async fn run(mut publisher: Publisher, mut ends: Ends) {
             Some(query) = ends.queries.recv() => match query {
                 // Whoever asked may have given up; that is theirs.
                 Query::World(answer) => drop(answer.send(publisher.describe())),
+                Query::Explain { question, answer } => drop(answer.send(publisher.explain(&question))),
                 Query::Injection { namespace, answer } => drop(answer.send(publisher.injection_facts(&namespace))),
             },
         }

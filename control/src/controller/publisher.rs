@@ -1,5 +1,6 @@
 //! From changes to publications: what the owner task does, without its waiting.
 
+use crate::catalog::explain::{CannotExplain, Explanation, Question, explain};
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
@@ -134,6 +135,14 @@ impl Publisher {
             },
             mesh: self.world.mesh_config().cloned(),
         })
+    }
+
+    /// Why a call is allowed or denied.
+    ///
+    /// # Errors
+    /// Caller, service or port do not exist.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, CannotExplain> {
+        explain(&self.world, question)
     }
 
     /// What the world has in it, for people.
