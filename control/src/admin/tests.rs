@@ -2,6 +2,7 @@
 
 use super::{Admin, is_foreign};
 use crate::auth::TokenDirectory;
+use crate::catalog::explain::CannotExplain;
 use crate::cert::tresor::TresorSettings;
 use crate::cert::{Identity, Tresor};
 use crate::controller::Query;
