@@ -5,6 +5,7 @@
 //! [`reconcile`] keeps in it what the control plane needs there. Kubernetes is only a feeder; everything
 //! between the source and the push is pure.
 
+mod accept;
 pub mod admin;
 pub mod app;
 pub mod auth;
