@@ -181,7 +181,7 @@ fn smi_versions() -> BTreeMap<&'static str, &'static str> {
 }
 
 /// Made by a browser for a web page of somebody else's (CSRF, DNS rebinding)?
-fn is_foreign(ask: &Ask) -> bool {
+pub(crate) fn is_foreign(ask: &Ask) -> bool {
     if ask.headers().contains_key(header::ORIGIN) {
         return true;
     }

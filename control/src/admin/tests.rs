@@ -86,7 +86,7 @@ async fn everything_in_the_index_is_there() {
                 Query::Explain { question, answer } => {
                     answer.send(Err(CannotExplain::NoService(question.to))).unwrap();
                 }
-                Query::Injection { .. } => {}
+                Query::View(..) | Query::Injection { .. } => {}
             }
         }
     });

@@ -34,6 +34,8 @@ pub enum Query {
         /// The answer, or why there is none.
         answer: oneshot::Sender<Result<Explanation, CannotExplain>>,
     },
+    /// A part of the world, for developers.
+    View(View, oneshot::Sender<serde_json::Value>),
     /// What injection into pods of a namespace needs to know.
     Injection {
         /// Its name.
@@ -41,6 +43,21 @@ pub enum Query {
         /// `None`: there is no such namespace as far as is known here.
         answer: oneshot::Sender<Option<InjectionFacts>>,
     },
+}
+
+/// Parts of the world that the debug server shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// As [`Query::World`].
+    World,
+    /// Namespaces.
+    Namespaces,
+    /// Policies by kind.
+    Policies,
+    /// The MeshConfig that counts.
+    MeshConfig,
+    /// Its feature flags.
+    FeatureFlags,
 }
 
 /// What the owner task listens to and speaks to.
@@ -87,6 +104,7 @@ pub async fn run(mut publisher: Publisher, mut ends: Ends) {
             Some(query) = ends.queries.recv() => match query {
                 // Whoever asked may have given up; that is theirs.
                 Query::World(answer) => drop(answer.send(publisher.describe())),
+                Query::View(view, answer) => drop(answer.send(publisher.view(view))),
                 Query::Explain { question, answer } => drop(answer.send(publisher.explain(&question))),
                 Query::Injection { namespace, answer } => drop(answer.send(publisher.injection_facts(&namespace))),
             },
