@@ -3,18 +3,29 @@
 //! The crate `pprof` samples by a timer signal and walks the stacks. It is used for nothing else, and costs nothing while no
 //! profile is taken.
 
-use pprof::ProfilerGuardBuilder;
-use pprof::protos::Message;
 use std::time::Duration;
 
+/// Without the feature `profiles` there are none.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "profiles"))]
+pub(super) async fn of_processor(_: Duration) -> Result<Vec<u8>, String> {
+    Err("this program was built without the feature `profiles`".to_owned())
+}
+
 /// Samples a second: not a divisor of anything that runs by the clock.
+#[cfg(feature = "profiles")]
 const FREQUENCY: i32 = 99;
 
 /// Samples for so long.
 ///
 /// # Errors
 /// A sentence that says what the system refused.
+#[cfg(feature = "profiles")]
 pub(super) async fn of_processor(time: Duration) -> Result<Vec<u8>, String> {
+    use pprof::ProfilerGuardBuilder;
+    use pprof::protos::Message;
     // Walking a stack that is just inside of these libraries may deadlock.
     let builder =
         ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&["libc", "libgcc", "pthread", "vdso"]);
