@@ -222,6 +222,33 @@ pub const EDGES_PER_CLUSTER: usize = 64;
 /// Callers and reasons that refusals are counted for by name; the rest is counted together.
 pub const REFUSAL_EDGES: usize = 256;
 
+/// Lines of the access log that wait for the sink; more are lost, and counted.
+pub const ACCESS_LOG_QUEUE: usize = 4096;
+
+/// A file that the access log goes to is opened anew so often: somebody may have moved it away.
+pub const ACCESS_LOG_REOPEN: Duration = Duration::from_secs(1);
+
+/// Spans, or entries of the remote log, that wait to be sent; more are lost, and counted.
+pub const EXPORT_QUEUE: usize = 4096;
+
+/// Bytes that they may take altogether.
+pub const EXPORT_QUEUE_BYTES: usize = 16 << 20;
+
+/// Spans or entries that are sent at a time, and how long others are waited for.
+pub const EXPORT_BATCH: usize = 512;
+
+/// How long others are waited for: FSM's second.
+pub const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A collector has so long to take a batch.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// First and longest pause after a batch that a collector has not taken.
+pub const EXPORT_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Bytes of a collector's answer that are read.
+pub const EXPORT_ANSWER_BYTES: usize = 64 << 10;
+
 /// Series of one family on the metrics page; the rest is added up in one series. A mesh of a thousand services stays below.
 pub const SERIES_PER_FAMILY: usize = 10_000;
 

@@ -14,3 +14,4 @@ mod kubernetes;
 mod local;
 mod resilience;
 mod security;
+mod telemetry;

@@ -35,8 +35,8 @@ pub use problem::{Problem, Severity};
 pub use read::{MAX_DOCUMENT_BYTES, ReadError};
 pub use rule::{HostService, PathType, RouteRule};
 pub use spec::{
-    DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Observability, Probe, Probes, RemoteLogging,
-    Spec, Tracing, Traffic,
+    AccessLog, DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Metrics, Observability, Probe,
+    Probes, RemoteLogging, Spec, Tracing, Traffic,
 };
 
 use serde::Serialize;

@@ -11,6 +11,7 @@ mod endpoints;
 mod gateways;
 mod inbound;
 mod limits;
+mod observe;
 mod outbound;
 
 use super::snapshot::{Carried, MeshTls, Settings, Snapshot};
@@ -54,6 +55,7 @@ pub fn compile(
     compiler.remote_clusters(&settings, identity.as_ref());
     let inbound = compiler.inbound(identity.as_ref());
     let outbound = compiler.outbound(&settings, &identity);
+    let observe = compiler.observe();
     compiler.report_gateways();
     compiler.report_what_is_not_done();
     let Compiler { problems, carried, local, mut remote, variants, .. } = compiler;
@@ -68,7 +70,7 @@ pub fn compile(
         clusters: local.into_values().chain(remote.into_values()).collect(),
         identity,
         settings,
-        observe: Arc::default(),
+        observe: Arc::new(observe),
         inbound: inbound.map(Arc::new),
         outbound: Arc::new(outbound),
         carried: Arc::new(carried),
