@@ -11,18 +11,22 @@ use super::{Compiler, Environment};
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::Direction;
 use crate::upstream::cluster::Cluster;
-use fsm_api::config::Config;
+use fsm_api::config::{Config, Touched};
 use std::sync::Arc;
 
-/// `previous` with the endpoints that `document` has for the outbound clusters `names`. Everything else in `document` must be
-/// as in `previous`'s own.
-pub fn with_other_endpoints<'a>(
+/// `previous` with what `document` has in the places that are `touched`. Everything else in `document` must be as in
+/// `previous`'s own.
+pub fn with_other_endpoints(
     document: &Arc<Config>,
-    names: impl Iterator<Item = &'a str>,
+    touched: &Touched,
     previous: &Snapshot,
     environment: Environment,
 ) -> Option<Snapshot> {
+    if touched.more || !touched.elements.is_empty() {
+        return None;
+    }
     let mut compiler = Compiler::new(document, Vec::new(), Some(previous), environment);
+    let names = touched.endpoints.iter();
     let replaced: Option<Vec<_>> = names.map(|name| compiler.replacement(name, previous)).collect();
     for (cluster, replacement) in replaced? {
         cluster.take_endpoints(&replacement);
