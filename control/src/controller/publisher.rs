@@ -1,5 +1,6 @@
 //! From changes to publications: what the owner task does, without its waiting.
 
+use super::findings::merged;
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
@@ -150,8 +151,12 @@ impl Publisher {
                 "problems": published.map(|published| published.problems.len()),
             })
         });
+        let endpoints: BTreeMap<String, usize> =
+            self.world.ready_endpoints().map(|(service, ready)| (service.to_string(), ready)).collect();
         json!({
             "synced": self.synced,
+            "settled": self.dirty.is_empty() && self.touched.is_empty(),
+            "endpoints": endpoints,
             "namespaces": self.world.namespaces().count(),
             "monitoredNamespaces":
                 self.world.namespaces().filter(|each| each.monitored).map(|each| each.name.clone()).collect::<Vec<_>>(),
@@ -216,9 +221,9 @@ impl Publisher {
 
     /// Each problem once, in a fixed order, wherever it was found.
     fn report_problems(&self) {
-        let mut all: BTreeSet<Problem> = self.source_problems.values().flatten().cloned().collect();
-        all.extend(self.world.problems());
-        all.extend(self.groups.values().flat_map(|published| published.problems.iter().cloned()));
+        let of_documents = self.groups.values().flat_map(|published| published.problems.iter().cloned());
+        let mut all = merged(self.world.problems(), of_documents);
+        all.extend(self.source_problems.values().flatten().cloned());
         let wanted = Wanted::of(&self.world, &self.ledger);
         all.extend(wanted.problems.iter().cloned());
         self.ledger.tell(wanted, &all, self.is_complete());
