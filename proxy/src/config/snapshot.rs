@@ -99,6 +99,9 @@ pub enum MeshTls {
         tcp: ServerTls,
         /// For all other ports, and clients outside the mesh: agrees on anything.
         tcp_outside: ServerTls,
+        /// Mesh clients must be workloads: their certificate names a service account of our trust domain. So where
+        /// fsm-control certifies them; of FSM's own controller also certificates without an identity are good.
+        workloads_only: bool,
     },
     /// Not at all: the document's certificate is unusable, and there is no earlier one.
     Broken,
