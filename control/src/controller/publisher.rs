@@ -1,7 +1,7 @@
 //! From changes to publications: what the owner task does, without its waiting.
 
 use super::findings::merged;
-use crate::catalog::{self, Built};
+use crate::catalog::{self, Built, Shared};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
 use crate::inject::NamespaceFacts;
@@ -262,8 +262,9 @@ const MOST_THREADS: usize = 4;
 
 /// Computes documents, several at a time, and hands over each as soon as it is there.
 fn each_made(world: &World, tasks: &[Task<'_>], caused: Instant, mut take: impl FnMut(GroupId, Made)) {
+    let shared = Shared::default();
     let make = |task: &Task<'_>| -> Made {
-        let Built { config, problems } = catalog::build(world, task.group);
+        let Built { config, problems } = catalog::build_with(world, task.group, &shared);
         Ok((Publication::make(config, task.before.as_deref(), caused, SystemTime::now())?, problems))
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(tasks.len());

@@ -203,7 +203,7 @@ pub struct Outbound {
 }
 
 /// One outbound port: entries by destination range, and entries for any destination (egress).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OutboundPort {
     /// Entries with destination ranges.
     pub ranged: Ranges<Arc<OutboundEntry>>,
@@ -216,6 +216,8 @@ pub struct OutboundPort {
 /// What may be called at one port and range.
 #[derive(Debug)]
 pub struct OutboundEntry {
+    /// Its place among the elements of its port; of several that share an entry the first one's.
+    pub element: usize,
     /// What it carries.
     pub carries: Carries,
     /// Services by host (HTTP).

@@ -2,10 +2,11 @@
 //!
 //! Endpoints change far more often than rules do, and they live in a cell of their own ([`Cluster`]): where nothing but
 //! endpoints differs, the clusters stay, with every route that leads to them, and only what is in their cells is
-//! replaced. Where more follows from the endpoints than the endpoints themselves (a cluster becomes external, gets its
+//! replaced; hosts and destination ranges that name the same pods are replaced with them (`addresses.rs`). Where more follows from the endpoints than the endpoints themselves (a cluster becomes external, gets its
 //! first stand-in, has variants for single ranges, or something about it is wrong), the answer is `None`, and the document is
 //! compiled as a whole. Nothing is replaced then.
 
+use super::addresses::with_other_addresses;
 use super::clusters::{fails_over, is_external};
 use super::{Compiler, Environment};
 use crate::config::snapshot::Snapshot;
@@ -22,9 +23,13 @@ pub fn with_other_endpoints(
     previous: &Snapshot,
     environment: Environment,
 ) -> Option<Snapshot> {
-    if touched.more || !touched.elements.is_empty() {
+    if touched.more {
         return None;
     }
+    let outbound = match touched.elements.is_empty() {
+        true => Arc::clone(&previous.outbound),
+        false => Arc::new(with_other_addresses(document, &touched.elements, previous)?),
+    };
     let mut compiler = Compiler::new(document, Vec::new(), Some(previous), environment);
     let names = touched.endpoints.iter();
     let replaced: Option<Vec<_>> = names.map(|name| compiler.replacement(name, previous)).collect();
@@ -40,7 +45,7 @@ pub fn with_other_endpoints(
         settings: previous.settings.clone(),
         observe: Arc::clone(&previous.observe),
         inbound: previous.inbound.clone(),
-        outbound: Arc::clone(&previous.outbound),
+        outbound,
         carried: Arc::clone(&previous.carried),
     })
 }

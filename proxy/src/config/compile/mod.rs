@@ -5,6 +5,7 @@
 //! belongs to did not change: counters by cluster name, connections by endpoint and transport, positions of round robin
 //! by route and weights.
 
+mod addresses;
 mod certificates;
 mod clusters;
 mod endpoints;
