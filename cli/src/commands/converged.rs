@@ -45,6 +45,9 @@ struct Group {
 #[serde(rename_all = "camelCase")]
 struct Proxy {
     pod: String,
+    /// `stream`, or `repository`: whoever polls that comes for what is new by itself, some seconds later.
+    #[serde(default)]
+    follows: String,
     version_acknowledged: Option<String>,
     last_nack: Option<Value>,
 }
@@ -95,7 +98,7 @@ fn compare(endpoints: &BTreeMap<String, usize>, world: &World, proxies: &[Proxy]
             let Some(proxy) = proxies.get(pod.as_str()) else {
                 return Some(format!("the sidecar of pod {pod} is not connected to fsm-control"));
             };
-            if group.version.is_some() && proxy.version_acknowledged != group.version {
+            if proxy.follows != "repository" && group.version.is_some() && proxy.version_acknowledged != group.version {
                 let refused = proxy.last_nack.as_ref().and_then(|nack| nack.get("reason")).and_then(Value::as_str);
                 let why = refused.map_or_else(String::new, |reason| format!("; it refused one: {reason}"));
                 return Some(format!("the sidecar of pod {pod} does not have the newest configuration yet{why}"));
@@ -143,6 +146,10 @@ mod tests {
         assert!(with("/proxies", json!([])).contains("pod shop/web-0 is not connected"));
         let behind = with("/world/groups/0/version", json!("8"));
         assert_eq!(behind, "the sidecar of pod shop/web-0 does not have the newest configuration yet");
+        let mut polls = json!({"pod": "shop/web-0", "follows": "repository", "versionAcknowledged": "of its own"});
+        assert_eq!(missing(&slices, &world, &json!([polls])), None);
+        polls["follows"] = json!("stream");
+        assert!(missing(&slices, &world, &json!([polls])).is_some());
         let never = with("/proxies/0", json!({"pod": "shop/web-0", "lastNack": {"version": "7", "reason": "why"}}));
         assert!(never.ends_with("it refused one: why"), "{never}");
     }

@@ -16,8 +16,11 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug, Default)]
 pub struct Shared {
     /// By the namespace of those who call.
-    outbound: Mutex<HashMap<String, Arc<OnceLock<(Outbound, Vec<Problem>)>>>>,
+    outbound: Mutex<HashMap<String, Common>>,
 }
+
+/// What is computed by the first who wants it, with what was found on the way.
+type Common = Arc<OnceLock<(Outbound, Vec<Problem>)>>;
 
 impl Shared {
     /// The group's outbound part: the common one where there is one, else what `build` makes.
