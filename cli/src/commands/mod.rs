@@ -6,6 +6,7 @@
 
 mod apply;
 mod completion;
+mod converged;
 mod create;
 mod delete;
 mod describe;

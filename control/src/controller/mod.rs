@@ -7,6 +7,7 @@
 //! of its own, so that computing never delays what is being sent.
 
 mod collect;
+mod findings;
 mod publisher;
 
 pub use publisher::Publisher;

@@ -1,8 +1,9 @@
 //! From changes to publications: what the owner task does, without its waiting.
 
 use super::View;
+use super::findings::merged;
 use crate::catalog::explain::{CannotExplain, Explanation, Question, explain};
-use crate::catalog::{self, Built};
+use crate::catalog::{self, Built, Shared};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
 use crate::issued::{self, Ledger, Wanted};
@@ -170,8 +171,12 @@ impl Publisher {
                 "problems": published.map(|published| published.problems.len()),
             })
         });
+        let endpoints: BTreeMap<String, usize> =
+            self.world.ready_endpoints().map(|(service, ready)| (service.to_string(), ready)).collect();
         json!({
             "synced": self.synced,
+            "settled": self.dirty.is_empty() && self.touched.is_empty(),
+            "endpoints": endpoints,
             "namespaces": self.world.namespaces().count(),
             "monitoredNamespaces":
                 self.world.namespaces().filter(|each| each.monitored).map(|each| each.name.clone()).collect::<Vec<_>>(),
@@ -237,9 +242,9 @@ impl Publisher {
 
     /// Each problem once, in a fixed order, wherever it was found.
     fn report_problems(&self) {
-        let mut all: BTreeSet<Problem> = self.source_problems.values().flatten().cloned().collect();
-        all.extend(self.world.problems());
-        all.extend(self.groups.values().flat_map(|published| published.problems.iter().cloned()));
+        let of_documents = self.groups.values().flat_map(|published| published.problems.iter().cloned());
+        let mut all = merged(self.world.problems(), of_documents);
+        all.extend(self.source_problems.values().flatten().cloned());
         let wanted = Wanted::of(&self.world, &self.ledger);
         all.extend(wanted.problems.iter().cloned());
         self.ledger.tell(wanted, &all, self.is_complete());
@@ -278,8 +283,9 @@ const MOST_THREADS: usize = 4;
 
 /// Computes documents, several at a time, and hands over each as soon as it is there.
 fn each_made(world: &World, tasks: &[Task<'_>], caused: Instant, mut take: impl FnMut(GroupId, Made)) {
+    let shared = Shared::default();
     let make = |task: &Task<'_>| -> Made {
-        let Built { config, problems } = catalog::build(world, task.group);
+        let Built { config, problems } = catalog::build_with(world, task.group, &shared);
         Ok((Publication::make(config, task.before.as_deref(), caused, SystemTime::now())?, problems))
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(tasks.len());

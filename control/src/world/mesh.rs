@@ -453,7 +453,8 @@ impl PluginChains {
             ("outbound-tcp", &chains.outbound_tcp),
             ("outbound-http", &chains.outbound_http),
         ] {
-            if let Some(given) = given {
+            // A chain with nothing in it has not been said: to a Pipy sidecar it would mean that it sends everything back.
+            if let Some(given) = given.as_ref().filter(|given| !given.is_empty()) {
                 let enabled = given.iter().filter(|stage| !stage.disable);
                 let stages = enabled.map(|stage| Stage { name: stage.plugin.clone(), priority: stage.priority });
                 self.stages.insert(name.into(), stages.collect());
