@@ -29,6 +29,7 @@ mod proxy;
 mod rollout;
 mod scale;
 mod select;
+mod support;
 mod up;
 mod version;
 mod wait;
@@ -127,6 +128,9 @@ enum Command {
     Rollout(rollout::Rollout),
     /// Change the number of pods of a workload
     Scale(scale::Scale),
+    /// Help with what went wrong
+    #[command(subcommand)]
+    Support(support::Support),
     /// Wait until pods are ready, or objects are gone
     Wait(wait::Wait),
     /// Print the definitions of all custom resources, for `kubectl apply -f -`
@@ -195,6 +199,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Proxy(command) => return command.run(mesh),
         Command::Rollout(command) => command.run(mesh)?,
         Command::Scale(command) => command.run(mesh)?,
+        Command::Support(command) => command.run()?,
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,

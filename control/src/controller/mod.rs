@@ -14,8 +14,10 @@ pub use publisher::Publisher;
 use crate::limits;
 use crate::source::Event;
 use crate::webhook::InjectionFacts;
+use crate::world::World;
 use collect::Collect;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 pub enum Query {
     /// What the world has in it, for people.
     World(oneshot::Sender<serde_json::Value>),
+    /// The world as it is, to try a change in a copy of it; `None` before the source has said everything.
+    Snapshot(oneshot::Sender<Option<Arc<World>>>),
     /// What injection into pods of a namespace needs to know.
     Injection {
         /// Its name.
@@ -79,6 +83,7 @@ pub async fn run(mut publisher: Publisher, mut ends: Ends) {
             Some(query) = ends.queries.recv() => match query {
                 // Whoever asked may have given up; that is theirs.
                 Query::World(answer) => drop(answer.send(publisher.describe())),
+                Query::Snapshot(answer) => drop(answer.send(publisher.snapshot())),
                 Query::Injection { namespace, answer } => drop(answer.send(publisher.injection_facts(&namespace))),
             },
         }
