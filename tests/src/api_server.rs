@@ -173,6 +173,25 @@ impl ApiServer {
         config
     }
 
+    /// A kubeconfig file of whoever has this token, under a name of its own.
+    pub fn kubeconfig_with_token(&self, name: &str, token: &str) -> PathBuf {
+        let mut read = Kubeconfig::read_from(self.kubeconfig()).expect("it was written");
+        for user in &mut read.auth_infos {
+            user.auth_info = Some(kube::config::AuthInfo {
+                token: Some(token.to_owned().into()),
+                ..kube::config::AuthInfo::default()
+            });
+        }
+        // Tokens are not written when what was read is written.
+        let mut text = serde_json::to_value(&read).expect("it is plain");
+        for user in text["users"].as_array_mut().into_iter().flatten() {
+            user["user"]["token"] = token.into();
+        }
+        let file = self.directory.join(format!("{name}.kubeconfig"));
+        std::fs::write(&file, text.to_string()).expect("the directory can be written");
+        file
+    }
+
     /// The administrator's client.
     pub async fn client(&self) -> Client {
         Client::try_from(self.config().await).expect("a client can be made")

@@ -36,6 +36,7 @@ mod select;
 mod stat;
 mod tap;
 mod top;
+mod support;
 mod up;
 mod verify;
 mod version;
@@ -149,6 +150,9 @@ enum Command {
     Tap(tap::Tap),
     /// Show the same again and again, the busiest workload first
     Top(top::Top),
+    /// Help with what went wrong
+    #[command(subcommand)]
+    Support(support::Support),
     /// Wait until pods are ready, or objects are gone
     Wait(wait::Wait),
     /// Print the definitions of all custom resources, for `kubectl apply -f -`
@@ -226,6 +230,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Stat(command) => command.run(mesh)?,
         Command::Tap(command) => command.run(mesh)?,
         Command::Top(command) => command.run(mesh)?,
+        Command::Support(command) => command.run()?,
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,

@@ -2,7 +2,7 @@
 //!
 //! Ready means: the source was read once, the documents of all groups are published, and all ports listen.
 
-use super::standing::{Standing, listen, open_authority};
+use super::standing::{Standing, listen, open_authority, with_port};
 use crate::admin::{self, Admin, Vitals};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
 use crate::cert::Tresor;
@@ -11,13 +11,17 @@ use crate::controller::{self, Ends, Publisher, Query};
 use crate::debug::{self, Debug};
 use crate::issued::{ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Leadership};
+use crate::limits;
+use crate::options::controller::VALIDATOR_SERVICE;
 use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo, injector};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
+use crate::reconcile::Cluster;
 use crate::source::kubernetes::{self, Interest};
 use crate::source::{Event, Source};
 use crate::telemetry::Telemetry;
-use crate::webhook::OwnerFacts;
+use crate::webhook::configuration::{Registration, Webhooks};
+use crate::webhook::{OwnerFacts, Validator, Webhook};
 use crate::world::{self, Problem, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -25,6 +29,7 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
@@ -60,7 +65,9 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     let (ready, is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
     let owner = controller::start(publisher, ends).context("cannot start the thread that owns the world")?;
-    let leading = api_server.clone().filter(|_| options.write_objects == Some(WriteTo::Kubernetes));
+    let writes = options.write_objects == Some(WriteTo::Kubernetes);
+    let registers = options.listen_validator.is_some() && options.source == Source::Kubernetes;
+    let leading = api_server.clone().filter(|_| writes || registers);
     let following = api_server.clone().map(|client| (client, followed(&options.mesh, Interest::Mesh)));
     let following = options.source.clone().follow(following, events)?;
 
@@ -75,16 +82,31 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         addresses["webhook"] = listener.local_addr()?.to_string().into();
         let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
         let native = standing.native(options.injection.native_sidecars, api_server.as_ref());
-        let injection = (options.injection.settings(&options.mesh), native);
+        let settings = options.injection.settings(&options.mesh);
         let names = options.certificates.names_of(injector::SERVICE, &options.mesh.fsm_namespace);
-        let identity = (tresor.clone(), names);
-        standing.serve_injection(listener, facts, injection, identity, push.telemetry.clone()).await?;
+        let webhook = Webhook { facts, settings, native, telemetry: push.telemetry.clone() };
+        standing.serve_webhook(listener, webhook, tresor.clone(), names).await?;
+    }
+    let leadership = match leading {
+        Some(client) => standing.candidate(client, leader::LEASE_NAME, &options.mesh),
+        None => Leadership::always(),
+    };
+    if let Some(address) = options.listen_validator {
+        let listener = listen(address, "--listen-validator")?;
+        addresses["validator"] = listener.local_addr()?.to_string().into();
+        let cluster = api_server.clone().filter(|_| options.source == Source::Kubernetes).map(Cluster::new);
+        let owner = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
+        serve_validator(
+            &standing,
+            listener,
+            &options,
+            owner,
+            (&push, tresor.clone()),
+            cluster.zip(Some(leadership.clone())),
+        )
+        .await?;
     }
     if let Some(keeper) = keeper {
-        let leadership = match leading {
-            Some(client) => standing.candidate(client, leader::LEASE_NAME, &options.mesh),
-            None => Leadership::always(),
-        };
         tasks.spawn(keeper.run_while_leading(leadership, Arc::new(SystemTime::now), stop.clone()));
     }
     let vitals = Vitals {
@@ -118,6 +140,35 @@ fn debug_server(
     queries: &mpsc::Sender<Query>,
 ) -> Arc<Debug> {
     Arc::new(Debug { push: push.clone(), tresor: tresor.clone(), problems: problems.clone(), queries: queries.clone() })
+}
+
+/// Serves the validator's webhook, and keeps its configuration in the cluster, if there is one.
+async fn serve_validator(
+    standing: &Standing,
+    listener: TcpListener,
+    options: &ControllerOptions,
+    owner: OwnerFacts,
+    (push, issuer): (&Arc<Push>, Arc<Tresor>),
+    cluster: Option<(Cluster, Leadership)>,
+) -> anyhow::Result<()> {
+    let port = listener.local_addr()?.port();
+    let mesh = &options.mesh;
+    let validator = Validator::new(owner, world_settings(mesh), push.telemetry.clone());
+    let names = options.certificates.names_of(VALIDATOR_SERVICE, &mesh.fsm_namespace);
+    standing.serve_webhook(listener, validator, issuer.clone(), names).await?;
+    let Some((cluster, leadership)) = cluster else { return Ok(()) };
+    let webhooks = Webhooks::Validator { traffic_targets: options.validate_traffic_target };
+    let name = options.validator_webhook_config.clone();
+    let registration = Registration {
+        name: name.unwrap_or_else(|| webhooks.usual_name(&mesh.mesh_name)),
+        mesh: mesh.mesh_name.clone(),
+        fsm_namespace: mesh.fsm_namespace.clone(),
+        timeout: limits::VALIDATOR_TIMEOUT,
+        url: with_port(options.validator_url.as_ref(), port),
+        reconciled: options.upkeep.enable_reconciler,
+    };
+    standing.keep_registered(webhooks, registration, cluster, issuer, leadership, &push.telemetry);
+    Ok(())
 }
 
 pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {

@@ -7,11 +7,12 @@ use crate::catalog::{self, Built, Shared};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
 use crate::issued::{self, Ledger, Wanted};
+use crate::log;
 use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
 use crate::source::Event;
 use crate::telemetry::Kind as Label;
-use crate::webhook::InjectionFacts;
+use crate::webhook::{InjectionFacts, log_level};
 use crate::world::{Dirty, Group, GroupId, Problem, Severity, World};
 use arc_swap::ArcSwap;
 use fsm_api::resources::{Kind, ObjectKey};
@@ -41,6 +42,8 @@ pub struct Publisher {
     ledger: Ledger,
     debug: watch::Sender<bool>,
     synced: bool,
+    /// A copy for those who try changes, until there is another change.
+    snapshot: Option<Arc<World>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ impl Publisher {
             ledger: Ledger::new(owner, ServerNames::default(), None),
             debug: watch::Sender::new(false),
             synced: false,
+            snapshot: None,
         }
     }
 
@@ -83,6 +87,12 @@ impl Publisher {
     /// Takes a change in. Whether something is to be published now.
     pub fn take_in(&mut self, event: Event) -> bool {
         self.ledger.note(&event);
+        self.snapshot = None;
+        let of_mesh = match &event {
+            Event::Applied(object) => object.value.kind() == Kind::MeshConfig,
+            Event::Removed(key) => key.kind == Kind::MeshConfig,
+            Event::Synced | Event::Problems { .. } => false,
+        };
         match event {
             Event::Applied(object) => {
                 self.push.telemetry.events.add();
@@ -104,6 +114,9 @@ impl Publisher {
                     self.source_problems.insert(origin, problems);
                 }
             }
+        }
+        if of_mesh {
+            log::follow(self.world.mesh_config().and_then(|config| log_level(config)));
         }
         self.synced
     }
@@ -131,6 +144,14 @@ impl Publisher {
         telemetry.groups.set(self.groups.len() as u64);
         telemetry.pods.set(self.push.board.len() as u64);
         debug!("{built} documents computed, {published} of them new, {} pods looked at", pods.len());
+    }
+
+    /// The world as it is; `None` before everything was said once.
+    pub fn snapshot(&mut self) -> Option<Arc<World>> {
+        if !self.synced {
+            return None;
+        }
+        Some(self.snapshot.get_or_insert_with(|| Arc::new(self.world.clone())).clone())
     }
 
     /// What injection into pods of a namespace needs to know; `None`: there is no such namespace here.

@@ -9,6 +9,7 @@ mod objects;
 mod program;
 mod rights;
 mod tokens;
+mod validation;
 mod writing;
 
 use fsm_api::resources::{Kind, Object, ObjectKey};
