@@ -5,11 +5,12 @@
 
 use crate::admin::{self, Admin};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
-use crate::cert::Tresor;
+use crate::cert::custody::Place;
 use crate::cert::server::ServerTls;
 use crate::cert::tresor::TresorSettings;
+use crate::cert::{Custody, SecretPlace, Tresor};
 use crate::controller::{self, Ends, Publisher};
-use crate::issued::{ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
+use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Candidate, Leadership, LeaseSettings, Terms};
 use crate::limits;
 use crate::options::{Options, Tokens, WriteTo};
@@ -43,8 +44,9 @@ const EVENTS_AHEAD: usize = 1024;
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let tresor = Arc::new(open_authority(&options)?);
     let api_server = connect(&options).await?;
+    let custody = open_authority(&options, api_server.as_ref()).await?;
+    let tresor = custody.tresor();
     let push = Arc::new(push(&options, &tresor, tokens(&options, api_server.as_ref())?));
     let tls = ServerTls::start(tresor.clone(), options.server_names(), options.write_ca_bundle.clone());
     let tls = Arc::new(tls.await.context("cannot make fsm-control's own certificate")?);
@@ -67,13 +69,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     });
     let (events, source_events) = mpsc::channel(EVENTS_AHEAD);
     let (keeper, situation) = keeper(&options, api_server.as_ref(), &tresor, &push, events.clone())?.unzip();
+    let leadership = stand(&options, api_server.as_ref(), &tasks, &stop);
+    let changes_roots = match options.state_dir {
+        Some(_) => Leadership::always(),
+        None => leadership.clone(),
+    };
+    tasks.spawn(custody.tend(changes_roots, Some(events.clone()), stop.clone()));
+    let bundles = bundles(&options, api_server.as_ref(), &tresor, situation.as_ref(), &events);
     let ledger = Ledger::new(Owner::of_mesh(&options.mesh_name), options.server_names(), situation);
     let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
     let (queries, owner_queries) = mpsc::channel(16);
     let (ready, mut is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
     let owner = controller::start(publisher, ends).context("cannot start the thread that owns the world")?;
-    let leading = api_server.clone().filter(|_| options.write_objects == Some(WriteTo::Kubernetes));
     let api_server = api_server.map(|client| (client, followed(&options)));
     let following = options.source.clone().follow(api_server, events)?;
 
@@ -82,7 +90,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let stop = stop.clone();
         async move { tls.maintain(stop).await }
     });
-    tasks.spawn(tend(tresor.clone(), stop.clone()));
     if let Some(address) = options.listen_webhook {
         let listener = listen(address, "--listen-webhook")?;
         addresses["webhook"] = listener.local_addr()?.to_string().into();
@@ -90,7 +97,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         serve_webhook(listener, facts, &options, &push, &tasks, &stop).await?;
     }
     if let Some(keeper) = keeper {
-        let leadership = stand(&options, leading, &tasks, &stop);
+        if let Some(bundles) = bundles {
+            tasks.spawn(bundles.run_while_leading(leadership.clone(), stop.clone()));
+        }
         tasks.spawn(keeper.run_while_leading(leadership, Arc::new(SystemTime::now), stop.clone()));
     }
     let admin = Admin { push: push.clone(), tresor, problems, queries, ready: is_ready.clone() };
@@ -128,13 +137,25 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
 }
 
-fn open_authority(options: &Options) -> anyhow::Result<Tresor> {
-    let settings = TresorSettings {
-        state_dir: options.state_dir.clone(),
-        root_key: options.ca_key,
-        announce: options.ca_announce,
+async fn open_authority(options: &Options, api_server: Option<&kube::Client>) -> anyhow::Result<Custody> {
+    let settings = TresorSettings { root_key: options.ca_key, announce: options.ca_announce };
+    let place = match (&options.state_dir, api_server) {
+        (Some(directory), _) => Place::Directory(directory.clone()),
+        (None, Some(client)) if options.source == Source::Kubernetes => {
+            let place = SecretPlace {
+                namespace: options.fsm_namespace.clone(),
+                name: options.ca_bundle_secret_name.clone(),
+                mesh: options.mesh_name.clone(),
+            };
+            Place::Secret(client.clone(), place)
+        }
+        _ => anyhow::bail!(
+            "there is no place for the roots of the mesh; give --state-dir DIRECTORY, or --source kubernetes to keep \
+             them in a Secret"
+        ),
     };
-    Tresor::open(settings, Arc::new(SystemTime::now)).context("cannot open the certificate authority")
+    let opened = Custody::open(place, settings, Arc::new(SystemTime::now)).await;
+    opened.context("cannot open the certificate authority")
 }
 
 /// A connection to the API server, where something needs one.
@@ -218,6 +239,25 @@ fn keeper(
     Ok(Some((Keeper { owner, situation, issuer, writer, events, telemetry }, told)))
 }
 
+/// Whoever keeps the roots in every namespace of a cluster.
+fn bundles(
+    options: &Options,
+    api_server: Option<&kube::Client>,
+    tresor: &Arc<Tresor>,
+    situation: Option<&watch::Sender<Arc<Situation>>>,
+    events: &mpsc::Sender<Event>,
+) -> Option<BundleKeeper> {
+    let client = api_server.filter(|_| options.write_objects == Some(WriteTo::Kubernetes))?;
+    Some(BundleKeeper {
+        client: client.clone(),
+        owner: Owner::of_mesh(&options.mesh_name),
+        fsm_namespace: options.fsm_namespace.clone(),
+        situation: situation?.subscribe(),
+        issuer: tresor.clone(),
+        events: events.clone(),
+    })
+}
+
 fn directory_writer(options: &Options, directory: &Path, owner: &Owner) -> anyhow::Result<DirectoryWriter> {
     let writer = DirectoryWriter::open(directory, owner.clone()).context("cannot write objects (--write-objects)")?;
     let Source::Directory(source) = &options.source else {
@@ -234,42 +274,28 @@ fn directory_writer(options: &Options, directory: &Path, owner: &Owner) -> anyho
     Ok(writer)
 }
 
-/// Whether this fsm-control is the one that writes: in a cluster, one of all replicas is.
+/// Whether this fsm-control is the one that writes, and that changes the roots: in a cluster, one of all replicas is.
 fn stand(
     options: &Options,
-    cluster: Option<kube::Client>,
+    cluster: Option<&kube::Client>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Leadership {
-    let Some(client) = cluster else { return Leadership::always() };
+    let shares = options.write_objects == Some(WriteTo::Kubernetes) || options.state_dir.is_none();
+    let Some(client) = cluster.filter(|_| shares) else { return Leadership::always() };
     let settings = LeaseSettings {
         namespace: options.fsm_namespace.clone(),
         name: leader::LEASE_NAME.to_owned(),
         candidate: options.pod_name.clone(),
         terms: Terms::default(),
     };
-    let (candidate, leadership) = Candidate::new(client, settings);
+    let (candidate, leadership) = Candidate::new(client.clone(), settings);
     tasks.spawn(candidate.run(stop.clone()));
     leadership
 }
 
 fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     server::bind(address).with_context(|| format!("cannot listen on {address} ({flag})"))
-}
-
-/// Asks the authority now and then whether a step of a rotation is due.
-async fn tend(tresor: Arc<Tresor>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(limits::AUTHORITY_TICK) => {}
-        }
-        let tresor = tresor.clone();
-        let ticked = tokio::task::spawn_blocking(move || tresor.tick()).await;
-        if let Ok(Err(error)) = ticked {
-            warn!("the rotation of the roots does not go on: {error}; it is tried again");
-        }
-    }
 }
 
 fn write_ready(file: &Path, addresses: &serde_json::Value) -> anyhow::Result<()> {

@@ -72,6 +72,15 @@ pub const MAX_STATUS_BYTES: usize = 1 << 20;
 /// How often the certificate authority is asked whether something is due.
 pub const AUTHORITY_TICK: Duration = Duration::from_secs(5);
 
+/// How often roots that are shared are read again, although their Secret is watched: watches may fall silent.
+pub const AUTHORITY_LOOK: Duration = Duration::from_secs(60);
+
+/// At its start fsm-control waits so long for the API server to say what the roots are …
+pub const AUTHORITY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// … with such pauses.
+pub const AUTHORITY_RETRY: Duration = Duration::from_secs(2);
+
 // --- the injector's webhook ---------------------------------------------------------------------------------------
 
 /// Open connections of the webhook: each API server keeps a few.

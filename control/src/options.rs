@@ -23,9 +23,14 @@ pub struct Options {
     /// *.yml and *.json files below PATH. Followed when they change
     #[arg(long, env = "FSM_CONTROL_SOURCE", value_name = "SOURCE")]
     pub source: Source,
-    /// Private directory for the certificate authority. Losing it means a new authority that no running pod trusts
+    /// Private directory for the certificate authority, of this process's own. Losing it means a new authority that no
+    /// running pod trusts [default: with --source kubernetes, the Secret of --ca-bundle-secret-name]
     #[arg(long, env = "FSM_CONTROL_STATE_DIR", value_name = "DIRECTORY")]
-    pub state_dir: PathBuf,
+    pub state_dir: Option<PathBuf>,
+    /// Secret in --fsm-namespace with the roots of the mesh, which all processes of the control plane share; made by the
+    /// first of them, or by an FSM of before
+    #[arg(long, env = "FSM_CONTROL_CA_BUNDLE_SECRET_NAME", value_name = "NAME", default_value = "fsm-ca-bundle")]
+    pub ca_bundle_secret_name: String,
     /// Who knows the tokens of pods: kubernetes:AUDIENCE, the API server, for tokens with this audience (kubernetes alone:
     /// with the API server's own); or dir:PATH, with one file <hex sha256 of the token>.json for each token
     #[arg(long, env = "FSM_CONTROL_TOKENS", value_name = "TOKENS")]

@@ -71,7 +71,7 @@ impl Admin {
         }
         let path = ask.uri().path();
         if path == "/ca/rotate" {
-            return if *ask.method() == Method::POST { self.rotate() } else { wrong_method("POST") };
+            return if *ask.method() == Method::POST { self.rotate().await } else { wrong_method("POST") };
         }
         if !reads(ask.method()) {
             return wrong_method("GET");
@@ -95,8 +95,8 @@ impl Admin {
         }
     }
 
-    fn rotate(&self) -> Reply {
-        match self.tresor.rotate() {
+    async fn rotate(&self) -> Reply {
+        match self.tresor.rotate().await {
             Ok(()) => {
                 let mut reply = json(&self.tresor.status());
                 *reply.status_mut() = StatusCode::ACCEPTED;

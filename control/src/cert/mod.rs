@@ -7,6 +7,7 @@
 //! Roots change with overlap ([`rotation`]): a new root is trusted by everybody before the first certificate is
 //! signed with it, and an old one is trusted until the last certificate that it signed has expired.
 
+pub mod custody;
 pub mod identity;
 pub mod request;
 pub mod root;
@@ -15,8 +16,10 @@ pub mod server;
 mod storage;
 pub mod tresor;
 
+pub use custody::Custody;
 pub use identity::{Identity, IdentityError};
 pub use request::{RequestError, SigningRequest};
+pub use storage::cluster::SecretPlace;
 pub use tresor::Tresor;
 
 use std::fmt;

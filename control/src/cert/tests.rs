@@ -37,7 +37,7 @@ impl Hand {
 }
 
 pub(super) fn open(directory: &Path, hand: &Hand) -> Tresor {
-    Tresor::open(TresorSettings::in_directory(directory), hand.clock()).unwrap()
+    Tresor::open(directory, TresorSettings::default(), hand.clock()).unwrap()
 }
 
 pub(super) fn request(key: &KeyPair) -> SigningRequest {

@@ -16,6 +16,7 @@ mod graft;
 mod probes;
 mod remove;
 
+pub(crate) use containers::TRUST_BUNDLE;
 pub use decision::{NamespaceFacts, SkipReason};
 pub use graft::graft;
 pub use remove::{Removed, remove};

@@ -9,13 +9,13 @@ use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-struct Running {
+pub(crate) struct Running {
     child: Child,
     _directory: TempDir,
 }
 
 impl Running {
-    fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let process = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         kill(process, Signal::SIGTERM).unwrap();
     }
@@ -28,7 +28,7 @@ impl Drop for Running {
     }
 }
 
-async fn get(address: &str, path: &str) -> Value {
+pub(crate) async fn get(address: &str, path: &str) -> Value {
     let url = format!("http://{address}{path}");
     let mut command = Command::new("curl");
     command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "5", &url]);
@@ -37,7 +37,7 @@ async fn get(address: &str, path: &str) -> Value {
 }
 
 /// Starts fsm-control and waits until it is ready; gives the address of its admin port.
-async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) {
+pub(crate) async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) {
     let directory = tempfile::tempdir_in(server.directory()).unwrap();
     let ready = directory.path().join("ready");
     let mut command = Command::new("setpriv");
@@ -45,7 +45,7 @@ async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) 
     command.args(["--source", "kubernetes", "--tokens", "kubernetes:fsm", "--write-objects", "kubernetes"]);
     command.args(["--listen-stream", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"]);
     command.args(["--mesh-name", mesh, "--fsm-namespace", &format!("{mesh}-system"), "--pod-name", name]);
-    command.arg("--state-dir").arg(directory.path().join("state")).arg("--ready-file").arg(&ready);
+    command.arg("--ready-file").arg(&ready);
     command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
     let log = directory.path().join("log");
     command.stderr(File::create(&log).unwrap());
@@ -58,7 +58,8 @@ async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) 
 #[tokio::test]
 async fn fsm_control_becomes_ready_with_the_cluster_as_its_source() {
     let Some(server) = api_server().await else { return };
-    server.apply(&(namespace("program", "program") + &split("program", "s", 1))).await;
+    let system = namespace("program-system", "none");
+    server.apply(&(system + &namespace("program", "program") + &split("program", "s", 1))).await;
     let (_running, admin) = start(&server, "program", "one").await;
     assert_eq!(get(&admin, "/world").await["monitoredNamespaces"], json!(["program"]));
     server.apply(&namespace("program-too", "program")).await;

@@ -4,7 +4,9 @@ mod absence;
 mod control;
 mod leadership;
 mod objects;
+mod replicas;
 mod rights;
+mod roots;
 mod tokens;
 mod writing;
 

@@ -15,9 +15,9 @@ const OWN: &str = "https://kubernetes.default.svc";
 pub(crate) fn roles(suffix: &str, namespace: &str) -> String {
     let blocks = PAGE.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let text: String = blocks.map(|block| format!("{block}---\n")).collect();
-    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 4);
+    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 5);
     let text = text.replace("namespace: fsm-system", &format!("namespace: {namespace}"));
-    ["source", "tokens", "writer", "lease"].iter().fold(text, |text, role| {
+    ["source", "tokens", "writer", "lease", "roots"].iter().fold(text, |text, role| {
         text.replace(&format!("name: fsm-control-{role}\n"), &format!("name: fsm-control-{role}-{suffix}\n"))
     })
 }
