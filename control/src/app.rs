@@ -5,15 +5,16 @@
 
 use crate::admin::{self, Admin};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
+use crate::cert::authority::{Provider, Signer};
 use crate::cert::custody::Place;
 use crate::cert::server::ServerTls;
 use crate::cert::tresor::TresorSettings;
-use crate::cert::{Custody, SecretPlace, Tresor};
+use crate::cert::{Issuer, SecretPlace};
 use crate::controller::{self, Ends, Publisher};
 use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Candidate, Leadership, LeaseSettings, Terms};
 use crate::limits;
-use crate::options::{Options, Tokens, WriteTo};
+use crate::options::{Options, ProviderKind, Tokens, WriteTo};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
 use crate::source::{Event, Source, kubernetes};
@@ -45,10 +46,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let api_server = connect(&options).await?;
-    let custody = open_authority(&options, api_server.as_ref()).await?;
-    let tresor = custody.tresor();
-    let push = Arc::new(push(&options, &tresor, tokens(&options, api_server.as_ref())?));
-    let tls = ServerTls::start(tresor.clone(), options.server_names(), options.write_ca_bundle.clone());
+    let signer = open_signer(&options, api_server.as_ref()).await?;
+    let (issuer, authority) = (signer.issuer(), admin::Authority::of(&signer));
+    let push = Arc::new(push(&options, &issuer, tokens(&options, api_server.as_ref())?));
+    let tls = ServerTls::start(issuer.clone(), options.server_names(), options.write_ca_bundle.clone());
     let tls = Arc::new(tls.await.context("cannot make fsm-control's own certificate")?);
 
     let stream = listen(options.listen_stream, "--listen-stream")?;
@@ -68,14 +69,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         mesh_config_name: options.fsm_config_name.clone(),
     });
     let (events, source_events) = mpsc::channel(EVENTS_AHEAD);
-    let (keeper, situation) = keeper(&options, api_server.as_ref(), &tresor, &push, events.clone())?.unzip();
+    let (keeper, situation) = keeper(&options, api_server.as_ref(), &issuer, &push, events.clone())?.unzip();
     let leadership = stand(&options, api_server.as_ref(), &tasks, &stop);
     let changes_roots = match options.state_dir {
         Some(_) => Leadership::always(),
         None => leadership.clone(),
     };
-    tasks.spawn(custody.tend(changes_roots, Some(events.clone()), stop.clone()));
-    let bundles = bundles(&options, api_server.as_ref(), &tresor, situation.as_ref(), &events);
+    tasks.spawn(signer.tend(changes_roots, Some(events.clone()), stop.clone()));
+    let bundles = bundles(&options, api_server.as_ref(), &issuer, situation.as_ref(), &events);
     let ledger = Ledger::new(Owner::of_mesh(&options.mesh_name), options.server_names(), situation);
     let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
     let (queries, owner_queries) = mpsc::channel(16);
@@ -102,7 +103,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
         tasks.spawn(keeper.run_while_leading(leadership, Arc::new(SystemTime::now), stop.clone()));
     }
-    let admin = Admin { push: push.clone(), tresor, problems, queries, ready: is_ready.clone() };
+    let admin = Admin { push: push.clone(), authority, problems, queries, ready: is_ready.clone() };
     tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
     if let Some(port) = repo_port {
         addresses["repo"] = port.local_addr()?.to_string().into();
@@ -137,7 +138,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
 }
 
-async fn open_authority(options: &Options, api_server: Option<&kube::Client>) -> anyhow::Result<Custody> {
+async fn open_signer(options: &Options, api_server: Option<&kube::Client>) -> anyhow::Result<Signer> {
+    let namespace = options.fsm_namespace.as_str();
+    let provider = match options.provider.certificate_manager {
+        ProviderKind::Tresor => tresor(options, api_server)?,
+        ProviderKind::Vault => Provider::Vault(options.provider.vault(api_server, namespace)?),
+        ProviderKind::CertManager => {
+            let client = api_server.context("--certificate-manager cert-manager needs an API server")?;
+            Provider::CertManager(client.clone(), options.provider.cert_manager(namespace)?)
+        }
+    };
+    let opened = Signer::open(provider, Arc::new(SystemTime::now)).await;
+    opened.context("cannot open the certificate authority")
+}
+
+fn tresor(options: &Options, api_server: Option<&kube::Client>) -> anyhow::Result<Provider> {
     let settings = TresorSettings { root_key: options.ca_key, announce: options.ca_announce };
     let place = match (&options.state_dir, api_server) {
         (Some(directory), _) => Place::Directory(directory.clone()),
@@ -154,13 +169,14 @@ async fn open_authority(options: &Options, api_server: Option<&kube::Client>) ->
              them in a Secret"
         ),
     };
-    let opened = Custody::open(place, settings, Arc::new(SystemTime::now)).await;
-    opened.context("cannot open the certificate authority")
+    Ok(Provider::Tresor(place, settings))
 }
 
 /// A connection to the API server, where something needs one.
 async fn connect(options: &Options) -> anyhow::Result<Option<kube::Client>> {
-    let needed = options.source == Source::Kubernetes || matches!(options.tokens, Tokens::Kubernetes { .. });
+    let needed = options.source == Source::Kubernetes
+        || matches!(options.tokens, Tokens::Kubernetes { .. })
+        || options.provider.needs_api_server();
     Ok(if needed { Some(kubernetes::connect().await?) } else { None })
 }
 
@@ -183,13 +199,13 @@ fn tokens(options: &Options, api_server: Option<&kube::Client>) -> anyhow::Resul
     })
 }
 
-fn push(options: &Options, tresor: &Arc<Tresor>, tokens: Arc<dyn TokenReview>) -> Push {
+fn push(options: &Options, issuer: &Arc<dyn Issuer>, tokens: Arc<dyn TokenReview>) -> Push {
     let roster = Arc::new(Roster::default());
     Push {
         board: Arc::new(Board::default()),
         telemetry: Arc::new(Telemetry::new(&roster)),
         roster,
-        issuer: tresor.clone(),
+        issuer: issuer.clone(),
         tokens,
         trust_domain: options.trust_domain.clone(),
         settings: ArcSwap::from_pointee(Settings::default()),
@@ -217,7 +233,7 @@ async fn serve_webhook(
 fn keeper(
     options: &Options,
     api_server: Option<&kube::Client>,
-    tresor: &Arc<Tresor>,
+    issuer: &Arc<dyn Issuer>,
     push: &Push,
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<Option<(Keeper, watch::Sender<Arc<Situation>>)>> {
@@ -235,7 +251,7 @@ fn keeper(
         }
     };
     let (told, situation) = watch::channel(Arc::default());
-    let (issuer, telemetry) = (tresor.clone(), push.telemetry.clone());
+    let (issuer, telemetry) = (issuer.clone(), push.telemetry.clone());
     Ok(Some((Keeper { owner, situation, issuer, writer, events, telemetry }, told)))
 }
 
@@ -243,7 +259,7 @@ fn keeper(
 fn bundles(
     options: &Options,
     api_server: Option<&kube::Client>,
-    tresor: &Arc<Tresor>,
+    issuer: &Arc<dyn Issuer>,
     situation: Option<&watch::Sender<Arc<Situation>>>,
     events: &mpsc::Sender<Event>,
 ) -> Option<BundleKeeper> {
@@ -253,7 +269,7 @@ fn bundles(
         owner: Owner::of_mesh(&options.mesh_name),
         fsm_namespace: options.fsm_namespace.clone(),
         situation: situation?.subscribe(),
-        issuer: tresor.clone(),
+        issuer: issuer.clone(),
         events: events.clone(),
     })
 }

@@ -1,5 +1,9 @@
 //! Flags and variables of fsm-control.
 
+mod provider;
+
+pub use provider::{ProviderError, ProviderKind, ProviderOptions};
+
 use crate::cert::root::RootKey;
 use crate::cert::rotation::ANNOUNCE;
 use crate::inject;
@@ -87,6 +91,9 @@ pub struct Options {
     /// Trust domain: the end of all principals
     #[arg(long, env = "FSM_CONTROL_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
+    /// Who issues certificates.
+    #[command(flatten)]
+    pub provider: ProviderOptions,
     /// Further names (DNS or IP) in the certificate that proxies see, beside fsm-controller.<fsm-namespace>.svc and localhost
     #[arg(long, env = "FSM_CONTROL_SERVER_NAME", value_name = "NAME", value_delimiter = ',')]
     pub server_name: Vec<String>,

@@ -4,8 +4,9 @@
 //! anything is `POST /ca/rotate`. Requests that a browser makes for somebody else's page (with an `origin`, or under a
 //! host name that is not this machine's) are refused.
 
-use crate::cert::Tresor;
-use crate::cert::tresor::TresorError;
+use crate::cert::authority::Signer;
+use crate::cert::tresor::{TresorError, roots_of};
+use crate::cert::{Issuer, Tresor};
 use crate::controller::Query;
 use crate::http::{Ask, PortLimits, Reply, json, reads, reply, serve as serve_http, text};
 use crate::limits;
@@ -28,14 +29,23 @@ use tokio_util::sync::CancellationToken;
 pub struct Admin {
     /// Everything about proxies.
     pub push: Arc<Push>,
-    /// The built-in authority.
-    pub tresor: Arc<Tresor>,
+    /// Who signs certificates.
+    pub authority: Authority,
     /// What is wrong with the users' objects.
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.
     pub queries: mpsc::Sender<Query>,
     /// Whether the first documents are published.
     pub ready: watch::Receiver<bool>,
+}
+
+/// Who signs certificates, as far as operators see it.
+#[derive(Debug)]
+pub struct Authority {
+    kind: &'static str,
+    /// Only its roots can be changed from here.
+    tresor: Option<Arc<Tresor>>,
+    issuer: Arc<dyn Issuer>,
 }
 
 const PORT: PortLimits = PortLimits { connections: 64, body: 64 << 10, idle: limits::REQUEST_TIMEOUT };
@@ -90,15 +100,19 @@ impl Admin {
             "/problems" => json(&self.problems.load().iter().map(problem).collect::<Vec<_>>()),
             "/world" => self.world().await,
             "/config" => self.config(&ask),
-            "/ca" => json(&self.tresor.status()),
+            "/ca" => json(&self.authority.status()),
             _ => text(StatusCode::NOT_FOUND, format!("there is no {path}\n\n{INDEX}")),
         }
     }
 
     async fn rotate(&self) -> Reply {
-        match self.tresor.rotate().await {
+        let Some(tresor) = &self.authority.tresor else {
+            let kind = self.authority.kind;
+            return text(StatusCode::CONFLICT, format!("the roots are those of {kind}; change them there\n"));
+        };
+        match tresor.rotate().await {
             Ok(()) => {
-                let mut reply = json(&self.tresor.status());
+                let mut reply = json(&self.authority.status());
                 *reply.status_mut() = StatusCode::ACCEPTED;
                 reply
             }
@@ -135,6 +149,27 @@ impl Admin {
             Ok((config, _)) => json(&config.redacted()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("the document cannot be shown: {error}\n")),
         }
+    }
+}
+
+impl Authority {
+    /// Of a signer.
+    pub fn of(signer: &Signer) -> Self {
+        Self { kind: signer.kind(), tresor: signer.tresor(), issuer: signer.issuer() }
+    }
+
+    /// Only the built-in authority.
+    pub fn of_tresor(tresor: Arc<Tresor>) -> Self {
+        Self { kind: "tresor", issuer: tresor.clone(), tresor: Some(tresor) }
+    }
+
+    fn status(&self) -> Value {
+        let mut status = match &self.tresor {
+            Some(tresor) => json!(tresor.status()),
+            None => json!({ "roots": roots_of(&self.issuer.trust_bundle().pem) }),
+        };
+        status["provider"] = self.kind.into();
+        status
     }
 }
 

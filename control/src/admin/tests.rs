@@ -42,7 +42,8 @@ fn fixture() -> Fixture {
     });
     let (sender, queries) = mpsc::channel(1);
     let (ready, is_ready) = watch::channel(false);
-    let admin = Admin { push, tresor, problems: Arc::default(), queries: sender, ready: is_ready };
+    let authority = super::Authority::of_tresor(tresor);
+    let admin = Admin { push, authority, problems: Arc::default(), queries: sender, ready: is_ready };
     Fixture { admin, queries, ready, _directory: directory }
 }
 

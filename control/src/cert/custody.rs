@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// Origin of its problems.
-const ORIGIN: &str = "fsm-control: certificate authority";
+pub(super) const ORIGIN: &str = "fsm-control: certificate authority";
 
 /// Where the roots are.
 #[derive(Clone)]

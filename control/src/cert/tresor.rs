@@ -370,13 +370,23 @@ fn bundle_of(kept: &Kept) -> TrustBundle {
 fn root_status(root: &KeptRoot, signs: bool) -> RootStatus {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let der = CertificateDer::from_pem_slice(root.certificate.as_bytes());
-    let der = der.as_ref().map_or(&[][..], |der| der.as_ref());
+    describe_root(der.as_ref().map_or(&[][..], |der| der.as_ref()), signs)
+}
+
+fn describe_root(der: &[u8], signs: bool) -> RootStatus {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
     let not_after = x509_parser::parse_x509_certificate(der)
         .map_or(0, |(_, certificate)| certificate.validity().not_after.timestamp());
     let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(not_after).unwrap_or_default());
     let fingerprint = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     RootStatus { fingerprint, not_after: rfc3339(not_after), signs }
+}
+
+/// The roots of a bundle, for people; which of them signs is not known.
+pub(crate) fn roots_of(pem: &str) -> Vec<RootStatus> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let ders = CertificateDer::pem_slice_iter(pem.as_bytes()).flatten();
+    ders.map(|der| describe_root(&der, false)).collect()
 }
 
 /// A point in time as people and tools write it.

@@ -84,3 +84,34 @@ fn the_certificate_names_the_service_first_and_whatever_was_asked_for() {
     assert!(names.addresses.contains(&"10.0.0.1".parse().unwrap()));
     assert!(names.addresses.contains(&"fd00::1".parse().unwrap()));
 }
+
+#[test]
+fn a_provider_that_lacks_something_says_what_to_give() {
+    let vault = |more: &[&str]| {
+        let mut all = vec!["--certificate-manager", "vault"];
+        all.extend(more);
+        parse(&all).unwrap().provider.vault(None, "fsm-system").map_err(|error| error.to_string())
+    };
+    for (more, says) in [
+        (&[][..], "needs --vault-host"),
+        (&["--vault-host", "vault"], "needs a token: --vault-token-secret-name"),
+        (&["--vault-host", "vault", "--vault-token", "t", "--vault-token-file", "f"], "not several"),
+        (&["--vault-host", "vault", "--vault-token-secret-name", "s"], "go together: give both"),
+        (
+            &["--vault-host", "v", "--vault-token-secret-name", "s", "--vault-token-secret-key", "k"],
+            "needs an API server",
+        ),
+        (&["--vault-host", "vault", "--vault-token", "t", "--vault-role", ""], "must not be empty"),
+    ] {
+        let error = vault(more).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+    let given =
+        vault(&["--vault-host", "::1", "--vault-protocol", "https", "--vault-token", "t", "--vault-mount", "/a/b/"]);
+    let given = given.unwrap();
+    assert_eq!((given.address.to_string().as_str(), given.mount.as_str()), ("https://[::1]:8200", "a/b"));
+    assert!(!format!("{given:?}").contains("\"t\""), "the token is not shown");
+    let provider = parse(&["--cert-manager-issuer-name", ""]).unwrap().provider;
+    assert!(provider.cert_manager("fsm-system").unwrap_err().to_string().contains("needs --cert-manager-issuer-name"));
+    assert!(parse(&["--certificate-manager", "other"]).is_err());
+}

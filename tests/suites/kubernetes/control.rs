@@ -38,6 +38,12 @@ pub(crate) async fn get(address: &str, path: &str) -> Value {
 
 /// Starts fsm-control and waits until it is ready; gives the address of its admin port.
 pub(crate) async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) {
+    let (running, addresses) = start_with(server, mesh, name, &[]).await;
+    (running, addresses["admin"].as_str().unwrap().to_owned())
+}
+
+/// The same with more flags; gives all of its addresses.
+pub(crate) async fn start_with(server: &ApiServer, mesh: &str, name: &str, more: &[&str]) -> (Running, Value) {
     let directory = tempfile::tempdir_in(server.directory()).unwrap();
     let ready = directory.path().join("ready");
     let mut command = Command::new("setpriv");
@@ -45,14 +51,14 @@ pub(crate) async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Runnin
     command.args(["--source", "kubernetes", "--tokens", "kubernetes:fsm", "--write-objects", "kubernetes"]);
     command.args(["--listen-stream", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"]);
     command.args(["--mesh-name", mesh, "--fsm-namespace", &format!("{mesh}-system"), "--pod-name", name]);
-    command.arg("--ready-file").arg(&ready);
+    command.arg("--ready-file").arg(&ready).args(more);
     command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
     let log = directory.path().join("log");
     command.stderr(File::create(&log).unwrap());
     let running = Running { child: command.spawn().unwrap(), _directory: directory };
     eventually(&format!("fsm-control is ready ({})", log.display()), async || ready.exists()).await;
     let addresses: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
-    (running, addresses["admin"].as_str().unwrap().to_owned())
+    (running, addresses)
 }
 
 #[tokio::test]

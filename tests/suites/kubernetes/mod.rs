@@ -4,6 +4,7 @@ mod absence;
 mod control;
 mod leadership;
 mod objects;
+mod refusals;
 mod replicas;
 mod rights;
 mod roots;

@@ -69,7 +69,7 @@ async fn a_leaf_says_who_it_is_for_what_and_how_long() {
 }
 
 #[tokio::test]
-async fn names_that_a_request_asks_for_are_ignored() {
+async fn names_that_a_request_asks_for_are_never_certified() {
     let (directory, hand) = (TempDir::new().unwrap(), Hand::now());
     let tresor = open(directory.path(), &hand);
     let key = KeyPair::generate().unwrap();
