@@ -50,7 +50,7 @@ pub enum ProviderFailure {
 /// A signer that is open.
 pub enum Signer {
     /// fsm-control itself.
-    Tresor(Custody),
+    Tresor(Box<Custody>),
     /// A Vault.
     Vault(Arc<Vault>),
     /// cert-manager.
@@ -79,7 +79,9 @@ impl Signer {
 
     async fn open_once(provider: &Provider, clock: &Clock) -> Result<Self, ProviderFailure> {
         Ok(match provider.clone() {
-            Provider::Tresor(place, settings) => Self::Tresor(Custody::open(place, settings, clock.clone()).await?),
+            Provider::Tresor(place, settings) => {
+                Self::Tresor(Box::new(Custody::open(place, settings, clock.clone()).await?))
+            }
             Provider::Vault(settings) => Self::Vault(Arc::new(Vault::open(settings, clock.clone()).await?)),
             Provider::CertManager(client, settings) => {
                 Self::CertManager(Arc::new(CertManager::open(client, settings, clock.clone()).await?))

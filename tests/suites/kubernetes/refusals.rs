@@ -1,6 +1,7 @@
 //! Who gets a certificate from fsm-control in a cluster, whose it is, and who gets none: seen from outside.
 
-use super::control::{Running, start_with};
+use super::control::start;
+use super::program::Running;
 use super::{account, namespace, pod, token, uid};
 use fsm_control::cert::Identity;
 use fsm_tests::{ApiServer, api_server, eventually};
@@ -13,16 +14,15 @@ use std::process::Command;
 use tempfile::TempDir;
 
 struct Control {
-    _running: Running,
-    addresses: Value,
+    running: Running,
     directory: TempDir,
 }
 
 impl Control {
     async fn start(server: &ApiServer, mesh: &str) -> Self {
-        let (running, addresses) = start_with(server, mesh, "one", &[]).await;
+        let (running, _) = start(server, mesh, "one").await;
         let directory = tempfile::tempdir_in(server.directory()).unwrap();
-        let control = Self { _running: running, addresses, directory };
+        let control = Self { running, directory };
         // As a pod finds the roots.
         let asked = ["-n", mesh, "get", "configmap", "fsm-trust-bundle", "-o", r"jsonpath={.data.ca\.crt}"];
         eventually("the roots are there", async || {
@@ -40,7 +40,7 @@ impl Control {
 
     /// Asks for a certificate; status and body.
     async fn ask(&self, token: &str, csr: &str) -> (u16, String) {
-        let port = self.addresses["stream"].as_str().unwrap().rsplit_once(':').unwrap().1;
+        let port = self.running.address("stream").rsplit_once(':').unwrap().1;
         let mut command = Command::new("curl");
         command.args(["-q", "-sS", "--http2", "--noproxy", "*", "--max-time", "15", "-w", "\n%{http_code}"]);
         command.arg("--cacert").arg(self.roots()).args(["--resolve", &format!("localhost:{port}:127.0.0.1")]);
@@ -54,7 +54,7 @@ impl Control {
 
     /// How often something was refused for this reason.
     async fn refused(&self, kind: &str) -> u64 {
-        let url = format!("http://{}/metrics", self.addresses["admin"].as_str().unwrap());
+        let url = format!("http://{}/metrics", self.running.address("admin"));
         let mut command = Command::new("curl");
         command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "5", &url]);
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();

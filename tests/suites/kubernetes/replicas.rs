@@ -1,7 +1,8 @@
 //! Replicas of fsm-control share one authority, and every namespace of the mesh has its roots.
 
-use super::control::{get, start};
+use super::control::start;
 use super::namespace;
+use super::program::get;
 use fsm_tests::{ApiServer, api_server, eventually};
 use serde_json::{Value, json};
 use std::process::Command;
