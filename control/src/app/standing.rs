@@ -1,7 +1,9 @@
 //! What all roles that keep running have in common: ports, the certificate authority, signals, an orderly end.
 
 use crate::cert::authority::{Provider, Signer};
+use crate::cert::cert_manager::CertManagerSettings;
 use crate::cert::custody::Place;
+use crate::cert::rollout::{Rollout, RolloutSettings};
 use crate::cert::server::{ServerNames, ServerTls};
 use crate::cert::tresor::TresorSettings;
 use crate::cert::{Issuer, SecretPlace};
@@ -15,6 +17,7 @@ use crate::telemetry::Telemetry;
 use crate::webhook::configuration::{INSTANCE_LABEL, Kept, Registration, Webhooks};
 use crate::webhook::{self, Facts, Native, Webhook};
 use anyhow::Context;
+use fsm_api::resources::root_certificate::CertificateProvider;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -155,6 +158,11 @@ pub(super) async fn open_signer(
     api_server: Option<&kube::Client>,
 ) -> anyhow::Result<Signer> {
     let namespace = mesh.fsm_namespace.as_str();
+    if options.enable_mesh_root_certificate {
+        let client = api_server.context("--enable-mesh-root-certificate needs an API server")?;
+        let rollout = Rollout::open(rollout_settings(options, mesh, client), Arc::new(SystemTime::now)).await;
+        return Ok(Signer::Rollout(Box::new(rollout.context("cannot open the certificate authority")?)));
+    }
     let provider = match options.provider.certificate_manager {
         ProviderKind::Tresor => tresor(options, mesh, api_server)?,
         ProviderKind::Vault => Provider::Vault(options.provider.vault(api_server, namespace)?),
@@ -165,6 +173,49 @@ pub(super) async fn open_signer(
     };
     let opened = Signer::open(provider, Arc::new(SystemTime::now)).await;
     opened.context("cannot open the certificate authority")
+}
+
+/// How MeshRootCertificates are read.
+fn rollout_settings(options: &CertificateOptions, mesh: &MeshOptions, client: &kube::Client) -> RolloutSettings {
+    let provider = {
+        let (options, client, namespace) = (options.clone(), client.clone(), mesh.fsm_namespace.clone());
+        let mesh = mesh.mesh_name.clone();
+        let tresor = TresorSettings { root_key: options.ca_key, announce: options.ca_announce };
+        Arc::new(move |spec: &CertificateProvider| match spec {
+            CertificateProvider { tresor: Some(own), vault: None, cert_manager: None } => {
+                let secret = &own.ca.secret_ref;
+                match (&secret.namespace, &secret.name) {
+                    (Some(namespace), Some(name)) => {
+                        let (namespace, name) = (namespace.clone(), name.clone());
+                        let place = SecretPlace { namespace, name, mesh: mesh.clone() };
+                        Ok(Provider::Tresor(Place::Secret(client.clone(), place), tresor.clone()))
+                    }
+                    _ => Err("spec.provider.tresor.ca.secretRef needs name and namespace".to_owned()),
+                }
+            }
+            CertificateProvider { vault: Some(vault), tresor: None, cert_manager: None } => {
+                let settings = options.provider.vault_of(vault, &client).map_err(|error| error.to_string())?;
+                Ok(Provider::Vault(settings))
+            }
+            CertificateProvider { cert_manager: Some(manager), tresor: None, vault: None } => {
+                let settings = CertManagerSettings {
+                    namespace: namespace.clone(),
+                    issuer_name: manager.issuer_name.clone(),
+                    issuer_kind: manager.issuer_kind.clone(),
+                    issuer_group: manager.issuer_group.clone(),
+                };
+                Ok(Provider::CertManager(client.clone(), settings))
+            }
+            _ => Err("spec.provider must have exactly one of tresor, vault and certManager".to_owned()),
+        })
+    };
+    RolloutSettings {
+        client: client.clone(),
+        namespace: mesh.fsm_namespace.clone(),
+        trust_domain: mesh.trust_domain.clone(),
+        announce: options.ca_announce,
+        provider,
+    }
 }
 
 fn tresor(

@@ -77,6 +77,11 @@ pub(super) fn anchors(pem: &str) -> Result<Vec<String>, Mismatch> {
     Ok(if roots.is_empty() { all.iter().map(encode).collect() } else { roots })
 }
 
+/// Each certificate of a bundle, in one spelling; what cannot be read is left out.
+pub(super) fn each(pem: &str) -> Vec<String> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).flatten().map(|der| encode(&der)).collect()
+}
+
 fn check(certificate: &X509Certificate<'_>, asked: &LeafRequest) -> Result<(), Mismatch> {
     if certificate.public_key().raw != asked.request.key().subject_public_key_info() {
         return Err(Mismatch::Key);

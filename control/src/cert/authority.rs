@@ -7,6 +7,7 @@
 use super::Issuer;
 use super::cert_manager::{CertManager, CertManagerError, CertManagerSettings};
 use super::custody::{Custody, Place};
+use super::rollout::Rollout;
 use super::tresor::{Clock, Tresor, TresorError, TresorSettings};
 use super::vault::{Vault, VaultError, VaultSettings};
 use crate::leader::Leadership;
@@ -15,6 +16,7 @@ use crate::source::Event;
 use crate::world::{Problem, Severity};
 use kube::Client;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -55,6 +57,8 @@ pub enum Signer {
     Vault(Arc<Vault>),
     /// cert-manager.
     CertManager(Arc<CertManager>),
+    /// What MeshRootCertificates say.
+    Rollout(Box<Rollout>),
 }
 
 impl Signer {
@@ -77,6 +81,11 @@ impl Signer {
         }
     }
 
+    /// The same without patience.
+    pub(super) async fn open_at_once(provider: &Provider, clock: &Clock) -> Result<Self, ProviderFailure> {
+        Self::open_once(provider, clock).await
+    }
+
     async fn open_once(provider: &Provider, clock: &Clock) -> Result<Self, ProviderFailure> {
         Ok(match provider.clone() {
             Provider::Tresor(place, settings) => {
@@ -95,6 +104,7 @@ impl Signer {
             Self::Tresor(custody) => custody.tresor(),
             Self::Vault(vault) => vault.clone(),
             Self::CertManager(manager) => manager.clone(),
+            Self::Rollout(rollout) => rollout.issuer(),
         }
     }
 
@@ -112,13 +122,21 @@ impl Signer {
             Self::Tresor(_) => "tresor",
             Self::Vault(_) => "vault",
             Self::CertManager(_) => "cert-manager",
+            Self::Rollout(_) => "MeshRootCertificate",
         }
+    }
+
+    /// Does its upkeep as one of several until `stop`. Roots of the built-in authority are followed and not changed:
+    /// making another MeshRootCertificate changes them.
+    pub(super) fn tend_alone(self, stop: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.tend(Leadership::never(), None, stop))
     }
 
     /// Does its upkeep until `stop`; what keeps it from that is told as a problem.
     pub async fn tend(self, leadership: Leadership, events: Option<mpsc::Sender<Event>>, stop: CancellationToken) {
         match self {
             Self::Tresor(custody) => custody.tend(leadership, events, stop).await,
+            Self::Rollout(rollout) => rollout.tend(leadership, events, stop).await,
             Self::Vault(vault) => {
                 let look = || {
                     let vault = vault.clone();

@@ -11,11 +11,14 @@
 mod answer;
 pub mod authority;
 pub mod cert_manager;
+pub mod changeover;
 pub mod custody;
+mod exchange;
 pub mod identity;
 mod known_roots;
 mod names;
 pub mod request;
+pub mod rollout;
 pub mod root;
 pub mod rotation;
 pub mod server;
@@ -25,6 +28,7 @@ pub mod vault;
 
 pub use answer::Mismatch;
 pub use custody::Custody;
+pub use exchange::Exchange;
 pub use identity::{Identity, IdentityError};
 pub use names::AllNames;
 pub use request::{RequestError, SigningRequest};

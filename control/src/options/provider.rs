@@ -3,6 +3,7 @@
 use crate::cert::cert_manager::CertManagerSettings;
 use crate::cert::vault::{TokenSource, VaultAddress, VaultSettings};
 use clap::{Args, ValueEnum};
+use fsm_api::resources::root_certificate::VaultProvider;
 use kube::Client;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -155,6 +156,26 @@ impl ProviderOptions {
             role: self.vault_role.clone(),
             token,
         })
+    }
+
+    /// The Vault of a MeshRootCertificate; what it has no field for is as the flags say.
+    ///
+    /// # Errors
+    /// Something is missing.
+    pub fn vault_of(&self, spec: &VaultProvider, client: &Client) -> Result<VaultSettings, ProviderError> {
+        let reference = &spec.token.secret_key_ref;
+        let own = Self {
+            vault_host: spec.host.clone(),
+            vault_port: spec.port,
+            vault_protocol: spec.protocol.clone(),
+            vault_role: spec.role.clone(),
+            vault_token: String::new(),
+            vault_token_file: None,
+            vault_token_secret_name: reference.name.clone(),
+            vault_token_secret_key: reference.key.clone(),
+            ..self.clone()
+        };
+        own.vault(Some(client), &reference.namespace)
     }
 
     /// cert-manager's issuer.

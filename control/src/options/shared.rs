@@ -38,6 +38,10 @@ pub struct CertificateOptions {
     /// Who issues certificates.
     #[command(flatten)]
     pub provider: ProviderOptions,
+    /// Let MeshRootCertificates of --fsm-namespace say who signs, and change it when another one is made
+    #[arg(long, env = "FSM_CONTROL_ENABLE_MESH_ROOT_CERTIFICATE", num_args = 0..=1, default_missing_value = "true",
+        default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub enable_mesh_root_certificate: bool,
     /// Private directory for the certificate authority, of this process's own. Losing it means a new authority that no
     /// running pod trusts [default: in a cluster, the Secret of --ca-bundle-secret-name]
     #[arg(long, env = "FSM_CONTROL_STATE_DIR", value_name = "DIRECTORY")]

@@ -10,6 +10,7 @@ mod program;
 mod refusals;
 mod replicas;
 mod rights;
+mod root_certificates;
 mod roots;
 mod tokens;
 mod writing;
