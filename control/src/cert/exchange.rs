@@ -19,7 +19,9 @@ pub struct Exchange {
 impl Exchange {
     /// One issuer, to begin with.
     pub fn new(issuer: Arc<dyn Issuer>) -> Self {
-        let bundle = watch::Sender::new(issuer.trust_bundle());
+        let known = issuer.trust_bundle();
+        let pem = super::answer::each(&known.pem).concat();
+        let bundle = watch::Sender::new(Arc::new(TrustBundle { pem, since: known.since }));
         Self { issuers: Mutex::new(vec![issuer]), longest: Mutex::default(), bundle }
     }
 
