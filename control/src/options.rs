@@ -3,12 +3,14 @@
 mod bootstrap;
 pub mod controller;
 pub mod injector;
+mod provider;
 mod shared;
 mod values;
 
 pub use bootstrap::{BootstrapOptions, CleanupOptions, PreinstallOptions};
 pub use controller::ControllerOptions;
 pub use injector::InjectorOptions;
+pub use provider::{ProviderError, ProviderKind, ProviderOptions};
 pub use shared::{CertificateOptions, InjectionOptions, LogOptions, MeshOptions, OperationOptions, UpkeepOptions};
 pub use values::{LogFormat, NativeSidecars, Tokens, WriteTo};
 

@@ -23,6 +23,9 @@
 //! either; a proxy that has another version in force takes it for a misunderstanding, ends the stream and comes back without
 //! a version.
 //!
+//! Where the authority takes names from requests, a request for a certificate is answered with status 428 and
+//! [`IdentityNames`], and the proxy repeats it with these names in it.
+//!
 //! A request that is refused has a status and a sentence for people as its body: 401 for a token or certificate that is
 //! not accepted, 403 for one that is somebody else's (a proxy asks for a new certificate then), anything else for what may
 //! pass by itself (it tries again with growing pauses). Either side may end the stream at any time; the proxy comes
@@ -51,8 +54,22 @@ pub const DEFAULT_PORT: u16 = 15128;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityRequest {
-    /// PEM: PKCS #10 request. Only its public key counts: the names follow from the token.
+    /// PEM: PKCS #10 request. Only its public key counts: the names follow from the token. It may carry these names, and
+    /// no others; some authorities want them there, see [`IdentityNames`].
     pub csr: String,
+}
+
+/// Body of status 428 (precondition required) to an [`IdentityRequest`]: the authority of this mesh takes names from the
+/// request, so it is to be repeated with these. They are the caller's own; others are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IdentityNames {
+    /// Common name of the subject.
+    pub common_name: String,
+    /// Alternative names: DNS.
+    pub dns: Vec<String>,
+    /// Alternative names: URIs.
+    pub uris: Vec<String>,
 }
 
 /// A proxy's certificate, and whom to trust.

@@ -4,8 +4,9 @@
 //! listens. When it is not there, pods of the mesh's namespaces are not admitted, and all others are.
 
 use super::controller::{EVENTS_AHEAD, followed, world_settings};
-use super::standing::{Standing, listen, open_authority, with_port};
+use super::standing::{Standing, listen, open_signer, with_port};
 use crate::admin::Vitals;
+use crate::leader::Leadership;
 use crate::options::InjectorOptions;
 use crate::options::injector::SERVICE;
 use crate::push::Roster;
@@ -25,8 +26,12 @@ const LEASE: &str = "fsm-injector.flomesh.io";
 
 pub(super) async fn run(options: InjectorOptions) -> anyhow::Result<()> {
     let standing = Standing::default();
-    let issuer = Arc::new(open_authority(&options.certificates)?);
     let client = kubernetes::connect().await?;
+    let signer = open_signer(&options.certificates, &options.mesh, Some(&client)).await?;
+    let issuer = signer.issuer();
+    // Shared roots are changed by a controller, and followed here.
+    let leads = if options.certificates.state_dir.is_some() { Leadership::always() } else { Leadership::never() };
+    standing.tasks.spawn(signer.tend(leads, None, standing.stop.clone()));
     let telemetry = Arc::new(Telemetry::new(&Arc::new(Roster::default())));
     let webhook_port = listen(options.listen_webhook, "--listen-webhook")?;
     let admin_port = listen(options.operation.listen_admin, "--listen-admin")?;

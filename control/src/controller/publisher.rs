@@ -284,7 +284,7 @@ impl Publisher {
 
     /// Whether the source could read everything that is there.
     fn is_complete(&self) -> bool {
-        let of_source = self.source_problems.iter().filter(|(origin, _)| ***origin != *issued::ORIGIN);
+        let of_source = self.source_problems.iter().filter(|(origin, _)| !origin.starts_with(issued::OWN_ORIGINS));
         !of_source.flat_map(|(_, problems)| problems).any(|problem| problem.severity == Severity::Error)
     }
 }

@@ -17,6 +17,7 @@ mod probes;
 mod remove;
 
 pub(crate) use annotations::is_quantity;
+pub(crate) use containers::TRUST_BUNDLE;
 pub use decision::{NamespaceFacts, SkipReason};
 pub use graft::graft;
 pub use remove::{Removed, remove};

@@ -80,8 +80,7 @@ impl Control {
             let hand = hand.clone();
             Arc::new(move || *hand.lock())
         };
-        let settings = TresorSettings::in_directory(directory.path().join("state"));
-        let tresor = Arc::new(Tresor::open(settings, clock).unwrap());
+        let tresor = Arc::new(Tresor::open(&directory.path().join("state"), TresorSettings::default(), clock).unwrap());
         let names = ServerNames { dns: vec!["localhost".into()], addresses: Vec::new() };
         let tls = Arc::new(ServerTls::start(tresor.clone(), names, None).await.unwrap());
         let roster = Arc::new(Roster::default());

@@ -253,7 +253,7 @@ async fn a_change_of_roots_reaches_connected_proxies_and_those_that_missed_it() 
 
     // Certificates tell the time in seconds: the roots change a while after the certificate was made.
     control.later(Duration::from_secs(10));
-    control.tresor.rotate().unwrap();
+    control.tresor.rotate().await.unwrap();
     let both = control.tresor.trust_bundle().pem.clone();
     let Some(ControlMessage::Trust(trust)) = proxy.next().await else { panic!("no roots") };
     assert_eq!(trust.trust_bundle, both);
@@ -272,7 +272,7 @@ async fn a_change_of_roots_reaches_connected_proxies_and_those_that_missed_it() 
     assert!(matches!(late.next().await, Some(ControlMessage::Update(_))));
 
     control.later(ANNOUNCE);
-    control.tresor.tick().unwrap();
+    control.tresor.tick().await.unwrap();
     assert!(matches!(proxy.next().await, Some(ControlMessage::Trust(_))), "time for a new certificate");
 }
 

@@ -32,9 +32,6 @@ impl Running {
         command.args(["--pdeathsig", "KILL"]).arg(binary("fsm-control")).args(arguments);
         command.args(["--listen-admin", "127.0.0.1:0"]).arg("--ready-file").arg(&ready);
         command.args(["--mesh-name", mesh, "--fsm-namespace", &format!("{mesh}-system")]);
-        if arguments.first() != Some(&"bootstrap") {
-            command.arg("--state-dir").arg(directory.path().join("state"));
-        }
         command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
         let log = directory.path().join("log");
         command.stderr(File::create(&log).unwrap());

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "source",
     "tokens",
     "writer",
     "lease",
+    "roots",
     "validator",
     "injector",
     "injector-lease",
@@ -31,7 +32,7 @@ const OWN: &str = "https://kubernetes.default.svc";
 pub(crate) fn roles(suffix: &str, namespace: &str) -> String {
     let blocks = PAGE.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let text: String = blocks.map(|block| format!("{block}---\n")).collect();
-    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 12);
+    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 13);
     let text = text.replace("namespace: fsm-system", &format!("namespace: {namespace}"));
     NAMES.iter().fold(text, |text, role| {
         text.replace(&format!("name: fsm-control-{role}\n"), &format!("name: fsm-control-{role}-{suffix}\n"))
@@ -144,7 +145,7 @@ async fn every_role_does_its_work_with_its_own_rights() {
     assert!(!bootstrap.log().contains("forbidden"), "{}", bootstrap.log());
     drop(bootstrap);
 
-    let injector = with_roles(&server, "righti", &[(cluster, "injector"), ("Role", "injector-lease")]).await;
+    let injector = with_roles(&server, "righti", &[(cluster, "injector"), ("Role", "injector-lease"), ("Role", "roots")]).await;
     let flags = ["injector", "--listen-webhook", "127.0.0.1:0", "--enable-reconciler"];
     let running = Running::start_as(&injector, &server, "righti", &flags).await;
     let registered =

@@ -29,8 +29,10 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        let settings = TresorSettings::in_directory(directory.path().join("state"));
-        let tresor = Arc::new(Tresor::open(settings, Arc::new(SystemTime::now)).unwrap());
+        let tresor = Arc::new(
+            Tresor::open(&directory.path().join("state"), TresorSettings::default(), Arc::new(SystemTime::now))
+                .unwrap(),
+        );
         let roster = Arc::new(Roster::default());
         let push = Arc::new(Push {
             board: Arc::new(Board::default()),
@@ -206,7 +208,7 @@ async fn with_private_keys_a_document_is_complete_and_follows_the_roots() {
     assert_eq!((etag(&again), body(again).await), (version.clone(), text));
     assert_eq!(fixture.push.telemetry.certificates.get(), 1);
 
-    fixture.tresor.rotate().unwrap();
+    fixture.tresor.rotate().await.unwrap();
     let head = ask(&repo, Method::HEAD, CODE_BASE).await;
     assert_ne!(etag(&head), version);
     let text = body(ask(&repo, Method::GET, &document).await).await;
