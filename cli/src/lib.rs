@@ -1,10 +1,12 @@
 //! The operator's command line, and the mesh on one machine.
 //!
+//! * [`cluster`]: a cluster, and how to get at it.
 //! * [`commands`]: what `fsm` understands, one file a command.
 //! * [`output`]: how it answers: tables, JSON, YAML, ages.
 //! * [`local`]: a whole mesh on one machine: its state directory, its daemon, its node and its pods.
 //! * [`programs`]: the small programs that stand in for images of the examples.
 
+pub mod cluster;
 pub mod commands;
 pub mod local;
 pub mod output;

@@ -2,6 +2,7 @@
 
 mod absence;
 mod control;
+mod install;
 mod leadership;
 mod objects;
 mod rights;
