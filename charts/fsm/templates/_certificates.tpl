@@ -2,8 +2,10 @@
 
 {{- define "fsm.certificateFlags" -}}
 {{- $fsm := .Values.fsm -}}
-- --certificate-manager={{ $fsm.certificateProvider.kind }}
 - --ca-bundle-secret-name={{ $fsm.caBundleSecretName }}
+{{- if ne $fsm.certificateProvider.kind "tresor" }}
+- --certificate-manager={{ $fsm.certificateProvider.kind }}
+{{- end }}
 {{- if eq $fsm.certificateProvider.kind "vault" }}
 - --vault-protocol={{ $fsm.vault.protocol }}
 - --vault-host={{ $fsm.vault.host }}
