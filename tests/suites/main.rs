@@ -6,11 +6,13 @@
 
 mod balancing;
 mod certificates;
+mod chart;
 mod config;
 mod conformance;
 mod demos;
 mod egress;
 mod harness;
+mod images;
 mod kubernetes;
 mod local;
 mod resilience;
