@@ -4,10 +4,10 @@
 BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench lint fmt setup clean
+.PHONY: help demo test e2e build bench lint fmt setup clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a mesh on this machine: see traffic, a canary, certificates, and how a thief is refused
 	@.ci/setup demo
@@ -18,6 +18,11 @@ test: ## every test: unit tests, and black-box suites over the built programs (r
 	@.ci/setup test
 	@$(MAKE) --no-print-directory build
 	cargo test --workspace --no-fail-fast
+
+e2e: ## the whole mesh on a real API server: chart, webhooks, pods that run (root; also a part of test)
+	@.ci/setup test
+	@$(MAKE) --no-print-directory build
+	cargo test -p fsm-tests --test suites e2e:: -- --nocapture
 
 build: ## fsm, fsm-control, fsm-proxy and fsm-init, unoptimised, in target/debug
 	@.ci/setup build

@@ -20,6 +20,7 @@ mod merge;
 mod mesh;
 mod metadata;
 mod namespace;
+mod node;
 mod patch;
 mod pods;
 mod preset;
@@ -149,6 +150,9 @@ enum Command {
         #[arg(long)]
         isolated: bool,
     },
+    /// Run pods of a real API server on this machine, as a node of its cluster (for tests)
+    #[command(hide = true)]
+    Node(node::Node),
     /// Run one of the built-in programs that stand in for container images
     #[command(hide = true)]
     Program {
@@ -191,6 +195,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Logs(command) => command.run(mesh)?,
         Command::Mesh(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
+        Command::Node(command) => command.run()?,
         Command::Patch(command) => command.run(mesh)?,
         Command::Proxy(command) => return command.run(mesh),
         Command::Rollout(command) => command.run(mesh)?,
