@@ -8,6 +8,7 @@ mod balancing;
 mod config;
 mod conformance;
 mod demos;
+mod e2e;
 mod egress;
 mod harness;
 mod kubernetes;
