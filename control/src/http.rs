@@ -3,6 +3,7 @@
 //! Connections are bounded (the oldest makes room for the newest: whoever hoards connections loses them), every phase has
 //! a deadline, and a body is read up to a limit before its request is answered.
 
+use crate::accept::is_of_one_connection;
 use crate::limits;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -14,7 +15,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -101,12 +101,6 @@ pub(crate) fn reply(status: StatusCode, content_type: &'static str, body: impl I
 /// GET or HEAD.
 pub(crate) fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-}
-
-/// Errors of `accept` that concern one connection only.
-pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// One connection, over whatever carries it, until its end.

@@ -4,6 +4,7 @@
 //! [`admin`] shows how things stand, and [`webhook`] puts sidecars into new pods. Kubernetes is only a feeder; everything
 //! between the source and the push is pure.
 
+mod accept;
 pub mod admin;
 pub mod app;
 pub mod auth;

@@ -216,5 +216,20 @@ pub const CONTROL_TOLD_PROBLEMS: usize = 50;
 /// Changed endpoints are written to the cache at most so often: they change far more often than a disk should be asked.
 pub const CONTROL_CACHE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Other workloads that one cluster's responses are counted for by name; the rest is counted together.
+pub const EDGES_PER_CLUSTER: usize = 64;
+
+/// Callers and reasons that refusals are counted for by name; the rest is counted together.
+pub const REFUSAL_EDGES: usize = 256;
+
+/// Series of one family on the metrics page; the rest is added up in one series. A mesh of a thousand services stays below.
+pub const SERIES_PER_FAMILY: usize = 10_000;
+
+/// Live views of requests at a time (`/tap`).
+pub const TAP_WATCHERS: usize = 8;
+
+/// Lines that wait for one of them to read; more are lost, and counted.
+pub const TAP_QUEUE: usize = 1024;
+
 /// The configuration file is looked at so often even if no change was notified: inotify can lose events.
 pub const FILE_POLL_INTERVAL: Duration = Duration::from_secs(5);

@@ -5,9 +5,9 @@
 //! end; proxies keep what they have and come back to whoever serves them next.
 
 use super::{Push, identity, stream};
+use crate::accept;
 use crate::cert::server::ServerTls;
 use crate::cert::{CLOCK_SKEW, Identity, IdentityError};
-use crate::http::is_of_one_connection;
 use crate::limits;
 use bytes::Bytes;
 use fsm_api::stream::{IDENTITY_PATH, STREAM_PATH};
@@ -26,13 +26,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// An answer.
@@ -71,33 +70,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves proxies until `stop`; what is in progress then has [`limits::SHUTDOWN_GRACE`] to end.
 pub async fn serve(listener: TcpListener, push: Arc<Push>, tls: Arc<ServerTls>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
-    let connections = TaskTracker::new();
-    loop {
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, from)) => {
-                let connection = serve_connection(socket, from, push.clone(), tls.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                warn!(%error, "cannot accept a proxy's connection; trying again");
-                sleep(limits::ACCEPT_BACKOFF).await;
-            }
-        }
-    }
-    drop(listener);
-    connections.close();
-    let _ = timeout(limits::SHUTDOWN_GRACE, connections.wait()).await;
+    let connection = |socket, from| serve_connection(socket, from, push.clone(), tls.clone(), stop.clone());
+    accept::serve_each(listener, "a proxy", limits::MAX_CONNECTIONS, &stop, connection).await;
 }
 
 async fn serve_connection(
@@ -107,7 +81,6 @@ async fn serve_connection(
     tls: Arc<ServerTls>,
     stop: CancellationToken,
 ) {
-    let _ = socket.set_nodelay(true);
     let handshake = TlsAcceptor::from(tls.config()).accept(socket);
     let secured = tokio::select! {
         () = stop.cancelled() => return,

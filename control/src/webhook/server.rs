@@ -4,18 +4,17 @@
 //! in progress have a moment to end.
 
 use super::{Facts, Webhook};
+use crate::accept;
 use crate::cert::server::ServerTls;
-use crate::http::{PortLimits, is_of_one_connection, serve_connection};
+use crate::http::{PortLimits, serve_connection};
 use crate::limits;
 use rustls::ServerConfig;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::debug;
 
 const LIMITS: PortLimits = PortLimits {
     connections: limits::MAX_WEBHOOK_CONNECTIONS,
@@ -30,37 +29,11 @@ pub async fn serve<F: Facts>(
     tls: Arc<ServerTls>,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(LIMITS.connections));
-    let connections = TaskTracker::new();
-    loop {
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                let connection = secure(socket, webhook.clone(), tls.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                warn!(%error, "cannot accept a connection of the API server; trying again");
-                sleep(limits::ACCEPT_BACKOFF).await;
-            }
-        }
-    }
-    drop(listener);
-    connections.close();
-    let _ = timeout(limits::SHUTDOWN_GRACE, connections.wait()).await;
+    let connection = |socket, _| secure(socket, webhook.clone(), tls.clone(), stop.clone());
+    accept::serve_each(listener, "the API server", LIMITS.connections, &stop, connection).await;
 }
 
 async fn secure<F: Facts>(socket: TcpStream, webhook: Arc<Webhook<F>>, tls: Arc<ServerTls>, stop: CancellationToken) {
-    let _ = socket.set_nodelay(true);
     let handshake = TlsAcceptor::from(speaking_http1(&tls.config())).accept(socket);
     let secured = tokio::select! {
         () = stop.cancelled() => return,

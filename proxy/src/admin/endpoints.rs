@@ -1,7 +1,7 @@
 //! The operator's port: which path does what, and who may ask.
 
 use super::reply::{Ask, Reply, json, query, text, wrong_method};
-use super::{AdminState, pages, prometheus};
+use super::{AdminState, pages, prometheus, signals, tap};
 use crate::telemetry::build::VERSION;
 use crate::telemetry::certificates;
 use crate::telemetry::stats_text::stats_text;
@@ -46,6 +46,18 @@ const ENDPOINTS: &[Endpoint] = &[
         methods: GET,
         help: "the same page that port 15010 serves",
         answer: |_, state| prometheus::page(state),
+    },
+    Endpoint {
+        path: "/signals",
+        methods: GET,
+        help: "responses and latencies by cluster and by the workload at the other end, and refusals (JSON)",
+        answer: |_, state| json(&signals::signals(state)),
+    },
+    Endpoint {
+        path: "/tap",
+        methods: GET,
+        help: "requests as they end, one JSON object a line; filters: ?direction= method= path= status= to= from= reason= limit=",
+        answer: tap::watch,
     },
     Endpoint {
         path: "/clusters",

@@ -18,6 +18,8 @@ pub mod prometheus;
 mod readiness;
 mod reply;
 mod server;
+mod signals;
+mod tap;
 
 pub use readiness::{Listeners, Readiness};
 

@@ -79,15 +79,16 @@ pub(super) fn clusters_text(snapshot: Option<&Snapshot>) -> String {
 
 fn write_cluster(page: &mut String, cluster: &Cluster) {
     let counters = cluster.counters();
-    let classes = counters.responses.iter().enumerate().filter(|(_, count)| count.get() > 0);
-    let classes: String = classes.map(|(index, count)| format!(" {}xx={}", index + 1, count.get())).collect();
+    let totals = counters.edges.totals();
+    let classes = (1..=5).map(|class| (class, totals.class(class))).filter(|(_, count)| *count > 0);
+    let classes: String = classes.map(|(class, count)| format!(" {class}xx={count}")).collect();
     let _ = writeln!(
         page,
         "{} {} requests={}{classes} active={} connections={} opened={} connect-failures={} connect-timeouts={} \
          retries={} timeouts={} overflows={} sent={} received={}",
         one_line(&cluster.name),
         cluster.direction.name(),
-        counters.requests.get(),
+        totals.responses(),
         counters.requests_active.get(),
         counters.connections_active.get(),
         counters.connections_opened.get(),
@@ -124,6 +125,7 @@ pub(super) fn clusters_json(snapshot: Option<&Snapshot>) -> Value {
 
 fn cluster_json(cluster: &Cluster) -> Value {
     let counters = cluster.counters();
+    let totals = counters.edges.totals();
     let endpoints = cluster.endpoints().into_iter().map(|endpoint| {
         object!({
             "address": endpoint.address,
@@ -136,8 +138,8 @@ fn cluster_json(cluster: &Cluster) -> Value {
     object!({
         "name": cluster.name,
         "direction": cluster.direction.name(),
-        "requests": counters.requests.get(),
-        "responses": counters.responses.iter().map(|count| count.get()).collect::<Vec<_>>(),
+        "requests": totals.responses(),
+        "responses": (1..=5).map(|class| totals.class(class)).collect::<Vec<_>>(),
         "requestsActive": counters.requests_active.get(),
         "connectionsActive": counters.connections_active.get(),
         "connectionsOpened": counters.connections_opened.get(),

@@ -1,11 +1,78 @@
-//! Small whole answers.
+//! Answers: small whole ones, and lines that come as they happen.
 
+use crate::telemetry::tap::Watch;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<AnswerBody>;
+
+/// The body of an answer.
+pub(super) enum AnswerBody {
+    /// All of it.
+    Whole(Full<Bytes>),
+    /// One line for each request, until the asker goes.
+    Lines {
+        watch: Watch,
+        /// Lines still wanted; `None`: all.
+        left: Option<u64>,
+    },
+}
+
+impl AnswerBody {
+    /// Whether it has no end of its own.
+    pub(super) const fn is_endless(&self) -> bool {
+        matches!(self, Self::Lines { .. })
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Whole(body) => Pin::new(body).poll_frame(cx),
+            Self::Lines { left: Some(0), .. } => Poll::Ready(None),
+            Self::Lines { watch, left } => {
+                let Some(line) = ready!(watch.lines.poll_recv(cx)) else { return Poll::Ready(None) };
+                let lost = match watch.lost() {
+                    0 => String::new(),
+                    lost => format!("{{\"lost\":{lost}}}\n"),
+                };
+                *left = left.map(|left| left - 1);
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from(lost + &line)))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Lines { left, .. } => *left == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Lines { .. } => SizeHint::default(),
+        }
+    }
+}
+
+/// Lines as they happen, at most `limit`.
+pub(super) fn lines(watch: Watch, limit: Option<u64>) -> Reply {
+    let mut reply = reply(StatusCode::OK, "application/x-ndjson", Bytes::new());
+    *reply.body_mut() = AnswerBody::Lines { watch, left: limit };
+    reply
+}
+
 /// A request whose body has been swallowed.
 pub(super) type Ask = Request<()>;
 
@@ -24,7 +91,7 @@ pub(super) fn json(value: &impl serde::Serialize) -> Reply {
 }
 
 pub(super) fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(AnswerBody::Whole(Full::new(body.into())));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

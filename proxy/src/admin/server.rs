@@ -16,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
@@ -84,10 +86,24 @@ where
     F: Future<Output = Reply> + Send + 'static,
 {
     let _ = stream.set_nodelay(true);
+    let endless = Arc::new(AtomicBool::new(false));
+    let watched = Arc::clone(&endless);
     let service = service_fn(move |request| {
         let answer = answer(request, handler.clone(), deadline);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let endless = Arc::clone(&watched);
+        async move {
+            let answer = answer.await;
+            endless.fetch_or(answer.body().is_endless(), Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
+    // Somebody who watches may do so for as long as they read: what waits for them is bounded.
+    let retired = async {
+        tokio::time::sleep(CONNECTION_LIFETIME).await;
+        while endless.load(Relaxed) {
+            tokio::time::sleep(CONNECTION_LIFETIME).await;
+        }
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ADMIN_TIMEOUT)
@@ -97,7 +113,7 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
-        () = tokio::time::sleep(CONNECTION_LIFETIME) => {}
+        () = retired => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(ADMIN_TIMEOUT, connection).await;

@@ -401,7 +401,8 @@ async fn clusters_show_their_endpoints_and_counters_in_both_formats() {
     assert_eq!(pay["endpoints"][0]["address"], "10.1.2.3:8080");
     let metrics = get(port.address, "/stats/prometheus").await.body;
     let series = "fsm_request_duration_ms_count{source_namespace=\"shop\",source_kind=\"Deployment\",\
-        source_name=\"web\",source_pod=\"web-7d4b9-x2x\",sidecar_cluster_name=\"shop/pay|8080\"} 1\n";
+        source_name=\"web\",source_pod=\"web-7d4b9-x2x\",destination_namespace=\"unknown\",\
+        destination_kind=\"unknown\",destination_name=\"unknown\"} 1\n";
     assert!(metrics.contains(series), "{metrics}");
 }
 

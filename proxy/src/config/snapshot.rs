@@ -7,6 +7,7 @@ use crate::route::ranges::Ranges;
 use crate::route::split::Split;
 use crate::route::table::{HostTable, Route};
 use crate::telemetry::counters::Counter;
+use crate::telemetry::observe::Observe;
 use crate::telemetry::{self, Direction, Telemetry};
 use crate::tls::{Identity, ServerTls};
 use crate::upstream::cluster::Cluster;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub identity: Option<Arc<Identity>>,
     /// Settings of the proxy as a whole.
     pub settings: Settings,
+    /// What is to be told of single requests.
+    pub observe: Arc<Observe>,
     /// What may enter; `None` keeps the inbound listener closed.
     pub inbound: Option<Arc<Inbound>>,
     /// What may be called.

@@ -5,6 +5,7 @@ mod received;
 mod replay;
 
 use crate::policy::budget::Allowance;
+use crate::telemetry::record::Transit;
 use crate::upstream::balance::InFlight;
 use crate::upstream::pool::Lease;
 use bytes::Bytes;
@@ -50,6 +51,7 @@ pub enum RequestBodyError {
 #[derive(Debug, Default)]
 pub struct BodyProgress {
     frames: AtomicU64,
+    bytes: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -57,6 +59,11 @@ impl BodyProgress {
     /// Frames handed upstream so far; a response deadline starts anew while this grows.
     pub fn frames(&self) -> u64 {
         self.frames.load(Relaxed)
+    }
+
+    /// Bytes handed upstream so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
     }
 
     /// Whether the whole body was handed upstream. Until then its connection must not serve another request.
@@ -126,6 +133,11 @@ impl Body for RequestBody {
         };
         if let Some(progress) = &self.progress {
             progress.frames.fetch_add(1, Relaxed);
+            if let Some(Ok(frame)) = &frame
+                && let Some(data) = frame.data_ref()
+            {
+                progress.bytes.fetch_add(data.len() as u64, Relaxed);
+            }
             if frame.is_none() || self.is_end_stream() {
                 progress.ended.store(true, Relaxed);
             }
@@ -166,7 +178,23 @@ pub enum ResponseBody {
         received: Received,
         /// What is given back when it ends.
         lease: Option<Lease>,
+        /// Told when it ends, where somebody wants to know.
+        observer: Option<Box<Observer>>,
     },
+}
+
+/// Counts a body that passes, for a record.
+#[derive(Debug, Default)]
+pub struct Observer {
+    bytes: u64,
+    transit: Transit,
+}
+
+impl Drop for Observer {
+    /// The body was dropped before its end: the client went away.
+    fn drop(&mut self) {
+        self.transit.end(self.bytes, false);
+    }
 }
 
 impl ResponseBody {
@@ -183,6 +211,13 @@ impl ResponseBody {
         }
     }
 
+    /// Tells a record when the body has passed.
+    pub fn observe(&mut self, transit: Transit) {
+        if let Self::Upstream { observer, .. } = self {
+            *observer = Some(Box::new(Observer { bytes: 0, transit }));
+        }
+    }
+
     /// The upstream's body; a lease whose body has ended already is given back at once.
     pub fn upstream(incoming: Incoming, lease: Lease) -> Self {
         if incoming.is_end_stream() {
@@ -190,7 +225,7 @@ impl ResponseBody {
             return Self::Empty;
         }
         let version = if lease.is_http2() { Version::HTTP_2 } else { Version::HTTP_11 };
-        Self::Upstream { received: Received::new(incoming, version), lease: Some(lease) }
+        Self::Upstream { received: Received::new(incoming, version), lease: Some(lease), observer: None }
     }
 }
 
@@ -202,12 +237,19 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream { received, lease } => {
+            Self::Upstream { received, lease, observer } => {
                 let frame = ready!(received.poll_frame(cx));
                 let clean = !matches!(frame, Some(Err(_)));
-                if (frame.is_none() || received.is_end_stream() || !clean)
-                    && let Some(lease) = lease.take()
-                {
+                let ended = frame.is_none() || received.is_end_stream() || !clean;
+                if let Some(observer) = observer {
+                    let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                    observer.bytes += data.map_or(0, |data| data.len() as u64);
+                    if ended {
+                        let bytes = observer.bytes;
+                        observer.transit.end(bytes, clean);
+                    }
+                }
+                if ended && let Some(lease) = lease.take() {
                     if clean { lease.finish() } else { lease.broken() }
                 }
                 Poll::Ready(frame)

@@ -15,14 +15,18 @@ use crate::route::table::{Question, Service};
 use crate::runtime::drain::{DrainWatch, Phase};
 use crate::shared::Proxy;
 use crate::telemetry::Direction;
+use crate::telemetry::counters::ClusterCounters;
+use crate::telemetry::record::Record;
+use crate::telemetry::signals::Edge;
 use crate::tls::Alpn;
 use crate::upstream::cluster::{Cluster, Tried};
+use crate::upstream::endpoint::Endpoint;
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 struct Connection {
@@ -30,6 +34,8 @@ struct Connection {
     client: Client,
     drain: DrainWatch,
     version: Version,
+    /// Where the responses to this client are counted: nearly always all in the same place.
+    edge: OnceLock<(Arc<ClusterCounters>, Arc<Edge>)>,
 }
 
 /// Serves the requests of one connection.
@@ -41,7 +47,8 @@ where
     let peer = client.info.peer;
     // Pipy takes any GOAWAY for an error and fails what is under way: it gets one only when the time is up.
     let patience = if client.alpn == Alpn::None { Phase::Closing } else { Phase::Draining };
-    let connection = Arc::new(Connection { proxy: Arc::clone(proxy), client, drain: drain.clone(), version });
+    let edge = OnceLock::new();
+    let connection = Arc::new(Connection { proxy: Arc::clone(proxy), client, drain: drain.clone(), version, edge });
     let handle = move |request| handle(Arc::clone(&connection), request);
     if let Err(error) = server::serve(io, version, drain, patience, handle).await {
         tracing::debug!(direction = "inbound", %peer, %error, "HTTP connection ended");
@@ -50,9 +57,14 @@ where
 
 async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let grpc = grpc::is_grpc(request.headers());
-    let (mut response, last) = match carry(&connection, request).await {
+    let snapshot = connection.proxy.store.snapshot();
+    let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
+    let ends = || connection.client.ends();
+    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Inbound, &request, ends);
+    let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, &mut record).await {
         Ok(response) => (response, false),
         Err(refusal) => {
+            record.refused(&refusal);
             let last = reply::ends_connection(refusal.reason);
             (refuse(&connection, refusal, grpc), last)
         }
@@ -60,14 +72,20 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Draining) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    record.answered(&mut response);
     response
 }
 
-/// The chain: routing, throttling of service and route, load balancing, metrics. (TLS has been terminated.)
-async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Refusal> {
+/// The chain: routing, tracing, throttling of service and route, load balancing, metrics. (TLS has been terminated.)
+async fn carry(
+    connection: &Connection,
+    snapshot: Option<&Snapshot>,
+    mut request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Response<ResponseBody>, Refusal> {
     let client = &connection.client;
-    let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownPort)?;
-    let port = current_port(&snapshot, client)?;
+    let snapshot = snapshot.ok_or(Reason::UnknownPort)?;
+    let port = current_port(snapshot, client)?;
 
     // Routing, on verified facts only: whatever identity the client claims is dropped here.
     let host = target::canonicalize(&mut request, client.info.destination)?;
@@ -77,6 +95,12 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     let question =
         Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller };
     let route = service.route(question)?;
+
+    let cluster = route.split.pick();
+    record.routed(service, cluster.map(|cluster| &**cluster));
+
+    // Tracing.
+    record.tell(request.headers_mut());
 
     // Throttling: the service first, then the route.
     throttle(service.limit.as_ref(), Reason::RateLimitedService)?;
@@ -91,19 +115,35 @@ async fn carry(connection: &Connection, mut request: Request<Incoming>) -> Resul
     }
 
     // Load balancing and metrics.
-    let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
+    let cluster = cluster.ok_or(Reason::NoCluster)?;
     let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
-    let started = Instant::now();
-    let mut outcome = send(cluster, outgoing).await;
+    record.sends(outgoing.request.body().progress());
+    let mut endpoint = None;
+    let mut outcome = send(cluster, outgoing, &mut endpoint).await;
     if let (Ok(response), Some(stats), true) =
         (&mut outcome, &connection.proxy.stats_header, snapshot.settings.stats_headers)
     {
         response.headers_mut().insert(STATS, stats.clone());
     }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
-    cluster.counters().response(status, started.elapsed());
+    connection.count(cluster, status, record.started.elapsed());
+    record.tried(endpoint.is_some().into(), endpoint.as_ref());
     outcome
+}
+
+impl Connection {
+    /// Counts a response for this client.
+    fn count(&self, cluster: &Cluster, status: StatusCode, elapsed: Duration) {
+        let counters = cluster.counters();
+        let edge = || (Arc::clone(counters), counters.edges.of(&self.client.name()));
+        let (of, edge) = self.edge.get_or_init(edge);
+        if Arc::ptr_eq(of, counters) {
+            edge.response(status, elapsed);
+        } else {
+            counters.edges.of(&self.client.name()).response(status, elapsed);
+        }
+    }
 }
 
 /// Takes a token of a limit, or answers as it says.
@@ -116,9 +156,14 @@ fn throttle(limit: Option<&RequestLimit>, reason: Reason) -> Result<(), Refusal>
 }
 
 /// To the application; it has one endpoint, so there is nowhere else to go.
-async fn send(cluster: &Cluster, outgoing: Outgoing) -> Result<Response<ResponseBody>, Refusal> {
+async fn send(
+    cluster: &Cluster,
+    outgoing: Outgoing,
+    asked: &mut Option<Arc<Endpoint>>,
+) -> Result<Response<ResponseBody>, Refusal> {
     let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
     let (request, options, upgrade) = outgoing.into_parts();
+    let endpoint = asked.insert(endpoint);
     let response = endpoint.exchange(request, options).await.map_err(|failed| failed.error)?;
     forward::finish(response, upgrade, &endpoint.target)
 }
@@ -152,8 +197,12 @@ fn service<'a>(port: &'a InboundPort, client: &Client, host: &HeaderValue) -> Re
 }
 
 fn refuse(connection: &Connection, refusal: Refusal, grpc: bool) -> Response<ResponseBody> {
-    connection.proxy.telemetry.direction(Direction::Inbound).refused(refusal.reason);
     let client = &connection.client;
+    let counters = connection.proxy.telemetry.direction(Direction::Inbound);
+    match &client.peer {
+        Some(_) => counters.refused_to(&client.name(), refusal.reason),
+        None => counters.refused(refusal.reason),
+    }
     tracing::debug!(
         direction = "inbound",
         reason = refusal.reason.code(),

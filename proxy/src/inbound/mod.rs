@@ -20,6 +20,8 @@ use crate::reason::Reason;
 use crate::shared::Proxy;
 use crate::tcp::{Resettable, reset_on_close};
 use crate::telemetry::Direction;
+use crate::telemetry::record::Ends;
+use crate::telemetry::signals::PeerName;
 use crate::tls::{Accepted, Alpn, Lenient, Peer, ReadAhead, ServerTls};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -36,6 +38,21 @@ pub struct Client {
     pub peer: Option<Peer>,
     /// Agreed application protocol: our own sidecars always name one for HTTP, Pipy never does.
     pub alpn: Alpn,
+}
+
+impl Client {
+    /// Both ends of the connection, for records.
+    pub fn ends(&self) -> Ends {
+        let identity = self.peer.as_ref().and_then(|peer| peer.principal.clone());
+        Ends { peer: self.info.peer, destination: self.info.destination, identity, mtls: self.peer.is_some() }
+    }
+
+    /// Who the client is, for counters: what its certificate says and nothing else.
+    pub fn name(&self) -> PeerName {
+        let peer = self.peer.as_ref();
+        let identity = peer.and_then(|peer| peer.service.as_ref().or(peer.principal.as_ref()));
+        identity.map_or_else(|| PeerName::unknown(peer.is_some()), PeerName::verified)
+    }
 }
 
 /// The bytes of an admitted connection.

@@ -26,6 +26,7 @@ where
     // The connection may live for days; the snapshot must not.
     drop(snapshot);
     let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
+    cluster.counters().edges.of(&client.name()).connections.increment();
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
     let relaying = upstream.relay(&mut io, guard);
     tokio::select! {

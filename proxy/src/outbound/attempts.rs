@@ -39,20 +39,33 @@ pub(super) struct Course<'a> {
     pub(super) key: Option<u64>,
 }
 
-/// Sends a request.
+/// What a request went through.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    /// Times that it was sent.
+    pub(super) attempts: u32,
+    /// Who was asked last.
+    pub(super) endpoint: Option<Arc<Endpoint>>,
+}
+
+/// Sends a request, and leaves a trail.
 ///
 /// # Errors
 /// [`Refusal`] of the last attempt.
-pub(super) async fn send(course: &Course<'_>, outgoing: Outgoing) -> Result<Response<ResponseBody>, Refusal> {
+pub(super) async fn send(
+    course: &Course<'_>,
+    outgoing: Outgoing,
+    trail: &mut Trail,
+) -> Result<Response<ResponseBody>, Refusal> {
     let (mut request, options, upgrade) = outgoing.into_parts();
     let mut template = Template::of(course, options, &mut request);
-    let mut outcome = at_cluster(course, course.cluster, request, options, template.as_mut()).await;
+    let mut outcome = at_cluster(course, course.cluster, request, options, template.as_mut(), trail).await;
     if let (Some(template), Some(failover)) = (&mut template, course.failover)
         && outcome.as_ref().map_or(true, |done| done.response.status().is_server_error())
         && template.body.is_whole()
     {
         let request = template.request();
-        outcome = at_cluster(course, failover, request, options, None).await;
+        outcome = at_cluster(course, failover, request, options, None, trail).await;
     }
     let done = outcome?;
     forward::finish(done.response, upgrade, &done.endpoint.target)
@@ -69,6 +82,7 @@ async fn at_cluster(
     mut request: Request<RequestBody>,
     options: ExchangeOptions,
     mut template: Option<&mut Template>,
+    trail: &mut Trail,
 ) -> Result<Done, Refusal> {
     let policy = cluster.settings.retry.as_deref().filter(|_| template.is_some());
     let options = with_deadline(options, policy);
@@ -83,6 +97,8 @@ async fn at_cluster(
         let ticket = admit(cluster, started)?;
         let endpoint = choose(course, cluster, started, &mut tried).ok_or(Reason::NoEndpoint)?;
         let plain_uri = prefix_path(&mut request, &endpoint);
+        trail.attempts += 1;
+        trail.endpoint = Some(Arc::clone(&endpoint));
         let exchanged = endpoint.exchange(request, options).await;
         let ended = Instant::now();
         let outcome = outcome_of(&exchanged);

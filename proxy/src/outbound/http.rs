@@ -1,7 +1,7 @@
 //! One HTTP request from our application, in the order of FSM's outbound chain.
 
 use super::Route;
-use super::attempts::{self, Course};
+use super::attempts::{self, Course, Trail};
 use super::connection::Connection;
 use crate::config::snapshot::{Carries, OutboundEntry, Settings, Snapshot};
 use crate::detect::Prefixed;
@@ -17,13 +17,16 @@ use crate::route::table::{Question, Service};
 use crate::runtime::drain::Phase;
 use crate::shared::Proxy;
 use crate::telemetry::Direction;
+use crate::telemetry::record::{Ends, Record};
+use crate::upstream::cluster::Cluster;
+use crate::upstream::endpoint::{Answered, Endpoint};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Serves the requests of one connection.
@@ -48,9 +51,15 @@ where
 
 async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let grpc = grpc::is_grpc(request.headers());
-    let (mut response, last) = match carry(&connection, request, grpc).await {
+    let snapshot = connection.proxy.store.snapshot();
+    let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
+    let ends =
+        || Ends { peer: connection.info.peer, destination: connection.info.destination, identity: None, mtls: false };
+    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Outbound, &request, ends);
+    let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, grpc, &mut record).await {
         Ok(response) => (response, false),
         Err(refusal) => {
+            record.refused(&refusal);
             let last = reply::ends_connection(refusal.reason);
             (refuse(&connection, refusal, grpc), last)
         }
@@ -58,18 +67,21 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Closing) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    record.answered(&mut response);
     response
 }
 
-/// The chain: routing, circuit breaking, load balancing with retries, metrics.
+/// The chain: routing, tracing, circuit breaking, load balancing with retries, metrics.
 async fn carry(
     connection: &Connection,
+    snapshot: Option<&Snapshot>,
     mut request: Request<Incoming>,
     grpc: bool,
+    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let snapshot = connection.proxy.store.snapshot().ok_or(Reason::UnknownDestination)?;
+    let snapshot = snapshot.ok_or(Reason::UnknownDestination)?;
     let settings = &snapshot.settings;
-    let entry = current_entry(&snapshot, connection)?;
+    let entry = current_entry(snapshot, connection)?;
 
     // Routing.
     let mut host = target::canonicalize(&mut request, connection.info.destination)?;
@@ -78,6 +90,10 @@ async fn carry(
         Question { method: request.method(), path: request.uri().path(), headers: request.headers(), caller: None };
     let route = service.route(question)?;
     let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
+    record.routed(service, Some(cluster));
+
+    // Tracing.
+    record.tell(request.headers_mut());
 
     // Headers: who we are, in the place where peers of FSM look for it. Ours trust the certificate instead.
     match &settings.service_identity {
@@ -94,16 +110,35 @@ async fn carry(
     }
     let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc, key };
-    let started = Instant::now();
-    let mut outcome = attempts::send(&course, outgoing).await;
+    record.sends(outgoing.request.body().progress());
+    let mut trail = Trail::default();
+    let mut outcome = attempts::send(&course, outgoing, &mut trail).await;
+    count(cluster, &outcome, trail.endpoint.as_deref(), record.started.elapsed(), snapshot.observe.pods);
+    record.tried(trail.attempts, trail.endpoint.as_ref());
     if let Ok(response) = &mut outcome
         && cluster.is_of_sidecars()
     {
         response.headers_mut().remove(STATS);
     }
-    let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
-    cluster.counters().response(status, started.elapsed());
     outcome
+}
+
+/// Counts what became of a request for the workload that it went to.
+fn count(
+    cluster: &Cluster,
+    outcome: &Result<Response<ResponseBody>, Refusal>,
+    endpoint: Option<&Endpoint>,
+    elapsed: Duration,
+    pods: bool,
+) {
+    let (status, stats, silent) = match outcome {
+        Ok(response) => (response.status(), response.headers().get(STATS), false),
+        Err(refusal) => (refusal.status(), None, true),
+    };
+    match endpoint {
+        Some(endpoint) => endpoint.count(cluster.counters(), Answered { status, stats, silent, pods }, elapsed),
+        None => cluster.counters().response(status, elapsed),
+    }
 }
 
 /// The entry as it is configured now: rules apply to the next request, not to the next connection.

@@ -76,6 +76,7 @@ async fn open(cluster: &Cluster, info: &ConnInfo) -> Result<(Connection, Connect
             Err(error) if !failed => return Err(error.into()),
             Ok(opened) => {
                 cluster.record(&endpoint, false, Instant::now());
+                cluster.counters().edges.of(&endpoint.nameless()).connections.increment();
                 return Ok(opened);
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 //!
 //! They are resolved once, when a snapshot is compiled, and read by `families` and `admin` when somebody asks.
 
+use super::signals::Edges;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -52,43 +53,12 @@ impl Gauge {
     }
 }
 
-/// Upper bounds of [`Latency`]'s buckets in milliseconds: FSM's `fsm_request_duration_ms`.
-pub const LATENCY_BOUNDS_MS: [u64; 17] =
-    [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000, 3_600_000];
-
-/// A histogram of durations with fixed buckets.
-#[derive(Debug, Default)]
-pub struct Latency {
-    buckets: [AtomicU64; LATENCY_BOUNDS_MS.len() + 1],
-    sum_microseconds: AtomicU64,
-}
-
-impl Latency {
-    /// Records one duration.
-    pub fn record(&self, duration: Duration) {
-        let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = LATENCY_BOUNDS_MS.partition_point(|bound| bound.saturating_mul(1_000) < microseconds);
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        self.sum_microseconds.fetch_add(microseconds, Relaxed);
-    }
-
-    /// Counts of each bucket (not cumulative; the last one is above every bound) and the sum in milliseconds.
-    pub fn read(&self) -> ([u64; LATENCY_BOUNDS_MS.len() + 1], f64) {
-        let counts = std::array::from_fn(|bucket| self.buckets[bucket].load(Relaxed));
-        (counts, self.sum_microseconds.load(Relaxed) as f64 / 1_000.0)
-    }
-}
-
 /// What is counted for each cluster, inbound (local) and outbound alike. Kept for as long as the cluster exists, over
 /// configuration updates.
 #[derive(Debug, Default)]
 pub struct ClusterCounters {
-    /// Responses received or made for requests to this cluster.
-    pub requests: Counter,
-    /// The same by status class: index 0 is 1xx.
-    pub responses: [Counter; 5],
-    /// Time from request head to response head.
-    pub latency: Latency,
+    /// Responses received or made for requests to this cluster, and the time from request head to response head.
+    pub edges: Edges,
     /// Open upstream connections.
     pub connections_active: Gauge,
     /// Upstream connections opened so far.
@@ -107,8 +77,16 @@ pub struct ClusterCounters {
     pub request_timeouts: Counter,
     /// Requests refused because a limit of the cluster was reached.
     pub overflows: Counter,
-    /// Responses cut off by the upstream.
+    /// Requests whose response was cut off, or never begun, by the upstream.
     pub resets_received: Counter,
+    /// Requests that were given up before their response had passed: too slow, or the client went away.
+    pub resets_sent: Counter,
+    /// HTTP/1 connections that the upstream closed while a request was on them.
+    pub destroyed_by_remote: Counter,
+    /// HTTP/1 connections that were closed here while a request was on them.
+    pub destroyed_here: Counter,
+    /// Requests for which no connection could be made.
+    pub pending_failures: Counter,
     /// Retries of any kind.
     pub retries: Counter,
     /// Requests that succeeded after at least one retry.
@@ -121,16 +99,15 @@ pub struct ClusterCounters {
     pub retry_overflows: Counter,
     /// Times that an endpoint was left out for failing.
     pub ejections: Counter,
+    /// Finished TLS handshakes with servers.
+    pub handshakes: Counter,
     /// TLS handshakes whose server identity was not named in the configuration (documents of FSM's own controller).
     pub unnamed_identities: Counter,
 }
 
 impl ClusterCounters {
-    /// Counts the head of a response.
+    /// Counts the head of a response that the proxy made itself.
     pub fn response(&self, status: http::StatusCode, elapsed: Duration) {
-        self.requests.increment();
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5);
-        self.responses[class - 1].increment();
-        self.latency.record(elapsed);
+        self.edges.local().response(status, elapsed);
     }
 }

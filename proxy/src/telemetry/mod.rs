@@ -8,15 +8,23 @@ pub mod families;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod log;
+pub mod observe;
 pub mod process;
+pub mod record;
+pub mod signals;
 pub mod stats_text;
+pub mod tap;
+pub mod trace;
 pub mod workload;
 
+use crate::limits;
 use crate::reason::Reason;
 use crate::upstream::gateway::Mode;
 use control::ControlLink;
 use counters::{ClusterCounters, Counter, Gauge};
+use observe::Observers;
 use parking_lot::Mutex;
+use signals::PeerName;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -63,6 +71,8 @@ pub struct Telemetry {
     pub gateway: OnceLock<(Mode, Arc<ClusterCounters>)>,
     /// How it stands with fsm-control, where the configuration comes from it.
     pub control: OnceLock<Arc<ControlLink>>,
+    /// Those who want to know of single requests.
+    pub observers: Observers,
     connection_limits: Mutex<BTreeMap<ConnectionLimit, Arc<Counter>>>,
 }
 
@@ -106,7 +116,28 @@ pub struct DirectionCounters {
     pub handshakes: Counter,
     /// Protocol detections that ran into the deadline.
     pub detect_timeouts: Counter,
+    /// Requests by whether they are traced.
+    pub traced: Decisions,
+    /// Requests by whether they are sent to the remote log.
+    pub logged: Decisions,
     refusals: [Counter; Reason::ALL.len()],
+    named_refusals: Mutex<BTreeMap<(PeerName, u8), u64>>,
+}
+
+/// Outcomes of a decision.
+#[derive(Debug, Default)]
+pub struct Decisions {
+    /// It was taken.
+    pub yes: Counter,
+    /// It was not.
+    pub no: Counter,
+}
+
+impl Decisions {
+    /// Counts one.
+    pub fn count(&self, yes: bool) {
+        if yes { self.yes.increment() } else { self.no.increment() }
+    }
 }
 
 impl Telemetry {
@@ -117,7 +148,10 @@ impl Telemetry {
             connections_opened: Counter::default(),
             handshakes: Counter::default(),
             detect_timeouts: Counter::default(),
+            traced: Decisions::default(),
+            logged: Decisions::default(),
             refusals: std::array::from_fn(|_| Counter::default()),
+            named_refusals: Mutex::default(),
         };
         Self {
             started: Instant::now(),
@@ -129,6 +163,7 @@ impl Telemetry {
             probe_failures: ProbeFailures::default(),
             gateway: OnceLock::new(),
             control: OnceLock::new(),
+            observers: Observers::default(),
             connection_limits: Mutex::default(),
         }
     }
@@ -179,6 +214,33 @@ impl DirectionCounters {
     /// Counts a refusal, of a request or of a connection.
     pub fn refused(&self, reason: Reason) {
         self.refusals[reason as usize].increment();
+    }
+
+    /// Counts a refusal for its client, as far as its certificate names it.
+    pub fn refused_to(&self, peer: &PeerName, reason: Reason) {
+        self.refused(reason);
+        let mut named = self.named_refusals.lock();
+        let key = (peer.clone(), reason as u8);
+        let full = named.len() >= limits::REFUSAL_EDGES && !named.contains_key(&key);
+        let key = if full { (PeerName::others(), reason as u8) } else { key };
+        *named.entry(key).or_default() += 1;
+    }
+
+    /// Refusals by client and reason; what is missing there was refused to clients without a name.
+    pub fn refusals_by_peer(&self) -> Vec<(PeerName, Reason, u64)> {
+        let named = self.named_refusals.lock();
+        let reason = |number: u8| Reason::ALL.get(usize::from(number)).copied();
+        let known = named.iter().filter_map(|((peer, number), count)| Some((peer.clone(), reason(*number)?, *count)));
+        let mut found: Vec<_> = known.collect();
+        drop(named);
+        for reason in Reason::ALL {
+            let named: u64 = found.iter().filter(|(_, of, _)| of == reason).map(|(_, _, count)| count).sum();
+            let nameless = self.refusals(*reason).saturating_sub(named);
+            if nameless > 0 {
+                found.push((PeerName::default(), *reason, nameless));
+            }
+        }
+        found
     }
 
     /// How often the proxy refused for this reason.

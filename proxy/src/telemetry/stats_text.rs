@@ -63,9 +63,10 @@ fn cluster_lines(lines: &mut Lines<'_>, cluster: &Cluster) {
     add("upstream_cx_tx_bytes_total", counters.sent_bytes.get().into());
     add("upstream_cx_rx_bytes_total", counters.received_bytes.get().into());
     add("upstream_rq_active", counters.requests_active.get().into());
-    add("upstream_rq_total", counters.requests.get().into());
-    for (index, responses) in counters.responses.iter().enumerate() {
-        add(&format!("upstream_rq_{}xx", index + 1), responses.get().into());
+    let totals = counters.edges.totals();
+    add("upstream_rq_total", totals.responses().into());
+    for class in 1..=5 {
+        add(&format!("upstream_rq_{class}xx"), totals.class(class).into());
     }
     add("upstream_rq_timeout", counters.request_timeouts.get().into());
     add("upstream_rq_rx_reset", counters.resets_received.get().into());

@@ -49,3 +49,36 @@ impl Workload {
         format!("{}/{service}_{port}_{protocol}", self.namespace)
     }
 }
+
+/// What a sidecar says of itself in `fsm-stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Kind of the workload; empty if it is none that we know.
+    pub kind: &'a str,
+    /// Service account.
+    pub name: &'a str,
+    /// Pod.
+    pub pod: &'a str,
+}
+
+/// Kinds of workloads. A label has no other values, whatever a sidecar says.
+const KINDS: [&str; 8] =
+    ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController", "Pod"];
+
+/// Reads a `fsm-stats` header; `None` if it is not what [`Workload::stats_header`] makes.
+pub fn read_stats_header(value: &[u8]) -> Option<Said<'_>> {
+    let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= MAX_STATS_BYTES)?;
+    let mut parts = text.split(',');
+    let said = Said { namespace: parts.next()?, kind: parts.next()?, name: parts.next()?, pod: parts.next()? };
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':'))
+    };
+    let whole = parts.next().is_none() && [said.namespace, said.name, said.pod].into_iter().all(is_name);
+    let kind = if KINDS.contains(&said.kind) { said.kind } else { "" };
+    whole.then_some(Said { kind, ..said })
+}
+
+/// Four names of Kubernetes, each of up to 253 characters.
+const MAX_STATS_BYTES: usize = 4 * 254;

@@ -187,6 +187,20 @@ impl ClientTls {
         Ok(Connected { stream, peer, alpn, named: self.0.expect != Expect::AnyOfMesh })
     }
 
+    /// Whether a server of this account may be at the other end.
+    pub fn expects(&self, account: &str, namespace: &str) -> bool {
+        let is = |name: &ArcStr| {
+            let rest = name.strip_prefix(account).and_then(|rest| rest.strip_prefix('.'));
+            let rest = rest.and_then(|rest| rest.strip_prefix(namespace));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        match &self.0.expect {
+            Expect::AnyOfMesh => true,
+            Expect::Principals(names) => names.iter().any(is),
+            Expect::HostName => false,
+        }
+    }
+
     fn server_name(&self, name: Option<&str>) -> Result<ServerName<'static>, ConnectError> {
         match name {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(|_| ConnectError::Protocol {

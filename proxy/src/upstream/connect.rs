@@ -218,6 +218,7 @@ pub async fn connect(
     };
     match client.connect(ReadAhead::new(stream), server_name, transport.connect_timeout).await {
         Ok(connected) => {
+            counters.handshakes.increment();
             if !connected.named {
                 counters.unnamed_identities.increment();
             }

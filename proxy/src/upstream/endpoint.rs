@@ -9,8 +9,12 @@ use super::resolve::ChosenNames;
 use crate::http::body::{BodyProgress, RequestBody, ResponseBody};
 use crate::policy::outlier::EndpointHealth;
 use crate::reason::Reason;
+use crate::telemetry::counters::ClusterCounters;
+use crate::telemetry::signals::{Edge, PeerName};
+use crate::telemetry::workload;
+use arc_swap::ArcSwapOption;
 use arcstr::ArcStr;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::sync::Arc;
@@ -35,6 +39,8 @@ pub struct Endpoint {
     pub health: EndpointHealth,
     /// What its cluster's ingress wants before the path (`Path`, multi-cluster).
     pub path_prefix: Option<Box<str>>,
+    /// Who answers there, as far as is known.
+    peer: ArcSwapOption<KnownPeer>,
     /// When it joined a cluster that was there already; such endpoints are warmed up.
     pub since: Option<Instant>,
 }
@@ -69,6 +75,33 @@ pub struct EndpointStatus {
     pub requests: usize,
 }
 
+/// What came back from an endpoint, as far as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Status.
+    pub status: StatusCode,
+    /// `fsm-stats` of the response.
+    pub stats: Option<&'a HeaderValue>,
+    /// Nothing came back: the status is ours.
+    pub silent: bool,
+    /// Pods are told apart.
+    pub pods: bool,
+}
+
+/// Who has answered last.
+#[derive(Debug)]
+struct KnownPeer {
+    said: Option<HeaderValue>,
+    pods: bool,
+    edge: Arc<Edge>,
+}
+
+impl KnownPeer {
+    fn is_still_right(&self, answer: &Answered<'_>) -> bool {
+        (answer.silent || self.said.as_ref() == answer.stats) && self.pods == answer.pods
+    }
+}
+
 type Exchanged = Result<Response<Incoming>, FailedExchange>;
 
 /// An exchange without a response.
@@ -101,7 +134,61 @@ impl Endpoint {
             load,
             health: EndpointHealth::default(),
             path_prefix,
+            peer: ArcSwapOption::empty(),
             since,
+        }
+    }
+
+    /// Whether a sidecar of the mesh is there, reached over mTLS.
+    pub fn is_of_sidecar(&self) -> bool {
+        self.transport.tls.as_ref().is_some_and(|tls| !tls.send_server_name)
+    }
+
+    /// Counts a response, for the workload that it comes from: `stats` is what the sidecar there said of itself. Without a
+    /// response it counts for the workload that was there before.
+    ///
+    /// A pod says always the same, so this is one comparison; only something new is looked at.
+    pub fn count(&self, counters: &ClusterCounters, answer: Answered<'_>, elapsed: Duration) {
+        let known = self.peer.load();
+        if let Some(known) = known.as_deref()
+            && known.is_still_right(&answer)
+            && std::ptr::eq(counters, &raw const **self.gate.counters())
+        {
+            known.edge.response(answer.status, elapsed);
+            return;
+        }
+        let said =
+            if answer.silent { known.as_ref().and_then(|known| known.said.clone()) } else { answer.stats.cloned() };
+        let name = self.peer_name(said.as_ref(), answer.pods);
+        let edge = counters.edges.of(&name);
+        edge.response(answer.status, elapsed);
+        if std::ptr::eq(counters, &raw const **self.gate.counters()) {
+            self.peer.store(Some(Arc::new(KnownPeer { said, pods: answer.pods, edge })));
+        }
+    }
+
+    /// Whoever is there, where it does not say who.
+    pub fn nameless(&self) -> PeerName {
+        PeerName::unknown(self.is_of_sidecar())
+    }
+
+    /// What a sidecar says of itself counts where its certificate was checked, and only if it names the identity that the
+    /// configuration expects there. What it says beyond that has few values, or is asked for by the configuration.
+    fn peer_name(&self, stats: Option<&HeaderValue>, pods: bool) -> PeerName {
+        let unknown = self.nameless();
+        let said =
+            stats.filter(|_| self.is_of_sidecar()).and_then(|stats| workload::read_stats_header(stats.as_bytes()));
+        let Some(said) = said else { return unknown };
+        let expected = self.transport.tls.as_ref().is_some_and(|tls| tls.http1.expects(said.name, said.namespace));
+        if !expected {
+            return unknown;
+        }
+        PeerName {
+            namespace: said.namespace.into(),
+            kind: said.kind.into(),
+            name: said.name.into(),
+            pod: if pods { said.pod.into() } else { ArcStr::default() },
+            mtls: true,
         }
     }
 
@@ -212,12 +299,12 @@ impl Endpoint {
         loop {
             let (mut connection, reused) = match self.pool.http1(self.dial(options), options.upgrade).await {
                 Ok(connection) => connection,
-                Err(error) => return Err(FailedExchange { error, request: Some(request) }),
+                Err(error) => return Err(self.without_connection(error, request)),
             };
             let progress = request.body().progress();
             let spare = if reused { repeatable(&request) } else { None };
             let sending = connection.sender.try_send_request(request);
-            let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
+            let failed = match self.respond(sending, progress.as_deref(), options).await {
                 Ok(response) => return Ok(self.lend_http1(response, connection, progress, options, guard)),
                 Err(failed) => failed,
             };
@@ -241,7 +328,7 @@ impl Endpoint {
         loop {
             let (stream, reused) = match self.pool.http2(self.dial(options)).await {
                 Ok(place) => place,
-                Err(error) => return Err(FailedExchange { error, request: Some(request) }),
+                Err(error) => return Err(self.without_connection(error, request)),
             };
             let progress = request.body().progress();
             let spare = if reused { repeatable(&request) } else { None };
@@ -249,7 +336,7 @@ impl Endpoint {
                 let mut sender = stream.sender();
                 async move { sender.try_send_request(request).await }
             };
-            let failed = match self.respond(sending, progress.as_deref(), options.response_timeout).await {
+            let failed = match self.respond(sending, progress.as_deref(), options).await {
                 Ok(response) => {
                     let lease = Lease::http2(stream, Arc::clone(&self.gate), guard);
                     return Ok(response.map(|body| ResponseBody::upstream(body, lease)));
@@ -262,6 +349,13 @@ impl Endpoint {
                 request => return Err(FailedExchange { error: failed.error, request }),
             }
         }
+    }
+
+    fn without_connection(&self, error: UpstreamError, request: Request<RequestBody>) -> FailedExchange {
+        if error.reason != Reason::Overloaded {
+            self.gate.counters().pending_failures.increment();
+        }
+        FailedExchange { error, request: Some(request) }
     }
 
     fn overloaded(&self, reason: Reason, request: Request<RequestBody>) -> FailedExchange {
@@ -287,12 +381,14 @@ impl Endpoint {
 
     /// Waits for the response head. The deadline starts anew while the request body makes progress, so that a long
     /// upload is not mistaken for a silent server.
-    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, deadline: Duration) -> Exchanged
+    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, options: ExchangeOptions) -> Exchanged
     where
         F: Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>>,
     {
         let mut sending = std::pin::pin!(sending);
         let mut seen = 0;
+        let (deadline, http1) = (options.response_timeout, options.protocol != Protocol::Http2);
+        let mut unanswered = Unanswered { counters: self.gate.counters(), http1, given_up: true };
         loop {
             let Ok(outcome) = timeout(deadline, &mut sending).await else {
                 let frames = progress.map_or(0, BodyProgress::frames);
@@ -307,16 +403,38 @@ impl Endpoint {
                     request: None,
                 });
             };
+            unanswered.given_up = false;
             return outcome.map_err(|mut refused| {
                 let request = refused.take_message();
                 let mut error = UpstreamError::from_exchange(refused.error(), &self.target.to_string());
                 if request.is_some() {
                     error.sent = Sent::Nothing;
                 } else {
-                    self.gate.counters().resets_received.increment();
+                    unanswered.counters.resets_received.increment();
+                    if http1 {
+                        unanswered.counters.destroyed_by_remote.increment();
+                    }
                 }
                 FailedExchange { error, request }
             });
+        }
+    }
+}
+
+/// A request without a response so far. Given up like this (too slow, or the client went away), it is reset.
+struct Unanswered<'a> {
+    counters: &'a ClusterCounters,
+    http1: bool,
+    given_up: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.given_up {
+            self.counters.resets_sent.increment();
+            if self.http1 {
+                self.counters.destroyed_here.increment();
+            }
         }
     }
 }

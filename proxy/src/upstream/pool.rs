@@ -249,9 +249,35 @@ impl Drop for Http2Stream {
 #[derive(Debug)]
 pub struct Lease {
     held: Held,
-    gate: Arc<Gate>,
+    open: Open,
     _request: RequestGuard,
     in_flight: Option<InFlight>,
+}
+
+/// A response that has not passed yet. Dropped as it is, it was given up here.
+#[derive(Debug)]
+struct Open {
+    gate: Arc<Gate>,
+    http1: bool,
+    settled: bool,
+}
+
+impl Open {
+    const fn new(gate: Arc<Gate>, http1: bool) -> Self {
+        Self { gate, http1, settled: false }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.settled {
+            let counters = self.gate.counters();
+            counters.resets_sent.increment();
+            if self.http1 {
+                counters.destroyed_here.increment();
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -270,7 +296,8 @@ impl Lease {
         gate: Arc<Gate>,
         guard: RequestGuard,
     ) -> Self {
-        Self { held: Held::Http1 { connection, pool, request, reusable }, gate, _request: guard, in_flight: None }
+        let held = Held::Http1 { connection, pool, request, reusable };
+        Self { held, open: Open::new(gate, true), _request: guard, in_flight: None }
     }
 
     /// Whether it holds a stream of HTTP/2.
@@ -280,7 +307,8 @@ impl Lease {
 
     /// Holds a place on an HTTP/2 connection.
     pub const fn http2(stream: Http2Stream, gate: Arc<Gate>, guard: RequestGuard) -> Self {
-        Self { held: Held::Http2 { _stream: stream }, gate, _request: guard, in_flight: None }
+        let held = Held::Http2 { _stream: stream };
+        Self { held, open: Open::new(gate, false), _request: guard, in_flight: None }
     }
 
     /// Keeps a request counted as in flight for as long.
@@ -289,18 +317,24 @@ impl Lease {
     }
 
     /// The response has passed whole: the connection may serve another request.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.open.settled = true;
         if let Held::Http1 { connection, pool, request, reusable: true } = self.held
             && request.is_none_or(|progress| progress.ended())
         {
             pool.give_back(connection);
-            self.gate.freed();
+            self.open.gate.freed();
         }
     }
 
     /// The upstream cut the response off.
-    pub fn broken(self) {
-        self.gate.counters().resets_received.increment();
+    pub fn broken(mut self) {
+        self.open.settled = true;
+        let counters = self.open.gate.counters();
+        counters.resets_received.increment();
+        if self.open.http1 {
+            counters.destroyed_by_remote.increment();
+        }
     }
 }
 

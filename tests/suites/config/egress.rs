@@ -1,6 +1,7 @@
 //! The third example document: egress by host, by range, with mutual TLS, and through a gateway.
 
 use super::{ask, at, ip, status};
+use crate::egress::client_hello;
 use fsm_tests::{
     Application, End, Fixture, Gateway, Mesh, Pod, Sidecar, TcpApplication, TlsClient, TlsServer, Wire, fixture,
 };
@@ -88,12 +89,12 @@ async fn a_tls_connection_reaches_the_host_that_its_server_name_says() {
     }
     for (name, banner) in [("api.example.org", "api "), ("cdn.example.org", "cdn "), ("api.example.org", "api ")] {
         let mut wire = Wire::connect(&outside.batch, at("203.0.113.20:443")).await;
-        wire.send(client_hello(name)).await;
+        wire.send(client_hello(Some(name))).await;
         assert_eq!(wire.read_exact(4).await, banner.as_bytes(), "{name}");
     }
     let before = outside.tunnels();
     let mut wire = Wire::connect(&outside.batch, at("203.0.113.20:443")).await;
-    wire.offer(client_hello("evil.example.org")).await;
+    wire.offer(client_hello(Some("evil.example.org"))).await;
     assert!(!wire.rest().await.0.ends_with(b"i "), "an unlisted name was let out");
     assert_eq!(outside.tunnels(), before);
 }
@@ -159,28 +160,4 @@ async fn nothing_enters_a_pod_that_serves_nothing() {
         let reply = ask(&pod, tls, at("10.244.8.8:80"), "GET / HTTP/1.1\r\nhost: batch").await;
         assert!(!matches!(&reply, Ok(reply) if reply.status() == 200), "{reply:?}");
     }
-}
-
-/// A TLS 1.2-style hello with a server name.
-fn client_hello(name: &str) -> Vec<u8> {
-    let name = name.as_bytes();
-    let short = |length: usize| u16::try_from(length).unwrap().to_be_bytes();
-    let mut server_name = vec![0];
-    server_name.extend(short(name.len()));
-    server_name.extend(name);
-    let mut extension = vec![0, 0];
-    extension.extend(short(server_name.len() + 2));
-    extension.extend(short(server_name.len()));
-    extension.extend(server_name);
-    let mut body = vec![3, 3];
-    body.extend([7; 32]);
-    body.extend([0, 0, 4, 0x13, 1, 0xc0, 0x2b, 1, 0]);
-    body.extend(short(extension.len()));
-    body.extend(extension);
-    let mut record = vec![0x16, 3, 1];
-    record.extend(short(body.len() + 4));
-    record.extend([1, 0]);
-    record.extend(short(body.len()));
-    record.extend(body);
-    record
 }

@@ -55,7 +55,7 @@ impl Inside {
 }
 
 /// A TLS hello that names a server, or none.
-fn client_hello(name: Option<&str>) -> Vec<u8> {
+pub(crate) fn client_hello(name: Option<&str>) -> Vec<u8> {
     let short = |length: usize| u16::try_from(length).unwrap().to_be_bytes();
     let mut extensions = Vec::new();
     if let Some(name) = name {

@@ -34,6 +34,7 @@ pub fn with_other_endpoints<'a>(
         clusters: previous.clusters.clone(),
         identity: previous.identity.clone(),
         settings: previous.settings.clone(),
+        observe: Arc::clone(&previous.observe),
         inbound: previous.inbound.clone(),
         outbound: Arc::clone(&previous.outbound),
         carried: Arc::clone(&previous.carried),

@@ -68,6 +68,7 @@ pub fn compile(
         clusters: local.into_values().chain(remote.into_values()).collect(),
         identity,
         settings,
+        observe: Arc::default(),
         inbound: inbound.map(Arc::new),
         outbound: Arc::new(outbound),
         carried: Arc::new(carried),

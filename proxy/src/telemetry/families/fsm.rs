@@ -1,25 +1,29 @@
 //! Families with FSM's names: its dashboards and the chart's keep-list know them.
 
-use super::{ClusterFamily, ClusterRows, Labels, Page, View};
+use super::{ClusterFamily, ClusterRows, Labels, Page, View, edges};
 use crate::reason::Reason;
-use crate::telemetry::counters::LATENCY_BOUNDS_MS;
 use crate::telemetry::workload::Workload;
 use crate::telemetry::{Direction, Telemetry};
-use prometheus_client::encoding::NoLabelSet;
-use prometheus_client::metrics::{MetricType, exemplar::Exemplar};
+use prometheus_client::metrics::MetricType;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
-pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &View) -> fmt::Result {
+pub(super) fn encode(
+    page: &mut Page<'_>,
+    clusters: &ClusterRows<'_>,
+    remote: &ClusterRows<'_>,
+    view: &View,
+) -> fmt::Result {
     page.single("sidecar_server_live", "1 while the proxy runs.", MetricType::Gauge, 1u64)?;
-    cluster_families(page, clusters, &view.workload)?;
+    cluster_families(page, clusters, remote, &view.workload)?;
     retry_families(page, clusters)?;
     limit_families(page, &view.telemetry, &view.workload)?;
-    request_durations(page, clusters, &view.workload)
+    sampling_families(page, &view.telemetry)?;
+    edges::encode(page, view)
 }
 
 const CLUSTER: &str = "sidecar_cluster_name";
+const CODE: &str = "sidecar_response_code";
 const CLASS: &str = "sidecar_response_code_class";
 const CLASSES: [&str; 5] = ["1", "2", "3", "4", "5"];
 
@@ -35,19 +39,36 @@ fn workload_labels(workload: &Workload) -> Labels<'_> {
 /// One series for each cluster and status class. The class is an integer; FSM wrote `4.04`, which no dashboard matched.
 fn by_class<'a>(rows: &ClusterRows<'a>, common: &Labels<'a>) -> Vec<(Labels<'a>, u64)> {
     let mut series = Vec::with_capacity(rows.0.len() * CLASSES.len());
-    for (index, class) in CLASSES.iter().enumerate() {
-        for (labels, count) in rows.sums(CLUSTER, |counters| counters.responses[index].get()) {
+    for (number, class) in (1..).zip(CLASSES) {
+        for (labels, totals) in rows.totals(CLUSTER) {
+            let count = totals.class(number);
             // FSM creates class 5 at once and the others when they occur.
-            if count > 0 || *class == "5" {
-                let class = (CLASS, Cow::Borrowed(*class));
-                series.push((common.iter().cloned().chain(labels).chain([class]).collect(), count));
+            if count > 0 || class == "5" {
+                series.push((common.iter().cloned().chain(labels).chain([(CLASS, class.into())]).collect(), count));
             }
         }
     }
     series
 }
 
-fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>, workload: &Workload) -> fmt::Result {
+/// One series for each cluster and status that occurred.
+fn by_code<'a>(rows: &ClusterRows<'a>) -> Vec<(Labels<'a>, u64)> {
+    let mut series = Vec::new();
+    for (labels, totals) in rows.totals(CLUSTER) {
+        for (code, count) in totals.by_code() {
+            let code = (CODE, Cow::Owned(code.to_string()));
+            series.push((labels.iter().cloned().chain([code]).collect(), count));
+        }
+    }
+    series
+}
+
+fn cluster_families(
+    page: &mut Page<'_>,
+    clusters: &ClusterRows<'_>,
+    remote: &ClusterRows<'_>,
+    workload: &Workload,
+) -> fmt::Result {
     use MetricType::{Counter, Gauge};
     page.family(
         "sidecar_cluster_upstream_cx_active",
@@ -74,7 +95,7 @@ fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>, workload: &
         clusters.sums(CLUSTER, |counters| counters.connect_timeouts.get()),
     )?;
     let common = workload_labels(workload);
-    let requests = clusters.sums(CLUSTER, |counters| counters.requests.get());
+    let requests = clusters.totals(CLUSTER).map(|(labels, totals)| (labels, totals.responses()));
     page.family(
         "sidecar_cluster_upstream_rq_total",
         "Responses to requests, made locally or received.",
@@ -87,18 +108,18 @@ fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>, workload: &
         Counter,
         by_class(clusters, &common),
     )?;
-    let remote = clusters.outbound();
     page.family(
         "sidecar_cluster_external_upstream_rq_completed",
         "Responses to outbound requests.",
         Counter,
-        remote.sums(CLUSTER, |counters| counters.requests.get()),
+        remote.totals(CLUSTER).map(|(labels, totals)| (labels, totals.responses())),
     )?;
+    page.family("sidecar_cluster_external_upstream_rq", "The same by status.", Counter, by_code(remote))?;
     page.family(
         "sidecar_cluster_external_upstream_rq_xx",
         "The same by class of the status.",
         Counter,
-        by_class(&remote, &Labels::new()),
+        by_class(remote, &Labels::new()),
     )
 }
 
@@ -116,12 +137,29 @@ pub(in crate::telemetry) const RETRY_FAMILIES: [ClusterFamily; 5] = [
 ];
 
 fn retry_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Result {
-    const FAILURES: [ClusterFamily; 3] = [
+    const FAILURES: [ClusterFamily; 8] = [
+        ("upstream_rq_retry_backoff_ratelimited", "Retries that waited because a response said so: none does.", |_| 0),
         ("upstream_rq_pending_overflow", "Requests refused because a limit of the cluster was reached.", |counters| {
             counters.overflows.get()
         }),
         ("upstream_rq_timeout", "Requests that got no response in time.", |counters| counters.request_timeouts.get()),
-        ("upstream_rq_rx_reset", "Responses cut off by the upstream.", |counters| counters.resets_received.get()),
+        ("upstream_rq_rx_reset", "Requests whose response the upstream cut off or never began.", |counters| {
+            counters.resets_received.get()
+        }),
+        ("upstream_rq_tx_reset", "Requests given up before their response had passed.", |counters| {
+            counters.resets_sent.get()
+        }),
+        ("upstream_rq_pending_failure_eject", "Requests for which no connection could be made.", |counters| {
+            counters.pending_failures.get()
+        }),
+        (
+            "upstream_cx_destroy_remote_with_active_rq",
+            "HTTP/1 connections that the upstream closed during a request.",
+            |counters| counters.destroyed_by_remote.get(),
+        ),
+        ("upstream_cx_destroy_local_with_active_rq", "HTTP/1 connections closed here during a request.", |counters| {
+            counters.destroyed_here.get()
+        }),
     ];
     for (name, help, read) in RETRY_FAMILIES.iter().chain(&FAILURES) {
         let name = format!("sidecar_cluster_{name}");
@@ -154,47 +192,20 @@ fn limit_families(page: &mut Page<'_>, telemetry: &Telemetry, workload: &Workloa
     )
 }
 
-type Exemplars = HashMap<usize, Exemplar<NoLabelSet, f64>>;
-
-const NO_EXEMPLARS: Option<&Exemplars> = None;
-
-/// FSM's histogram of outbound requests. FSM adds `destination_*` from a response header of the other sidecar; until
-/// that header is read here the destination is the cluster's name.
-fn request_durations(page: &mut Page<'_>, clusters: &ClusterRows<'_>, workload: &Workload) -> fmt::Result {
-    let remote = clusters.outbound();
-    let used = remote.0.iter().filter_map(|(name, clusters)| {
-        let mut counts = [0; LATENCY_BOUNDS_MS.len() + 1];
-        let mut sum = 0.0;
-        for cluster in clusters {
-            let (read, milliseconds) = cluster.counters().latency.read();
-            counts.iter_mut().zip(read).for_each(|(count, read)| *count += read);
-            sum += milliseconds;
+/// FSM's counters of decisions: one family for each direction, purpose and outcome.
+fn sampling_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    for direction in Direction::ALL {
+        let counters = telemetry.direction(direction);
+        for (purpose, decisions) in [("tracing", &counters.traced), ("logging", &counters.logged)] {
+            for (outcome, count) in [(0, decisions.no.get()), (1, decisions.yes.get())] {
+                page.single(
+                    &format!("{}_http_{purpose}_sampled_{outcome}", direction.name()),
+                    "Requests by whether they were chosen.",
+                    MetricType::Counter,
+                    count,
+                )?;
+            }
         }
-        // Seventeen buckets for each cluster add up; a pod calls few of the clusters it knows.
-        let total: u64 = counts.iter().sum();
-        (total > 0).then_some((*name, counts, total, sum))
-    });
-    let mut used = used.peekable();
-    if used.peek().is_none() {
-        return Ok(());
-    }
-    let mut family = page.0.encode_descriptor(
-        "fsm_request_duration_ms",
-        "Milliseconds from the head of an outbound request to the head of its response.",
-        None,
-        MetricType::Histogram,
-    )?;
-    let bounds = LATENCY_BOUNDS_MS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
-    for (name, counts, total, sum) in used {
-        let labels = [
-            ("source_namespace", workload.namespace.as_str()),
-            ("source_kind", &workload.kind),
-            ("source_name", &workload.name),
-            ("source_pod", &workload.pod),
-            (CLUSTER, name),
-        ];
-        let buckets: Vec<(f64, u64)> = bounds.clone().zip(counts).collect();
-        family.encode_family(&labels)?.encode_histogram(sum, total, &buckets, NO_EXEMPLARS)?;
     }
     Ok(())
 }

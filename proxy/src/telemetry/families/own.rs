@@ -15,8 +15,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
-pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &View) -> fmt::Result {
-    cluster_families(page, clusters)?;
+pub(super) fn encode(
+    page: &mut Page<'_>,
+    clusters: &ClusterRows<'_>,
+    remote: &ClusterRows<'_>,
+    view: &View,
+) -> fmt::Result {
+    cluster_families(page, clusters, remote)?;
     connection_families(page, &view.telemetry)?;
     gateway_families(page, &view.telemetry)?;
     probe_families(page, &view.telemetry)?;
@@ -26,8 +31,11 @@ pub(super) fn encode(page: &mut Page<'_>, clusters: &ClusterRows<'_>, view: &Vie
     process_families(page, &view.telemetry)
 }
 
-fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Result {
-    const COUNTERS: [ClusterFamily; 4] = [
+fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>, remote: &ClusterRows<'_>) -> fmt::Result {
+    const COUNTERS: [ClusterFamily; 5] = [
+        ("fsm_proxy_cluster_tls_handshakes_total", "Finished TLS handshakes with servers.", |counters| {
+            counters.handshakes.get()
+        }),
         ("fsm_proxy_cluster_connections_opened_total", "Upstream connections opened.", |counters| {
             counters.connections_opened.get()
         }),
@@ -50,7 +58,7 @@ fn cluster_families(page: &mut Page<'_>, clusters: &ClusterRows<'_>) -> fmt::Res
         "fsm_proxy_cluster_endpoints_ejected",
         "Endpoints that are left out at the moment.",
         MetricType::Gauge,
-        clusters.outbound().counts("cluster", Cluster::ejected),
+        remote.counts("cluster", Cluster::ejected),
     )?;
     page.family(
         "fsm_proxy_cluster_requests_active",

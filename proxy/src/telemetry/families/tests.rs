@@ -1,11 +1,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::prometheus_text;
+use super::{Labels, Page, prometheus_text};
 use crate::reason::Reason;
 use crate::telemetry::control::ControlLink;
 use crate::telemetry::fixtures::{cluster, compiled, view};
+use crate::telemetry::signals::PeerName;
 use crate::telemetry::{ConnectionLimit, Direction};
 use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text::encode_registry};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +52,7 @@ fn fsm_names_come_out_exactly_with_integer_classes() {
         format!("sidecar_cluster_upstream_rq_retry{{{name}}} 1"),
         format!("sidecar_cluster_upstream_rq_retry_limit_exceeded{{{name}}} 0"),
         format!("sidecar_cluster_external_upstream_rq_completed{{{name}}} 2"),
+        format!("sidecar_cluster_external_upstream_rq{{{name},sidecar_response_code=\"404\"}} 1"),
     ] {
         assert_line(&page, &line);
     }
@@ -61,6 +68,7 @@ fn local_clusters_are_not_external() {
 
     assert!(page.contains("sidecar_cluster_upstream_rq_total{"));
     assert!(!page.contains("external_upstream") && !page.contains("fsm_request_duration_ms"));
+    assert_line(&page, "fsm_proxy_inbound_duration_ms_count{cluster=\"shop/web|80|local\"} 1");
 }
 
 #[test]
@@ -83,6 +91,57 @@ fn the_duration_histogram_is_cumulative_and_ends_at_infinity() {
     assert_eq!(buckets[16..], [3, 4]);
     assert!(page.contains("le=\"+Inf\""));
     assert!(page.contains("fsm_request_duration_ms_count{source_namespace=\"shop\",source_kind="));
+}
+
+#[test]
+fn requests_are_counted_by_the_workload_that_answered() {
+    let (first, second) = (cluster("a", Direction::Outbound), cluster("b", Direction::Outbound));
+    let pay = PeerName { kind: "Deployment".into(), ..PeerName::verified(&"pay.money".into()) };
+    for cluster in [&first, &second] {
+        cluster.counters().edges.of(&pay).response(StatusCode::OK, Duration::from_millis(1));
+    }
+    first.counters().response(StatusCode::SERVICE_UNAVAILABLE, Duration::from_millis(1));
+
+    let page = prometheus_text(&view(vec![first, second]));
+
+    let source =
+        "source_namespace=\"shop\",source_kind=\"Deployment\",source_name=\"web\",source_pod=\"web-7d4b9-x2x\"";
+    for (destination, code, count) in [
+        ("destination_namespace=\"money\",destination_kind=\"Deployment\",destination_name=\"pay\"", 200, 2),
+        ("destination_namespace=\"unknown\",destination_kind=\"unknown\",destination_name=\"unknown\"", 503, 1),
+    ] {
+        assert_line(&page, &format!("fsm_request_total{{{source},{destination},response_code=\"{code}\"}} {count}"));
+        assert_line(&page, &format!("fsm_request_duration_ms_count{{{source},{destination}}} {count}"));
+    }
+}
+
+#[test]
+fn a_family_ends_at_its_cap_and_adds_the_rest_up() {
+    let series = |count: u64| (0..count).map(|index| (vec![("name", Cow::Owned(index.to_string()))], index));
+    let text = |count, cap| {
+        let mut text = String::new();
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Capped(series(count).collect(), cap)));
+        encode_registry(&mut text, &registry).unwrap();
+        text
+    };
+    let page = text(10, 4);
+    assert_line(&page, "many{name=\"3\"} 3");
+    assert_line(&page, "many{name=\"_overflow\"} 39");
+    assert_line(&page, "capped 6");
+    assert_line(&text(4, 4), "capped 0");
+}
+
+#[derive(Debug)]
+struct Capped(Vec<(Labels<'static>, u64)>, usize);
+
+impl Collector for Capped {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut page = Page { encoder, cap: self.1, capped: 0 };
+        page.family("many", "Many.", MetricType::Counter, self.0.iter().cloned())?;
+        let capped = page.capped;
+        page.single("capped", "Capped.", MetricType::Gauge, capped)
+    }
 }
 
 #[test]
@@ -195,7 +254,7 @@ fn before_the_first_configuration_the_page_still_answers() {
 
 #[test]
 fn the_documentation_lists_exactly_what_is_exported() {
-    const PAGE: &str = include_str!("../../../../docs/admin.md");
+    const PAGE: &str = include_str!("../../../../docs/metrics.md");
     let documented: BTreeSet<(&str, &str)> = PAGE
         .lines()
         .filter_map(|line| {
@@ -213,6 +272,10 @@ fn the_documentation_lists_exactly_what_is_exported() {
     inbound.refused(Reason::NoRoute);
     let limit = ConnectionLimit { port: 80, protocol: "tcp".into() };
     view.telemetry.connection_limit(limit).increment();
+    let local = cluster("l", Direction::Inbound);
+    let caller = local.counters().edges.of(&PeerName::verified(&"web.shop".into()));
+    caller.response(StatusCode::OK, Duration::from_millis(1));
+    caller.connections.increment();
     let link = view.telemetry.control.get_or_init(|| Arc::new(ControlLink::new("https://control:1".into())));
     link.connected();
     link.connected();
@@ -221,7 +284,8 @@ fn the_documentation_lists_exactly_what_is_exported() {
     let certificate =
         fsm_api::config::Certificate { cert_chain: params.self_signed(&key).unwrap().pem(), ..Default::default() };
     let document = fsm_api::config::Config { certificate: Some(certificate), ..Default::default() };
-    let clusters = view.snapshot.unwrap().clusters.clone();
+    let mut clusters = view.snapshot.unwrap().clusters.clone();
+    clusters.insert(0, local);
     view.snapshot = Some(Arc::new(compiled(document, clusters)));
     let page = prometheus_text(&view);
     assert_line(&page, "fsm_proxy_control_connected 1");
@@ -233,6 +297,6 @@ fn the_documentation_lists_exactly_what_is_exported() {
     let gone: Vec<_> = documented.difference(&exported).collect();
     assert!(
         undocumented.is_empty() && gone.is_empty(),
-        "not in docs/admin.md: {undocumented:?}; not exported: {gone:?}"
+        "not in docs/metrics.md: {undocumented:?}; not exported: {gone:?}"
     );
 }

@@ -1,0 +1,153 @@
+//! The fields of a record: one table for JSON lines, text templates, the tap and the documentation.
+
+use super::{Draft, redact};
+use crate::telemetry::Direction;
+use http::{HeaderValue, Version};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// A field: its name, what it says, and how it is read. `Null` is left out of JSON and a hyphen in text.
+pub struct Field {
+    /// Name in JSON and in templates.
+    pub name: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+    read: fn(&Draft) -> Value,
+}
+
+macro_rules! fields {
+    ($($name:literal, $meaning:literal, $read:expr;)+) => {
+        /// Every field, in the order of a line.
+        pub static FIELDS: &[Field] = &[$(Field { name: $name, meaning: $meaning, read: $read }),+];
+    };
+}
+
+fields! {
+    "time", "when the request's head arrived (RFC 3339, UTC)", |draft| time(draft);
+    "direction", "`inbound` or `outbound`", |draft| draft.direction.name().into();
+    "method", "method", |draft| draft.method.as_str().into();
+    "host", "host as the client wrote it", |draft| header(draft.host.as_ref());
+    "path", "path and query; values of secret parameters are hidden", |draft| path(draft);
+    "protocol", "version of HTTP towards the client", |draft| protocol(draft.version).into();
+    "status", "status of the response", |draft| draft.status.as_u16().into();
+    "reason", "why the proxy answered itself ([reasons](reasons.md))", |draft| {
+        draft.reason.map_or(Value::Null, |reason| reason.code().into())
+    };
+    "upstreamReason", "why the proxy at the other end answered itself", |draft| {
+        header(draft.upstream_reason.as_ref())
+    };
+    "detail", "the reason in words, with addresses", |draft| text(&draft.detail);
+    "durationMs", "from the request's head to the last byte of the response", |draft| milliseconds(draft.duration);
+    "headMs", "from the request's head to the response's head", |draft| milliseconds(draft.head);
+    "attempts", "how often the request was sent", |draft| draft.attempts.into();
+    "complete", "`false`: client or server broke off", |draft| draft.complete.into();
+    "requestBytes", "bytes of the request's body", |draft| draft.request_bytes().into();
+    "responseBytes", "bytes of the response's body", |draft| draft.response_bytes.into();
+    "service", "rule set that the host led to", |draft| {
+        draft.service.as_ref().map_or(Value::Null, |service| Value::from(&*service.name))
+    };
+    "cluster", "cluster that the route chose", |draft| draft.cluster.as_deref().map_or(Value::Null, Value::from);
+    "endpoint", "endpoint that answered, or was asked last", |draft| {
+        draft.endpoint.as_ref().map_or(Value::Null, |endpoint| endpoint.target.to_string().into())
+    };
+    "peer", "address of the client", |draft| draft.ends.peer.to_string().into();
+    "destination", "where the client was connecting to", |draft| draft.ends.destination.to_string().into();
+    "identity", "who the client is according to its certificate", |draft| {
+        draft.ends.identity.as_deref().map_or(Value::Null, Value::from)
+    };
+    "mtls", "whether the client came over mTLS (inbound), the server was reached over it (outbound)", |draft| {
+        mtls(draft).into()
+    };
+    "traceId", "trace", |draft| draft.span.as_ref().map_or(Value::Null, |span| span.context.trace.to_string().into());
+    "spanId", "span of this hop", |draft| {
+        draft.span.as_ref().map_or(Value::Null, |span| format!("{:016x}", span.id).into())
+    };
+    "sampled", "whether the trace is recorded", |draft| {
+        draft.span.as_ref().map_or(Value::Null, |span| span.context.sampled.into())
+    };
+    "requestId", "`x-request-id`", |draft| header(draft.request_id.as_ref());
+    "userAgent", "`user-agent`", |draft| header(draft.user_agent.as_ref());
+    "forwardedFor", "`x-forwarded-for`", |draft| header(draft.forwarded_for.as_ref());
+}
+
+/// The field of this name.
+pub fn field(name: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|field| field.name == name)
+}
+
+/// A record as a JSON object, without fields that say nothing.
+pub fn json(draft: &Draft) -> Map<String, Value> {
+    let fields = FIELDS.iter().map(|field| (field.name.to_owned(), (field.read)(draft)));
+    fields.filter(|(_, value)| !value.is_null()).collect()
+}
+
+impl Field {
+    /// The field in a line of text: harmless, and in quotes where it holds spaces or quotes.
+    pub fn write(&self, draft: &Draft, line: &mut String) {
+        match (self.read)(draft) {
+            Value::Null => line.push('-'),
+            Value::String(text) => {
+                let text = redact::harmless(&text);
+                if text.is_empty() || text.contains([' ', '"', '\\']) {
+                    let _ = write!(line, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+                } else {
+                    line.push_str(&text);
+                }
+            }
+            value => drop(write!(line, "{value}")),
+        }
+    }
+}
+
+/// Whether the hop is mTLS.
+pub fn mtls(draft: &Draft) -> bool {
+    match draft.direction {
+        Direction::Inbound => draft.ends.mtls,
+        Direction::Outbound => draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.is_of_sidecar()),
+    }
+}
+
+/// Path and query, without what is secret.
+pub fn path_text(draft: &Draft) -> String {
+    let target = draft.uri.path_and_query().map_or("/", |target| target.as_str());
+    redact::harmless(&redact::target(target)).into_owned()
+}
+
+/// A version as HTTP spells it.
+pub fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// A header's value as text, harmless.
+pub fn header_text(value: &HeaderValue) -> String {
+    redact::harmless(&String::from_utf8_lossy(value.as_bytes())).into_owned()
+}
+
+fn path(draft: &Draft) -> Value {
+    path_text(draft).into()
+}
+
+fn header(value: Option<&HeaderValue>) -> Value {
+    value.map_or(Value::Null, |value| header_text(value).into())
+}
+
+fn text(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { redact::harmless(text).into() }
+}
+
+fn time(draft: &Draft) -> Value {
+    let time = Timestamp::try_from(draft.started_at()).unwrap_or_default();
+    format!("{time:.3}").into()
+}
+
+fn milliseconds(duration: Duration) -> Value {
+    // Microseconds are as precise as a look at the clock is.
+    let microseconds = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    (f64::from(microseconds) / 1_000.0).into()
+}

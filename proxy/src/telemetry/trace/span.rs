@@ -1,0 +1,111 @@
+//! The span of one hop: whether it is recorded, whose child it is, and what the next hop is told.
+
+use super::context::{Context, Forms, Incoming, TraceId};
+use crate::runtime;
+use crate::telemetry::Direction;
+use http::HeaderMap;
+
+/// When spans are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// Traces that begin here are recorded if the lower half of their id is below this; `None`: all.
+    pub threshold: Option<u64>,
+    /// A server's span is its client's, as Zipkin's B3 has it; else it is a child of it.
+    pub shared: bool,
+    /// `traceparent` counts before B3.
+    pub w3c_first: bool,
+    /// In which headers a trace that begins here is told.
+    pub forms: Forms,
+    /// Requests that are not recorded get a new span as well (FSM's `remoteLogging.level` 2).
+    pub always_new: bool,
+}
+
+/// One hop of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// This hop's span.
+    pub id: u64,
+    /// Its parent.
+    pub parent: Option<u64>,
+    /// Whether the client's span has the same id.
+    pub shared: bool,
+    /// What the next hop is told.
+    pub context: Context,
+    forms: Forms,
+    writes: bool,
+}
+
+impl Rules {
+    /// The threshold of a fraction from 0 to 1.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates, and is never negative
+    pub fn threshold(fraction: Option<f64>) -> Option<u64> {
+        fraction.filter(|fraction| *fraction < 1.0).map(|fraction| (fraction.max(0.0) * 2f64.powi(64)) as u64)
+    }
+
+    /// Whether a trace that nobody has decided about is recorded. Every proxy of the mesh decides alike.
+    #[allow(clippy::cast_possible_truncation)] // the lower half is meant
+    fn samples(&self, trace: TraceId) -> bool {
+        self.threshold.is_none_or(|threshold| (trace.value as u64) < threshold)
+    }
+}
+
+impl Span {
+    /// The span of a request, or `None` if the caller forbids tracing it.
+    pub fn begin(rules: &Rules, direction: Direction, headers: &HeaderMap) -> Option<Self> {
+        let incoming = Incoming::read(headers, rules.w3c_first);
+        let Some((trace, span)) = incoming.trace.zip(incoming.span) else {
+            return Self::root(rules, &incoming);
+        };
+        let sampled = incoming.sampled.unwrap_or_else(|| rules.samples(trace));
+        let forms = incoming.forms;
+        let keeps = !(sampled || rules.always_new && direction == Direction::Outbound);
+        if keeps || rules.shared && direction == Direction::Inbound {
+            let context = Context { trace, span, parent: incoming.parent, sampled };
+            let (shared, writes) = (direction == Direction::Inbound, incoming.sampled.is_none());
+            return Some(Self { id: span, parent: incoming.parent, shared, context, forms, writes });
+        }
+        let id = new_id();
+        let context = Context { trace, span: id, parent: Some(span), sampled };
+        Some(Self { id, parent: Some(span), shared: false, context, forms, writes: true })
+    }
+
+    /// The first span of a trace. Its id is the lower half of the trace's, as Zipkin's tools expect.
+    fn root(rules: &Rules, incoming: &Incoming) -> Option<Self> {
+        if incoming.sampled == Some(false) && incoming.trace.is_none() && !rules.always_new {
+            return None;
+        }
+        let id = new_id();
+        let trace = incoming
+            .trace
+            .unwrap_or_else(|| TraceId { value: u128::from(new_id()) << 64 | u128::from(id), short: false });
+        let sampled = incoming.sampled.unwrap_or_else(|| rules.samples(trace));
+        let forms = if incoming.forms.is_empty() { rules.forms } else { incoming.forms };
+        let context = Context { trace, span: id, parent: None, sampled };
+        Some(Self { id, parent: None, shared: false, context, forms, writes: true })
+    }
+
+    /// The trace that a request says it belongs to, for records only.
+    pub fn as_told(headers: &HeaderMap) -> Option<Self> {
+        let incoming = Incoming::read(headers, false);
+        let (trace, span) = incoming.trace.zip(incoming.span)?;
+        let sampled = incoming.sampled.unwrap_or_default();
+        let context = Context { trace, span, parent: incoming.parent, sampled };
+        let forms = incoming.forms;
+        Some(Self { id: span, parent: incoming.parent, shared: true, context, forms, writes: false })
+    }
+
+    /// Tells the next hop.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        if self.writes {
+            self.context.write(headers, self.forms);
+        }
+    }
+}
+
+/// An identifier; never zero, which means none.
+fn new_id() -> u64 {
+    runtime::random().max(1)
+}
+
+#[cfg(test)]
+mod tests;
