@@ -21,7 +21,7 @@ fn manifests() -> String {
             "name": "web", "image": "httpbin", "args": ["--port", "8080"],
             "ports": [{"name": "http", "containerPort": 8080}],
             "readinessProbe": probe("/status/200"), "livenessProbe": probe("/get"),
-            "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "echo hooked >> /fsm-node/scratch/first"]}}},
+            "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "echo hooked > /fsm-node/scratch/second"]}}},
             "env": [
                 {"name": "OWN_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
                 {"name": "OWN_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
@@ -96,7 +96,7 @@ async fn a_node_does_for_pods_what_a_kubelet_does() {
 
 async fn containers_have_what_their_spec_says(cluster: &Cluster, web: &str) {
     let expected = [
-        ("cat /fsm-node/scratch/first", "begun\nhooked\n"),
+        ("cat /fsm-node/scratch/*", "begun\nhooked\n"),
         ("cat /fsm-node/settings/color", "red"),
         ("echo $COLOR $PASSWORD $OWN_NODE", "red sesame fsm-node\n"),
         ("id -u; id -g", "1234\n1234\n"),

@@ -31,6 +31,7 @@ pub(super) struct Files {
 }
 
 /// A volume as it was shown last.
+#[derive(Clone)]
 struct Shown {
     volume: Volume,
     /// When each of its tokens is to be renewed, by path.
@@ -130,7 +131,7 @@ impl Files {
         let path = directory.join("volumes").join(inside(&volume.name)?);
         private(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o755)).map_err(|error| told(&path, &error))?;
-        let before = self.shown().get_mut(pod).and_then(|all| all.remove(&volume.name));
+        let before = self.shown().get(pod).and_then(|all| all.get(&volume.name)).cloned();
         let known = before.as_ref().map(|shown| shown.volume.files.as_slice()).unwrap_or_default();
         for (name, content) in &volume.files {
             if !known.iter().any(|(known, old)| known == name && old == content) {
