@@ -3,7 +3,6 @@
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
-use crate::inject::NamespaceFacts;
 use crate::issued::{self, Ledger, Wanted};
 use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
@@ -125,15 +124,7 @@ impl Publisher {
 
     /// What injection into pods of a namespace needs to know; `None`: there is no such namespace here.
     pub fn injection_facts(&self, namespace: &str) -> Option<InjectionFacts> {
-        let namespace = self.world.namespace(namespace)?;
-        Some(InjectionFacts {
-            namespace: NamespaceFacts {
-                name: namespace.name.clone(),
-                monitored_by: namespace.labels.get("flomesh.io/monitored-by").cloned(),
-                annotations: namespace.annotations.clone(),
-            },
-            mesh: self.world.mesh_config().cloned(),
-        })
+        InjectionFacts::of(&self.world, namespace)
     }
 
     /// What the world has in it, for people.
