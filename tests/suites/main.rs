@@ -10,6 +10,7 @@ mod chart;
 mod config;
 mod conformance;
 mod demos;
+mod e2e;
 mod egress;
 mod harness;
 mod images;

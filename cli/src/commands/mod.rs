@@ -27,6 +27,7 @@ mod mesh;
 mod metadata;
 mod metrics;
 mod namespace;
+mod node;
 mod patch;
 mod pods;
 mod policy;
@@ -209,6 +210,9 @@ enum Command {
         #[arg(long)]
         isolated: bool,
     },
+    /// Run pods of a real API server on this machine, as a node of its cluster (for tests)
+    #[command(hide = true)]
+    Node(node::Node),
     /// Run one of the built-in programs that stand in for container images
     #[command(hide = true)]
     Program {
@@ -258,6 +262,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Mesh(command) => command.run(mesh)?,
         Command::Metrics(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
+        Command::Node(command) => command.run()?,
         Command::Patch(command) => command.run(mesh)?,
         Command::Policy(command) => return command.run(mesh),
         Command::Proxy(command) => return command.run(mesh),
