@@ -7,7 +7,7 @@ use crate::admin::{self, Admin, Vitals};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
 use crate::cert::Issuer;
 use crate::cert::server::ServerTls;
-use crate::controller::{self, Ends, Publisher, Query};
+use crate::controller::{self, Ends, Publisher};
 use crate::debug::{self, Debug};
 use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Leadership};
