@@ -25,7 +25,7 @@ fn request(key: &KeyPair, names: &LeafNames) -> String {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, names.common_name.as_str());
     params.subject_alt_names.push(SanType::DnsName(names.common_name.as_str().try_into().unwrap()));
-    for uri in &names.spiffe {
+    if let Some(uri) = &names.spiffe {
         params.subject_alt_names.push(SanType::URI(Ia5String::try_from(uri.as_str()).unwrap()));
     }
     params.serialize_request(key).unwrap().pem().unwrap()

@@ -17,14 +17,14 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 fn a_request_is_waited_for_until_it_has_a_certificate() {
     assert!(matches!(outcome(&json!({ "spec": {} })), Outcome::Waiting(_)));
     let approved = condition("Approved", "True", "cert-manager.io", "approved");
-    assert!(matches!(with(&[approved.clone()], json!({})), Outcome::Waiting(_)));
+    assert!(matches!(with(std::slice::from_ref(&approved), json!({})), Outcome::Waiting(_)));
     let pending = condition("Ready", "False", "Pending", "Referenced \"Issuer\" not found");
     assert_eq!(
         with(&[approved.clone(), pending], json!({})),
         Outcome::Waiting("Referenced \"Issuer\" not found".into())
     );
     let ready = condition("Ready", "True", "Issued", "");
-    assert!(matches!(with(&[ready.clone()], json!({})), Outcome::Waiting(_)), "ready, and nothing there");
+    assert!(matches!(with(std::slice::from_ref(&ready), json!({})), Outcome::Waiting(_)), "ready, and nothing there");
     let issued = with(&[approved, ready], json!({ "certificate": "bGVhZg==", "ca": "cm9vdA==" }));
     assert_eq!(issued, Outcome::Issued { certificate: "leaf".into(), ca: "root".into() });
 }
