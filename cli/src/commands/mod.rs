@@ -40,6 +40,7 @@ mod rollout;
 mod scale;
 mod select;
 mod stat;
+mod support;
 mod tap;
 mod top;
 mod support;
