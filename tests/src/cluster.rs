@@ -72,7 +72,8 @@ impl Cluster {
         let server = ApiServer::start(SHAPE).await?;
         server.start_controllers();
         let ready = server.directory().join("node.ready");
-        server.spawn(Self::node(&server));
+        // Nobody waits for it: it ends when the run ends.
+        drop(server.spawn(Self::node(&server)));
         let log = server.directory().join("node.log");
         eventually(&format!("the node is there ({})", log.display()), async || ready.exists()).await;
         Some(Self { server })

@@ -5,18 +5,14 @@
 //! sidecar has acknowledged with what its group should have.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::Result;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::local::daemon::wire::{self, Target};
 use crate::local::state::State;
-
-/// How long fsm-control may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::reach::{Mesh, Place};
 
 /// Label of an EndpointSlice: whose it is.
 const SERVICE: &str = "kubernetes.io/service-name";
@@ -63,8 +59,7 @@ pub(super) fn missing(state: &State) -> Result<Option<String>> {
 }
 
 fn ask<T: DeserializeOwned>(state: &State, path: &str) -> Option<T> {
-    let (status, body) = wire::get(state, Target::Control, path, PATIENCE).ok()?;
-    (status == 200).then(|| serde_json::from_slice(&body).ok()).flatten()
+    Mesh::Local(state.clone()).read(&Place::Control, path).ok()
 }
 
 /// How many endpoints of each service take traffic.

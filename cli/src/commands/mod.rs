@@ -43,7 +43,6 @@ mod stat;
 mod support;
 mod tap;
 mod top;
-mod support;
 mod up;
 mod verify;
 mod version;
