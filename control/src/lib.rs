@@ -13,6 +13,7 @@ pub mod bootstrap;
 pub mod catalog;
 pub mod cert;
 pub mod controller;
+pub mod debug;
 mod http;
 pub mod inject;
 pub mod issued;

@@ -6,10 +6,12 @@
 //! anything is `POST /ca/rotate`. Requests that a browser makes for somebody else's page (with an `origin`, or under a
 //! host name that is not this machine's) are refused.
 
+mod explain;
 mod vitals;
 
 pub use vitals::Vitals;
 
+use crate::catalog::explain::CannotExplain;
 use crate::cert::authority::Signer;
 use crate::cert::tresor::{TresorError, roots_of};
 use crate::cert::{Issuer, Tresor};
@@ -45,7 +47,7 @@ pub struct Admin {
 }
 
 /// Who signs certificates, as far as operators see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authority {
     kind: &'static str,
     /// Only its roots can be changed from here.
@@ -64,6 +66,8 @@ fsm-control's admin port:
   GET  /problems           what is wrong with objects
   GET  /world              namespaces, groups of proxies, versions
   GET  /config?pod=NS/NAME the newest document of a pod, without secrets
+  GET  /explain?from=NS/POD&to=NS/SERVICE
+                           whether a call is allowed, and by which objects; also port, method, path, header
   GET  /ca                 roots of the mesh and how their rotation stands
   POST /ca/rotate          begin to replace the root
 ";
@@ -103,6 +107,7 @@ impl Admin {
             "/problems" => json(&self.problems.load().iter().map(problem).collect::<Vec<_>>()),
             "/world" => self.world().await,
             "/config" => self.config(&ask),
+            "/explain" => self.explain(&ask).await,
             "/ca" => json(&self.authority.status()),
             _ => text(StatusCode::NOT_FOUND, format!("there is no {path}\n\n{INDEX}")),
         }
@@ -131,6 +136,23 @@ impl Admin {
         }
         match answered.await {
             Ok(world) => json(&world),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "fsm-control is being stopped\n"),
+        }
+    }
+
+    async fn explain(&self, ask: &Ask) -> Reply {
+        let question = match explain::question(ask.uri().query().unwrap_or_default()) {
+            Ok(question) => Box::new(question),
+            Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+        };
+        let (answer, answered) = oneshot::channel();
+        if self.queries.send(Query::Explain { question, answer }).await.is_err() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "fsm-control is being stopped\n");
+        }
+        match answered.await {
+            Ok(Ok(explanation)) => json(&explanation),
+            Ok(Err(why @ CannotExplain::Port { .. })) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            Ok(Err(why)) => text(StatusCode::NOT_FOUND, format!("{why}\n")),
             Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "fsm-control is being stopped\n"),
         }
     }
@@ -166,7 +188,8 @@ impl Authority {
         Self { kind: "tresor", issuer: tresor.clone(), tresor: Some(tresor) }
     }
 
-    fn status(&self) -> Value {
+    /// How its roots stand, for people.
+    pub(crate) fn status(&self) -> Value {
         let mut status = match &self.tresor {
             Some(tresor) => json!(tresor.status()),
             None => json!({ "roots": roots_of(&self.issuer.trust_bundle().pem) }),
@@ -194,7 +217,7 @@ fn smi_versions() -> BTreeMap<&'static str, &'static str> {
 }
 
 /// Made by a browser for a web page of somebody else's (CSRF, DNS rebinding)?
-fn is_foreign(ask: &Ask) -> bool {
+pub(crate) fn is_foreign(ask: &Ask) -> bool {
     if ask.headers().contains_key(header::ORIGIN) {
         return true;
     }

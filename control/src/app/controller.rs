@@ -7,7 +7,8 @@ use crate::admin::{self, Admin, Vitals};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
 use crate::cert::Issuer;
 use crate::cert::server::ServerTls;
-use crate::controller::{self, Ends, Publisher};
+use crate::controller::{self, Ends, Publisher, Query};
+use crate::debug::{self, Debug};
 use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Leadership};
 use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo, injector};
@@ -17,7 +18,7 @@ use crate::source::kubernetes::{self, Interest};
 use crate::source::{Event, Source};
 use crate::telemetry::Telemetry;
 use crate::webhook::OwnerFacts;
-use crate::world::{self, World};
+use crate::world::{self, Problem, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use serde_json::json;
@@ -62,6 +63,7 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     tasks.spawn(signer.tend(changes_roots, Some(events.clone()), stop.clone()));
     let ledger = Ledger::new(Owner::of_mesh(&options.mesh.mesh_name), options.server_names(), situation);
     let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
+    let debug_wanted = publisher.wants_debug_server();
     let (queries, owner_queries) = mpsc::channel(16);
     let (ready, is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
@@ -95,6 +97,9 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         ready: is_ready.clone(),
         waits_for: "the source has not been read yet",
     };
+    let debug = debug_server(&push, &authority, &problems, &queries);
+    let told = watch::Sender::new(None);
+    tasks.spawn(debug::serve_while_wanted(debug::PORT, debug, debug_wanted, stop.clone(), told));
     let admin = Admin { push: push.clone(), authority, problems, queries, vitals };
     tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
     if let Some(port) = repo_port {
@@ -109,6 +114,16 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     standing.end().await;
     // The owner has been told and waits for nothing but itself.
     tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
+}
+
+fn debug_server(
+    push: &Arc<Push>,
+    authority: &admin::Authority,
+    problems: &Arc<ArcSwap<Vec<Problem>>>,
+    queries: &mpsc::Sender<Query>,
+) -> Arc<Debug> {
+    let (push, authority) = (push.clone(), authority.clone());
+    Arc::new(Debug { push, authority, problems: problems.clone(), queries: queries.clone() })
 }
 
 pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {
