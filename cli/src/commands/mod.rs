@@ -5,6 +5,7 @@
 //! ran. Any error is told on the standard error as `Error: …` with what to do, and gives 1; wrong usage gives 2.
 
 mod apply;
+mod certificate;
 mod completion;
 mod create;
 mod delete;
@@ -100,6 +101,9 @@ enum Command {
     Apply(apply::Apply),
     /// Add or change annotations of an object
     Annotate(metadata::Change),
+    /// Show the roots of the mesh, or replace them
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
     /// Create a namespace, a secret, a config map or a service account
     #[command(subcommand)]
     Create(create::Create),
@@ -203,6 +207,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Apply(command) => return command.run(mesh),
         Command::Annotate(command) => command.run(mesh, metadata::Part::Annotations)?,
+        Command::Certificate(command) => command.run(mesh)?,
         Command::Create(command) => command.run(mesh)?,
         Command::Delete(command) => return command.run(mesh),
         Command::Daemon { attached, isolated } => return daemon(mesh, attached, !isolated),
