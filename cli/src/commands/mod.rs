@@ -6,6 +6,7 @@
 
 mod apply;
 mod check;
+mod certificate;
 mod completion;
 mod converged;
 mod create;
@@ -121,6 +122,9 @@ enum Command {
     Annotate(metadata::Change),
     /// Look whether the mesh of a cluster is well, or whether one can be installed
     Check(check::Check),
+    /// Show the roots of the mesh, or replace them
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
     /// Create a namespace, a secret, a config map or a service account
     #[command(subcommand)]
     Create(create::Create),
@@ -244,6 +248,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Apply(command) => return command.run(mesh),
         Command::Annotate(command) => command.run(mesh, metadata::Part::Annotations)?,
         Command::Check(command) => return command.run(mesh),
+        Command::Certificate(command) => command.run(mesh)?,
         Command::Create(command) => command.run(mesh)?,
         Command::Delete(command) => return command.run(mesh),
         Command::Daemon { attached, isolated } => return daemon(mesh, attached, !isolated),
