@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -26,6 +27,15 @@ use tracing::warn;
 pub(crate) type Reply = Response<Full<Bytes>>;
 /// A request whose body was read; `None`: it was too long.
 pub(crate) type Ask = Request<Option<Bytes>>;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Whether a request came from this machine.
+pub(crate) fn comes_from_here<T>(request: &Request<T>) -> bool {
+    request.extensions().get::<Peer>().is_some_and(|Peer(address)| address.to_canonical().is_loopback())
+}
 
 /// What one port admits.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +62,8 @@ where
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 warn!(%error, "cannot accept a connection; trying again");
@@ -68,7 +78,12 @@ where
             }
         }
         let _ = stream.set_nodelay(true);
-        oldest_first.push_back(connections.spawn(serve_connection(stream, handler.clone(), port, stop.clone())));
+        let handler = handler.clone();
+        let handler = move |mut ask: Ask| {
+            ask.extensions_mut().insert(Peer(peer.ip()));
+            handler(ask)
+        };
+        oldest_first.push_back(connections.spawn(serve_connection(stream, handler, port, stop.clone())));
     }
     drop(listener);
     let _ = timeout(limits::SHUTDOWN_GRACE, async { while connections.join_next().await.is_some() {} }).await;

@@ -89,6 +89,15 @@ pub const WEBHOOK_IDLE: Duration = Duration::from_secs(90);
 /// The owner of the world answers between two batches of changes; it is waited for so long.
 pub const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The API server is asked for its version: for so long …
+pub const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// … again after a failure …
+pub const VERSION_PAUSE: Duration = Duration::from_secs(2);
+
+/// … and again when it is known.
+pub const VERSION_LOOK: Duration = Duration::from_secs(600);
+
 // --- the owner task -----------------------------------------------------------------------------------------------
 
 /// Changes are collected until there were none for so long …
@@ -116,3 +125,17 @@ pub const KEEPER_LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// All certificates are looked at this often, whatever timers say: clocks are set, and machines sleep.
 pub const KEEPER_LOOK: Duration = Duration::from_secs(30);
+
+// --- objects that a role keeps in the cluster -------------------------------------------------------------------------
+
+/// Between attempts to write a webhook configuration or a definition, and between two restorations in a row, at first …
+pub const UPKEEP_PAUSE: Duration = Duration::from_millis(250);
+
+/// … and at most.
+pub const UPKEEP_LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Whoever does not lead after so long leaves the work to another replica: longer than taking a Lease over takes.
+pub const UPKEEP_STANDBY: Duration = Duration::from_secs(20);
+
+/// After so long without a restoration the next one is again at once.
+pub const UPKEEP_PEACE: Duration = Duration::from_secs(300);

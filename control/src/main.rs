@@ -1,15 +1,14 @@
 //! `fsm-control`: the control plane.
 
-use clap::Parser;
 use fsm_control::app;
-use fsm_control::options::{LogFormat, Options};
+use fsm_control::options::{LogFormat, LogOptions, Program, Role};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    match log(&options).and_then(|()| serve(options)) {
+    let Program { role } = Program::of_process();
+    match log(role.log()).and_then(|()| serve(role)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fsm-control: {error:#}");
@@ -18,16 +17,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: Options) -> anyhow::Result<()> {
+fn serve(role: Role) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("fsm-control").build()?;
-    let outcome = runtime.block_on(app::run(options));
+    let outcome = runtime.block_on(app::run(role));
     // What blocks (a file, a name) is not waited for.
     runtime.shutdown_background();
     outcome
 }
 
-fn log(options: &Options) -> anyhow::Result<()> {
+fn log(options: &LogOptions) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&options.log_level)
         .map_err(|error| anyhow::anyhow!("--log-level {}: {error}; use for example info", options.log_level))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -83,6 +83,8 @@ pub struct Telemetry {
     pub problems: Family<Kind, Level>,
     /// Pods that the API server asked the injector about, by what became of them.
     pub admissions: Family<Outcome, Count>,
+    /// Objects kept in the cluster that were restored or renewed, by kind.
+    pub reconciliations: Family<Kind, Count>,
 }
 
 impl Telemetry {
@@ -111,6 +113,7 @@ impl Telemetry {
             pods: Level::default(),
             problems: Family::default(),
             admissions: Family::default(),
+            reconciliations: Family::default(),
             registry: Registry::default(),
         };
         telemetry.register(&mut registry);
@@ -153,6 +156,11 @@ impl Telemetry {
         to.register("mesh_pods", "Pods of the mesh", self.pods.clone());
         to.register("problems", "Problems of resources, by severity", self.problems.clone());
         to.register("admission_request_count", "Requests to the injector, by outcome", self.admissions.clone());
+        to.register(
+            "reconciliation_total",
+            "Objects that were kept in the cluster and had to be restored or renewed, by kind",
+            self.reconciliations.clone(),
+        );
         let version = Family::<Vec<(&'static str, &'static str)>, Level>::default();
         version.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION"))]).set(1);
         to.register("version_info", "Version of fsm-control", version);

@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -11,6 +11,8 @@ use clap::Args;
 use super::select::Scope;
 use super::{MeshChoice, pods};
 use crate::local::daemon::wire::{self, ExecRequest, Frame, Request, Terminal};
+use crate::output::terminal;
+use crate::reach::Mesh;
 
 /// `fsm exec`.
 #[derive(Debug, Args)]
@@ -38,19 +40,19 @@ pub(super) struct Exec {
 impl Exec {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<ExitCode> {
         let state = mesh.state()?;
-        let pod = pods::find(&state.objects(), mesh, &self.scope, &self.target)?;
+        let pod = pods::find(&Mesh::Local(state.clone()), mesh, &self.scope, &self.target)?;
         let (namespace, name) = pods::name(&pod);
         let container = pods::container(&pod, self.container.as_deref())?;
         // As kubectl: without a terminal of our own there is none to give.
         let terminal = self.tty && self.stdin && io::stdin().is_terminal() && io::stdout().is_terminal();
         let wanted = terminal.then(|| {
-            let (rows, columns) = terminal_size().unwrap_or((24, 80));
+            let (rows, columns) = terminal::size().unwrap_or((24, 80));
             Terminal { rows, columns, kind: std::env::var("TERM").unwrap_or_else(|_| "xterm".to_owned()) }
         });
         let request =
             ExecRequest { namespace, pod: name, container, command: self.command, stdin: self.stdin, terminal: wanted };
         let connection = wire::ask(&state, &Request::Exec(request))?;
-        let raw = if terminal { Some(RawTerminal::enter()?) } else { None };
+        let raw = if terminal { Some(terminal::Raw::enter()?) } else { None };
         if self.stdin {
             let input = connection.try_clone().context("cannot read the standard input")?;
             std::thread::spawn(move || send_input(input, terminal));
@@ -63,7 +65,7 @@ impl Exec {
 
 /// Our standard input, until it ends or the command does.
 fn send_input(mut connection: UnixStream, terminal: bool) {
-    let mut size = terminal.then(terminal_size).flatten();
+    let mut size = terminal.then(terminal::size).flatten();
     let mut buffer = [0; 16 * 1024];
     loop {
         let count = match io::stdin().lock().read(&mut buffer) {
@@ -73,7 +75,7 @@ fn send_input(mut connection: UnixStream, terminal: bool) {
         };
         // Without a handler for SIGWINCH (that is unsafe code) the size is looked at whenever somebody types.
         if terminal
-            && let Some(now) = terminal_size()
+            && let Some(now) = terminal::size()
             && size != Some(now)
         {
             size = Some(now);
@@ -107,39 +109,4 @@ fn write(output: &mut impl Write, bytes: &[u8]) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.context("cannot write what the command said"),
     }
-}
-
-/// The terminal passes everything on as it is typed, Ctrl-C too, until this is dropped.
-struct RawTerminal {
-    before: String,
-}
-
-impl RawTerminal {
-    fn enter() -> Result<Self> {
-        let before = stty(&["-g"])?;
-        stty(&["raw", "-echo"])?;
-        Ok(Self { before: before.trim().to_owned() })
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        // There is nobody to tell.
-        let _ = stty(&[&self.before]);
-    }
-}
-
-fn terminal_size() -> Option<(u16, u16)> {
-    let size = stty(&["size"]).ok()?;
-    let (rows, columns) = size.trim().split_once(' ')?;
-    Some((rows.parse().ok()?, columns.parse().ok()?))
-}
-
-fn stty(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("stty").args(arguments).stdin(Stdio::inherit()).stderr(Stdio::null()).output();
-    let output = output.context("cannot run stty, which `-t` needs (package coreutils)")?;
-    if !output.status.success() {
-        bail!("stty {} failed", arguments.join(" "));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

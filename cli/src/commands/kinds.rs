@@ -32,19 +32,24 @@ const CLUSTER_WIDE: [&str; 12] = [
     "ValidatingWebhookConfiguration",
 ];
 
+/// The kind that a word on the command line means.
+pub(super) fn kind(word: &str) -> Result<Kind> {
+    // What kubectl understands too: `trafficsplit.v1alpha2.split.smi-spec.io`.
+    let kind = Kind::find(word).or_else(|| {
+        let (name, rest) = word.split_once('.')?;
+        let (version, group) = rest.split_once('.')?;
+        version.starts_with('v').then(|| Kind::find(&format!("{name}.{group}"))).flatten()
+    });
+    kind.ok_or_else(|| {
+        let known: Vec<_> = Kind::ALL.iter().filter_map(Kind::names).map(|names| names.plural).collect();
+        anyhow!("there is no kind of object `{word}`; there are: {}", known.join(", "))
+    })
+}
+
 impl Resource {
-    /// The kind that a word on the command line means.
+    /// The names of the kind that a word on the command line means.
     pub(super) fn find(word: &str) -> Result<Self> {
-        // What kubectl understands too: `trafficsplit.v1alpha2.split.smi-spec.io`.
-        let kind = Kind::find(word).or_else(|| {
-            let (name, rest) = word.split_once('.')?;
-            let (version, group) = rest.split_once('.')?;
-            version.starts_with('v').then(|| Kind::find(&format!("{name}.{group}"))).flatten()
-        });
-        kind.as_ref().map(Self::of).ok_or_else(|| {
-            let known: Vec<_> = Kind::ALL.iter().filter_map(Kind::names).map(|names| names.plural).collect();
-            anyhow!("there is no kind of object `{word}`; there are: {}", known.join(", "))
-        })
+        kind(word).map(|kind| Self::of(&kind))
     }
 
     /// The names of a kind.

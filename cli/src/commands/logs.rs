@@ -13,6 +13,7 @@ use super::kinds::Resource;
 use super::select::{self, Named, Scope, Selector};
 use super::{MeshChoice, pods};
 use crate::local::state::{ObjectName, State};
+use crate::reach::Mesh;
 
 /// How often a followed log is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -73,7 +74,8 @@ impl Logs {
     fn pods(&self, state: &State, mesh: &MeshChoice) -> Result<Vec<Value>> {
         let objects = state.objects();
         let Some(selector) = &self.selector else {
-            return Ok(vec![pods::find(&objects, mesh, &self.scope, self.target.as_deref().unwrap_or_default())?]);
+            let target = self.target.as_deref().unwrap_or_default();
+            return Ok(vec![pods::find(&Mesh::Local(state.clone()), mesh, &self.scope, target)?]);
         };
         let resource = Resource::find("pods")?;
         let namespace = self.scope.namespace_of(&resource, mesh);

@@ -10,7 +10,9 @@ mod create;
 mod delete;
 mod describe;
 mod down;
+mod edges;
 mod exec;
+mod explain;
 mod get;
 mod inject;
 mod kinds;
@@ -22,6 +24,7 @@ mod metadata;
 mod namespace;
 mod patch;
 mod pods;
+mod policy;
 mod preset;
 mod problems;
 mod progress;
@@ -29,7 +32,11 @@ mod proxy;
 mod rollout;
 mod scale;
 mod select;
+mod stat;
+mod tap;
+mod top;
 mod up;
+mod verify;
 mod version;
 mod wait;
 
@@ -40,6 +47,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::local::state::{Home, State};
+use crate::reach::Mesh;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -101,8 +109,12 @@ enum Command {
     Describe(describe::Describe),
     /// Take a mesh down, and remove everything that is left of it
     Down(down::Down),
+    /// Show who talks to whom, by which identities, and whether it is encrypted
+    Edges(edges::Edges),
     /// Run a command in a pod
     Exec(exec::Exec),
+    /// Say what a reason means, and what to do
+    Explain(explain::Explain),
     /// Show objects
     Get(get::Get),
     /// Print manifests with the sidecar in their pods, as the injector's webhook would put it there
@@ -119,6 +131,9 @@ enum Command {
     Namespace(namespace::Namespace),
     /// Change fields of an object
     Patch(patch::Patch),
+    /// Ask what policies mean
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Look into a sidecar
     #[command(subcommand)]
     Proxy(proxy::Proxy),
@@ -127,6 +142,12 @@ enum Command {
     Rollout(rollout::Rollout),
     /// Change the number of pods of a workload
     Scale(scale::Scale),
+    /// Show success rate, requests a second and latencies of workloads
+    Stat(stat::Stat),
+    /// Watch requests while they happen
+    Tap(tap::Tap),
+    /// Show the same again and again, the busiest workload first
+    Top(top::Top),
     /// Wait until pods are ready, or objects are gone
     Wait(wait::Wait),
     /// Print the definitions of all custom resources, for `kubectl apply -f -`
@@ -137,6 +158,9 @@ enum Command {
     Uninject(inject::Uninject),
     /// Run a mesh on this machine, from a directory of YAML
     Up(up::Up),
+    /// Find out why something does not work
+    #[command(subcommand)]
+    Verify(verify::Verify),
     /// Tell the versions of this program and of the running meshes
     Version(version::Version),
     /// The process that keeps a mesh going; started by `fsm up`
@@ -184,6 +208,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Daemon { attached, isolated } => return daemon(mesh, attached, !isolated),
         Command::Describe(command) => command.run(mesh)?,
         Command::Down(command) => command.run(mesh)?,
+        Command::Edges(command) => command.run(mesh)?,
+        Command::Explain(command) => command.run()?,
         Command::Exec(command) => return command.run(mesh),
         Command::Get(command) => return command.run(mesh),
         Command::Inject(command) => command.run(mesh)?,
@@ -192,14 +218,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Mesh(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
         Command::Patch(command) => command.run(mesh)?,
+        Command::Policy(command) => return command.run(mesh),
         Command::Proxy(command) => return command.run(mesh),
         Command::Rollout(command) => command.run(mesh)?,
         Command::Scale(command) => command.run(mesh)?,
+        Command::Stat(command) => command.run(mesh)?,
+        Command::Tap(command) => command.run(mesh)?,
+        Command::Top(command) => command.run(mesh)?,
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,
         Command::Uninject(command) => command.run()?,
         Command::Up(command) => return command.run(mesh),
+        Command::Verify(command) => return command.run(mesh),
         Command::Version(command) => command.run(mesh)?,
         Command::Program { name, arguments } => return Ok(crate::programs::run(&name, &arguments)),
     }
@@ -222,6 +253,11 @@ fn crds() -> Result<()> {
 impl MeshChoice {
     fn home(&self) -> Home {
         Home::new(self.state_dir.as_deref())
+    }
+
+    /// The mesh that commands which only look are about.
+    fn reach(&self) -> Result<Mesh> {
+        Ok(Mesh::Local(self.state()?))
     }
 
     /// The mesh that is meant: the one named, else the only one there is, else the only one that runs.
@@ -257,6 +293,16 @@ impl MeshChoice {
             }
         }
     }
+}
+
+/// A time on the command line: `30s`, `1m30s`, `500ms`; a bare number is seconds.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let refused = || format!("`{text}` is no time: give for example 500ms, 30s or 1m30s");
+    if let Ok(seconds) = text.parse() {
+        return Ok(std::time::Duration::from_secs(seconds));
+    }
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
+    parsed.try_into().map_err(|_| refused())
 }
 
 /// Prints to the standard output. Whoever closed it (`| head`) has seen enough: that is no error.

@@ -1,43 +1,66 @@
 //! Which pod, and which of its containers: `POD`, `pod/POD`, `deploy/NAME`, `svc/NAME`.
 
 use anyhow::{Result, anyhow, bail};
+use fsm_api::resources::Kind;
 use serde_json::Value;
 
 use super::MeshChoice;
-use super::kinds::Resource;
-use super::select::{self, Named, Scope, Selector};
-use crate::local::state::{ObjectName, Objects};
+use super::kinds::{self, Resource};
+use super::select::{self, Scope, Selector};
+use crate::local::state::ObjectName;
+use crate::reach::Mesh;
 
 /// The container that the mesh adds.
 pub(super) const SIDECAR: &str = "sidecar";
 
 /// The pod that is meant; of a workload or a Service the first that is ready, else the first.
-pub(super) fn find(objects: &Objects, mesh: &MeshChoice, scope: &Scope, target: &str) -> Result<Value> {
-    let pods = Resource::find("pods")?;
-    let (resource, name) = match target.split_once('/') {
-        Some((kind, name)) => (Resource::find(kind)?, name),
-        None => (pods.clone(), target),
-    };
-    let namespace = scope.namespace_of(&resource, mesh);
-    let id = ObjectName::new(&resource.directory(), &namespace, name);
-    let object = objects.get(&id)?.ok_or_else(|| select::not_found(&resource, &id))?;
-    if resource == pods {
-        return Ok(object);
-    }
-    let selector = match resource.kind.as_str() {
-        "Service" => Selector::of_labels(object.pointer("/spec/selector")),
-        "Job" => Selector::of_labels(Some(&serde_json::json!({"job-name": name}))),
-        _ => Selector::of_labels(object.pointer("/spec/selector/matchLabels")),
-    };
-    if selector == Selector::default() {
-        bail!("{} selects no pods: name a pod", resource.answer(name));
-    }
-    let mut found = select::read(objects, &Named { resource: pods, name: None }, Some(&namespace), &selector)?;
+pub(super) fn find(mesh: &Mesh, choice: &MeshChoice, scope: &Scope, target: &str) -> Result<Value> {
+    let mut found = all(mesh, choice, scope, target)?;
     found.sort_by_key(|pod| !is_ready(pod));
     let first = found.into_iter().next();
-    first.ok_or_else(|| {
-        anyhow!("{} has no pods: `fsm get {target} -n {namespace}` shows what it wants", resource.answer(name))
-    })
+    first.ok_or_else(|| anyhow!("{target} has no pods: `fsm get {target}` shows what it wants"))
+}
+
+/// All pods that are meant: one by its name, or those of a workload or of a Service, of which there may be none.
+pub(super) fn all(mesh: &Mesh, choice: &MeshChoice, scope: &Scope, target: &str) -> Result<Vec<Value>> {
+    let (kind, name) = match target.split_once('/') {
+        Some((word, name)) => (kinds::kind(word)?, name),
+        None => (Kind::Pod, target),
+    };
+    let resource = Resource::of(&kind);
+    let namespace = scope.namespace_of(&resource, choice);
+    let object = mesh.get(&kind, &namespace, name)?;
+    let object = object.ok_or_else(|| {
+        select::not_found(&resource, &ObjectName::new(&kind.qualified(), &namespace, name))
+            .context(format!("in {mesh}"))
+    })?;
+    if kind == Kind::Pod {
+        return Ok(vec![object]);
+    }
+    let selector =
+        selector_of(&object).ok_or_else(|| anyhow!("{} selects no pods: name a pod", resource.answer(name)))?;
+    let pods = mesh.list(&Kind::Pod, Some(&namespace))?;
+    Ok(pods.into_iter().filter(|pod| selector.matches(pod)).collect())
+}
+
+/// The labels of the pods of a workload or a Service; `None`: it has none.
+pub(super) fn selector_of(object: &Value) -> Option<Selector> {
+    let selector = match object["kind"].as_str() {
+        Some("Service") => Selector::of_labels(object.pointer("/spec/selector")),
+        Some("Job") => Selector::of_labels(Some(&serde_json::json!({"job-name": object.pointer("/metadata/name")}))),
+        _ => Selector::of_labels(object.pointer("/spec/selector/matchLabels")),
+    };
+    (selector != Selector::default()).then_some(selector)
+}
+
+/// Whether the mesh has put a sidecar into a pod.
+pub(super) fn has_sidecar(pod: &Value) -> bool {
+    containers(pod).iter().any(|container| container == SIDECAR)
+}
+
+/// Whether a pod has done its work.
+pub(super) fn is_over(pod: &Value) -> bool {
+    matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"))
 }
 
 /// Whether all containers of a pod answer.

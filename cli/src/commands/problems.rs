@@ -1,14 +1,12 @@
 //! What the control plane says of policies.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 use super::kinds::Resource;
-use crate::local::daemon::wire::{self, Target};
 use crate::local::state::State;
 use crate::output::columns::Verdict;
+use crate::reach::{Mesh, Place};
 
 /// One entry of fsm-control's `/problems`.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,8 +27,7 @@ pub(super) struct Problem {
 
 /// Asks the control plane of a mesh; `None` if it cannot be asked: then nothing is known.
 pub(super) fn all(state: &State) -> Option<Vec<Problem>> {
-    let (status, body) = wire::get(state, Target::Control, "/problems", Duration::from_secs(2)).ok()?;
-    (status == 200).then(|| serde_json::from_slice(&body).ok()).flatten()
+    Mesh::Local(state.clone()).read(&Place::Control, "/problems").ok()
 }
 
 /// What is said of objects of this kind, if it is a kind that the control plane judges.

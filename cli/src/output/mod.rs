@@ -5,13 +5,16 @@
 pub mod age;
 pub mod columns;
 pub mod jsonpath;
+mod progress;
 mod table;
+pub mod terminal;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
 
+pub use progress::Progress;
 pub use table::Table;
 
 /// What `-o` asks for.

@@ -1,16 +1,22 @@
 //! The port for operators, probes and scrapers; on loopback unless said otherwise.
 //!
-//! Nothing secret is shown: documents are redacted, of the authority only fingerprints. The only request that changes
+//! Whoever comes from another machine gets [`Vitals`] and the supported versions of SMI, and nothing else: on Kubernetes the
+//! port is open to all pods for the sake of probes and scrapers, while operators come by `kubectl port-forward`, which is
+//! loopback. Nothing secret is shown: documents are redacted, of the authority only fingerprints. The only request that changes
 //! anything is `POST /ca/rotate`. Requests that a browser makes for somebody else's page (with an `origin`, or under a
 //! host name that is not this machine's) are refused.
 
+mod explain;
+mod vitals;
+
+pub use vitals::Vitals;
+
+use crate::catalog::explain::CannotExplain;
 use crate::cert::Tresor;
 use crate::cert::tresor::TresorError;
 use crate::controller::Query;
-use crate::http::{Ask, PortLimits, Reply, json, reads, reply, serve as serve_http, text};
-use crate::limits;
+use crate::http::{Ask, Reply, comes_from_here, json, reads, serve as serve_http, text};
 use crate::push::{PodKey, Push};
-use crate::telemetry::CONTENT_TYPE;
 use crate::world::{Problem, Severity};
 use arc_swap::ArcSwap;
 use fsm_api::config::Config;
@@ -20,8 +26,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use vitals::{PORT, wrong_method};
 
 /// What the admin port shows.
 #[derive(Debug)]
@@ -34,16 +41,14 @@ pub struct Admin {
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.
     pub queries: mpsc::Sender<Query>,
-    /// Whether the first documents are published.
-    pub ready: watch::Receiver<bool>,
+    /// Health, version and metrics.
+    pub vitals: Vitals,
 }
-
-const PORT: PortLimits = PortLimits { connections: 64, body: 64 << 10, idle: limits::REQUEST_TIMEOUT };
 
 const INDEX: &str = "\
 fsm-control's admin port:
   GET  /health/ready       200 once the first documents are published
-  GET  /health/alive       200
+  GET  /health/alive       200 (also /healthz)
   GET  /version            version
   GET  /smi/version        supported versions of SMI
   GET  /metrics            Prometheus
@@ -51,6 +56,8 @@ fsm-control's admin port:
   GET  /problems           what is wrong with objects
   GET  /world              namespaces, groups of proxies, versions
   GET  /config?pod=NS/NAME the newest document of a pod, without secrets
+  GET  /explain?from=NS/POD&to=NS/SERVICE
+                           whether a call is allowed, and by which objects; also port, method, path, header
   GET  /ca                 roots of the mesh and how their rotation stands
   POST /ca/rotate          begin to replace the root
 ";
@@ -70,26 +77,27 @@ impl Admin {
             return text(StatusCode::FORBIDDEN, "this port answers programs on this machine, not web pages\n");
         }
         let path = ask.uri().path();
+        let open = if path == "/smi/version" { Some(json(&smi_versions())) } else { self.vitals.page(path) };
+        if let Some(page) = open {
+            return if reads(ask.method()) { page } else { wrong_method(&Method::GET) };
+        }
+        if !comes_from_here(&ask) {
+            let hint = "use kubectl port-forward, or open this port on loopback";
+            return text(StatusCode::FORBIDDEN, format!("only programs on this machine get this page; {hint}\n"));
+        }
         if path == "/ca/rotate" {
-            return if *ask.method() == Method::POST { self.rotate() } else { wrong_method("POST") };
+            return if *ask.method() == Method::POST { self.rotate() } else { wrong_method(&Method::POST) };
         }
         if !reads(ask.method()) {
-            return wrong_method("GET");
+            return wrong_method(&Method::GET);
         }
         match path {
             "/" => text(StatusCode::OK, INDEX),
-            "/health/ready" if !*self.ready.borrow() => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "Service is not ready: the source has not been read yet\n")
-            }
-            "/health/ready" => text(StatusCode::OK, "Service is ready"),
-            "/health/alive" => text(StatusCode::OK, "Service is alive"),
-            "/version" => json(&version()),
-            "/smi/version" => json(&smi_versions()),
-            "/metrics" => reply(StatusCode::OK, CONTENT_TYPE, self.push.telemetry.page()),
             "/proxies" => json(&self.push.roster.reports()),
             "/problems" => json(&self.problems.load().iter().map(problem).collect::<Vec<_>>()),
             "/world" => self.world().await,
             "/config" => self.config(&ask),
+            "/explain" => self.explain(&ask).await,
             "/ca" => json(&self.tresor.status()),
             _ => text(StatusCode::NOT_FOUND, format!("there is no {path}\n\n{INDEX}")),
         }
@@ -118,6 +126,23 @@ impl Admin {
         }
     }
 
+    async fn explain(&self, ask: &Ask) -> Reply {
+        let question = match explain::question(ask.uri().query().unwrap_or_default()) {
+            Ok(question) => Box::new(question),
+            Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+        };
+        let (answer, answered) = oneshot::channel();
+        if self.queries.send(Query::Explain { question, answer }).await.is_err() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "fsm-control is being stopped\n");
+        }
+        match answered.await {
+            Ok(Ok(explanation)) => json(&explanation),
+            Ok(Err(why @ CannotExplain::Port { .. })) => text(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            Ok(Err(why)) => text(StatusCode::NOT_FOUND, format!("{why}\n")),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "fsm-control is being stopped\n"),
+        }
+    }
+
     fn config(&self, ask: &Ask) -> Reply {
         let query = ask.uri().query().unwrap_or_default();
         let pod = query.split('&').find_map(|pair| pair.strip_prefix("pod="));
@@ -138,25 +163,12 @@ impl Admin {
     }
 }
 
-fn wrong_method(method: &str) -> Reply {
-    text(StatusCode::METHOD_NOT_ALLOWED, format!("use {method}\n"))
-}
-
 fn problem(problem: &Problem) -> Value {
     let severity = match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
     json!({ "severity": severity, "reason": problem.reason, "objects": problem.objects, "text": problem.text })
-}
-
-fn version() -> Value {
-    let or_unknown = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "git_commit": or_unknown(option_env!("FSM_GIT_COMMIT")),
-        "build_date": or_unknown(option_env!("FSM_BUILD_DATE")),
-    })
 }
 
 fn smi_versions() -> BTreeMap<&'static str, &'static str> {
@@ -169,7 +181,7 @@ fn smi_versions() -> BTreeMap<&'static str, &'static str> {
 }
 
 /// Made by a browser for a web page of somebody else's (CSRF, DNS rebinding)?
-fn is_foreign(ask: &Ask) -> bool {
+pub(crate) fn is_foreign(ask: &Ask) -> bool {
     if ask.headers().contains_key(header::ORIGIN) {
         return true;
     }

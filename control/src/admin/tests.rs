@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{Admin, is_foreign};
+use super::{Admin, Vitals, is_foreign};
 use crate::auth::TokenDirectory;
+use crate::catalog::explain::CannotExplain;
 use crate::cert::tresor::TresorSettings;
 use crate::cert::{Identity, Tresor};
 use crate::controller::Query;
-use crate::http::{Ask, Reply};
+use crate::http::{Ask, Peer, Reply};
 use crate::push::{Board, PodKey, Publication, Push, Roster, Settings, Tenant};
 use crate::telemetry::Telemetry;
 use crate::world::{Problem, Severity};
@@ -42,12 +43,20 @@ fn fixture() -> Fixture {
     });
     let (sender, queries) = mpsc::channel(1);
     let (ready, is_ready) = watch::channel(false);
-    let admin = Admin { push, tresor, problems: Arc::default(), queries: sender, ready: is_ready };
+    let waits_for = "the source has not been read yet";
+    let vitals = Vitals { telemetry: push.telemetry.clone(), ready: is_ready, waits_for };
+    let admin = Admin { push, tresor, problems: Arc::default(), queries: sender, vitals };
     Fixture { admin, queries, ready, _directory: directory }
 }
 
 async fn ask(admin: &Admin, method: Method, path: &str) -> (StatusCode, String) {
-    let ask: Ask = Request::builder().method(method).uri(path).header("host", "127.0.0.1:9091").body(None).unwrap();
+    ask_from(admin, [127, 0, 0, 1], method, path).await
+}
+
+async fn ask_from(admin: &Admin, from: [u8; 4], method: Method, path: &str) -> (StatusCode, String) {
+    let ask = Request::builder().method(method).uri(path).header("host", "127.0.0.1:9091").body(None);
+    let mut ask: Ask = ask.unwrap();
+    ask.extensions_mut().insert(Peer(from.into()));
     read(admin.answer(ask).await).await
 }
 
@@ -71,18 +80,24 @@ async fn ready_is_said_only_once_documents_are_published() {
 async fn everything_in_the_index_is_there() {
     let mut fixture = fixture();
     tokio::spawn(async move {
-        while let Some(Query::World(answer)) = fixture.queries.recv().await {
-            answer.send(json!({"synced": true})).unwrap();
+        while let Some(query) = fixture.queries.recv().await {
+            match query {
+                Query::World(answer) => answer.send(json!({"synced": true})).unwrap(),
+                Query::Explain { question, answer } => {
+                    answer.send(Err(CannotExplain::NoService(question.to))).unwrap();
+                }
+                Query::View(..) | Query::Injection { .. } => {}
+            }
         }
     });
     fixture.ready.send_replace(true);
     let (_, index) = ask(&fixture.admin, Method::GET, "/").await;
     let mut seen = 0;
-    for line in index.lines().skip(1) {
+    for line in index.lines().skip(1).filter(|line| line.contains('/')) {
         let mut words = line.split_whitespace();
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let expected = match path {
-            "/config?pod=NS/NAME" => StatusCode::NOT_FOUND,
+            "/config?pod=NS/NAME" | "/explain?from=NS/POD&to=NS/SERVICE" => StatusCode::NOT_FOUND,
             "/ca/rotate" => StatusCode::ACCEPTED,
             _ => StatusCode::OK,
         };
@@ -92,7 +107,7 @@ async fn everything_in_the_index_is_there() {
         assert_eq!(ask(&fixture.admin, other, path).await.0, StatusCode::METHOD_NOT_ALLOWED, "{path}");
         seen += 1;
     }
-    assert_eq!(seen, 11);
+    assert_eq!(seen, 12);
     assert_eq!(ask(&fixture.admin, Method::GET, "/nothing").await.0, StatusCode::NOT_FOUND);
     assert_eq!(ask(&fixture.admin, Method::GET, "/config").await.0, StatusCode::BAD_REQUEST);
 }
@@ -156,4 +171,18 @@ fn requests_of_web_pages_are_told_from_those_of_programs() {
         assert!(is_foreign(&with("host", host)), "{host}");
     }
     assert!(is_foreign(&with("origin", "https://evil.example")));
+}
+
+#[tokio::test]
+async fn from_another_machine_only_vitals_are_shown() {
+    let fixture = fixture();
+    let from_pod = [10, 1, 2, 3];
+    for path in ["/health/alive", "/healthz", "/metrics", "/version", "/smi/version"] {
+        assert_eq!(ask_from(&fixture.admin, from_pod, Method::GET, path).await.0, StatusCode::OK, "{path}");
+    }
+    for (method, path) in [(Method::GET, "/proxies"), (Method::GET, "/config?pod=a/b"), (Method::POST, "/ca/rotate")] {
+        let (status, text) = ask_from(&fixture.admin, from_pod, method, path).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
+        assert!(text.contains("kubectl port-forward"), "{text}");
+    }
 }

@@ -154,7 +154,7 @@ fn target_rules<'a>(view: &View<'a>, kind: RouteKind) -> Vec<(&'a TrafficTarget,
 }
 
 /// Identities, sorted.
-fn callers(target: &TrafficTarget) -> Vec<String> {
+pub(super) fn callers(target: &TrafficTarget) -> Vec<String> {
     let accounts = target.spec.sources.iter().filter(|source| source.kind == "ServiceAccount");
     let identities = accounts.map(|source| {
         let namespace = source.namespace.as_deref().filter(|namespace| !namespace.is_empty());
@@ -204,6 +204,6 @@ fn report_missing(target: &TrafficTarget, kind: Kind, name: &str, problems: &mut
 }
 
 /// The target's own namespace.
-fn own(target: &TrafficTarget) -> &str {
+pub(super) fn own(target: &TrafficTarget) -> &str {
     target.metadata.namespace.as_deref().unwrap_or_default()
 }

@@ -28,6 +28,7 @@ mod access;
 mod egress;
 mod egress_gateway;
 mod elements;
+pub mod explain;
 mod inbound;
 mod locality;
 mod names;

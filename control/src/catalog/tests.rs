@@ -1,6 +1,7 @@
 //! Tests of the catalog: golden documents ([`golden`]), random worlds ([`random`]).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod explain;
 mod golden;
 mod pieces;
 mod random;

@@ -11,6 +11,7 @@ mod publisher;
 
 pub use publisher::Publisher;
 
+use crate::catalog::explain::{CannotExplain, Explanation, Question};
 use crate::limits;
 use crate::source::Event;
 use crate::webhook::InjectionFacts;
@@ -26,6 +27,15 @@ use tokio_util::sync::CancellationToken;
 pub enum Query {
     /// What the world has in it, for people.
     World(oneshot::Sender<serde_json::Value>),
+    /// Why a call is allowed or denied.
+    Explain {
+        /// Which call.
+        question: Box<Question>,
+        /// The answer, or why there is none.
+        answer: oneshot::Sender<Result<Explanation, CannotExplain>>,
+    },
+    /// A part of the world, for developers.
+    View(View, oneshot::Sender<serde_json::Value>),
     /// What injection into pods of a namespace needs to know.
     Injection {
         /// Its name.
@@ -33,6 +43,21 @@ pub enum Query {
         /// `None`: there is no such namespace as far as is known here.
         answer: oneshot::Sender<Option<InjectionFacts>>,
     },
+}
+
+/// Parts of the world that the debug server shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// As [`Query::World`].
+    World,
+    /// Namespaces.
+    Namespaces,
+    /// Policies by kind.
+    Policies,
+    /// The MeshConfig that counts.
+    MeshConfig,
+    /// Its feature flags.
+    FeatureFlags,
 }
 
 /// What the owner task listens to and speaks to.
@@ -79,6 +104,8 @@ pub async fn run(mut publisher: Publisher, mut ends: Ends) {
             Some(query) = ends.queries.recv() => match query {
                 // Whoever asked may have given up; that is theirs.
                 Query::World(answer) => drop(answer.send(publisher.describe())),
+                Query::View(view, answer) => drop(answer.send(publisher.view(view))),
+                Query::Explain { question, answer } => drop(answer.send(publisher.explain(&question))),
                 Query::Injection { namespace, answer } => drop(answer.send(publisher.injection_facts(&namespace))),
             },
         }

@@ -1,9 +1,10 @@
 //! From changes to publications: what the owner task does, without its waiting.
 
+use super::View;
+use crate::catalog::explain::{CannotExplain, Explanation, Question, explain};
 use crate::catalog::{self, Built};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
-use crate::inject::NamespaceFacts;
 use crate::issued::{self, Ledger, Wanted};
 use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 /// Certificates are valid for at least so long, whatever MeshConfig says: with less, renewing is all that a mesh does.
@@ -36,6 +38,7 @@ pub struct Publisher {
     /// By the file that they are in.
     source_problems: BTreeMap<Arc<str>, Vec<Problem>>,
     ledger: Ledger,
+    debug: watch::Sender<bool>,
     synced: bool,
 }
 
@@ -59,8 +62,14 @@ impl Publisher {
             touched: BTreeSet::new(),
             source_problems: BTreeMap::new(),
             ledger: Ledger::new(owner, ServerNames::default(), None),
+            debug: watch::Sender::new(false),
             synced: false,
         }
+    }
+
+    /// Tells whether the debug server is to be open.
+    pub fn wants_debug_server(&self) -> watch::Receiver<bool> {
+        self.debug.subscribe()
     }
 
     /// The same with a ledger, which tells whoever keeps Secrets and statuses how things stand. To be given before the
@@ -125,15 +134,26 @@ impl Publisher {
 
     /// What injection into pods of a namespace needs to know; `None`: there is no such namespace here.
     pub fn injection_facts(&self, namespace: &str) -> Option<InjectionFacts> {
-        let namespace = self.world.namespace(namespace)?;
-        Some(InjectionFacts {
-            namespace: NamespaceFacts {
-                name: namespace.name.clone(),
-                monitored_by: namespace.labels.get("flomesh.io/monitored-by").cloned(),
-                annotations: namespace.annotations.clone(),
-            },
-            mesh: self.world.mesh_config().cloned(),
-        })
+        InjectionFacts::of(&self.world, namespace)
+    }
+
+    /// A part of the world, for developers.
+    pub fn view(&self, view: View) -> Value {
+        match view {
+            View::World => self.describe(),
+            View::Namespaces => self.world.show_namespaces(),
+            View::Policies => self.world.show_policies(),
+            View::MeshConfig => self.world.show_mesh_config(),
+            View::FeatureFlags => self.world.show_feature_flags(),
+        }
+    }
+
+    /// Why a call is allowed or denied.
+    ///
+    /// # Errors
+    /// Caller, service or port do not exist.
+    pub fn explain(&self, question: &Question) -> Result<Explanation, CannotExplain> {
+        explain(&self.world, question)
     }
 
     /// What the world has in it, for people.
@@ -169,6 +189,7 @@ impl Publisher {
 
     fn adopt_settings(&self) {
         let mesh = self.world.mesh();
+        self.debug.send_if_modified(|wanted| std::mem::replace(wanted, mesh.debug_server) != mesh.debug_server);
         let settings = Settings {
             leaf_validity: mesh.certificate_validity.max(LEAST_VALIDITY),
             max_proxies: mesh.max_data_plane_connections.map_or(0, |most| most as usize),

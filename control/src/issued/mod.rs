@@ -28,6 +28,7 @@ pub use keeper::{Keeper, ORIGIN};
 pub use ledger::Ledger;
 pub use plan::{Action, Plan, Why, plan};
 pub use secret::{Found, Owner};
+pub(crate) use secret::{MANAGED_BY, MANAGER};
 pub use status::{COMMITTED, ERROR, POLICY_KINDS};
 pub use wish::{Wanted, Wish};
 pub use writer::{WriteError, WriteFuture, Writer};

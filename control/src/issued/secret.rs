@@ -18,8 +18,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Type of a Secret with a certificate and its key.
 const TLS_TYPE: &str = "kubernetes.io/tls";
 /// Who keeps an object (Kubernetes' recommended label).
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-const MANAGER: &str = "fsm-control";
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(crate) const MANAGER: &str = "fsm-control";
 /// Which mesh it belongs to, as FSM labels its own objects: two meshes of one cluster leave each other's Secrets alone.
 const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The policy that asked for the certificate.

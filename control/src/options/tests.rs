@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{LogFormat, Options, Tokens, WriteTo};
+use super::{ControllerOptions, LogFormat, NativeSidecars, Program, Role, Tokens, WriteTo, with_role};
 use crate::source::Source;
 use clap::{CommandFactory, Parser};
 use std::time::Duration;
@@ -8,13 +8,24 @@ use std::time::Duration;
 const LEAST: [&str; 7] =
     ["fsm-control", "--source", "dir:/objects", "--state-dir", "/state", "--tokens", "dir:/tokens"];
 
-fn parse(more: &[&str]) -> Result<Options, clap::Error> {
-    Options::try_parse_from(LEAST.iter().chain(more))
+fn role(arguments: &[&str]) -> Result<Role, clap::Error> {
+    Program::try_parse_from(with_role(arguments.iter().map(Into::into))).map(|program| program.role)
+}
+
+fn controller(arguments: &[&str]) -> Result<ControllerOptions, clap::Error> {
+    match role(arguments)? {
+        Role::Controller(options) => Ok(*options),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn parse(more: &[&str]) -> Result<ControllerOptions, clap::Error> {
+    controller(&[&LEAST, more].concat())
 }
 
 #[test]
 fn the_flags_are_consistent() {
-    Options::command().debug_assert();
+    Program::command().debug_assert();
 }
 
 #[test]
@@ -22,16 +33,16 @@ fn three_flags_are_enough_and_nothing_but_loopback_is_open_to_operators() {
     let options = parse(&[]).unwrap();
     assert_eq!(options.source, Source::Directory("/objects".into()));
     assert_eq!(options.tokens, Tokens::Directory("/tokens".into()));
-    assert!(options.listen_admin.ip().is_loopback());
+    assert!(options.operation.listen_admin.ip().is_loopback());
     assert_eq!(options.listen_stream.port(), 15128);
     assert_eq!((options.listen_repo, options.listen_webhook), (None, None));
     assert!(!options.repo_private_keys);
-    assert_eq!(options.ca_announce, Duration::from_secs(600));
-    assert_eq!(options.log_format, LogFormat::Text);
+    assert_eq!(options.certificates.ca_announce, Duration::from_secs(600));
+    assert_eq!(options.operation.log.log_format, LogFormat::Text);
     for index in [1, 3, 5] {
         let mut less = LEAST.to_vec();
         less.drain(index..index + 2);
-        assert!(Options::try_parse_from(less).is_err());
+        assert!(controller(&less).is_err());
     }
 }
 
@@ -39,7 +50,7 @@ fn three_flags_are_enough_and_nothing_but_loopback_is_open_to_operators() {
 fn a_cluster_can_be_the_source_and_know_the_tokens() {
     let parse = |tokens| {
         let given = ["fsm-control", "--source", "kubernetes", "--state-dir", "/state", "--tokens", tokens];
-        Options::try_parse_from(given).unwrap()
+        controller(&given).unwrap()
     };
     let options = parse("kubernetes:fsm");
     assert_eq!(options.source, Source::Kubernetes);
@@ -70,7 +81,8 @@ fn wrong_values_are_refused_with_a_remedy() {
             .iter()
             .filter(|word| **word != flag || flag != "--tokens")
             .filter(|word| **word != "dir:/tokens" || flag != "--tokens");
-        let error = Options::try_parse_from(given.copied().chain([flag, value])).unwrap_err().to_string();
+        let given: Vec<&str> = given.copied().chain([flag, value]).collect();
+        let error = controller(&given).unwrap_err().to_string();
         assert!(error.contains(remedy), "{flag} {value}: {error}");
     }
 }
@@ -83,4 +95,49 @@ fn the_certificate_names_the_service_first_and_whatever_was_asked_for() {
     assert!(names.dns.contains(&"control.example".to_owned()) && names.dns.contains(&"localhost".to_owned()));
     assert!(names.addresses.contains(&"10.0.0.1".parse().unwrap()));
     assert!(names.addresses.contains(&"fd00::1".parse().unwrap()));
+}
+
+#[test]
+fn without_the_name_of_a_role_it_is_the_controller() {
+    let named = [&["fsm-control", "controller"][..], &LEAST[1..]].concat();
+    assert_eq!(controller(&named).unwrap().source, parse(&[]).unwrap().source);
+    assert_eq!(with_role(["fsm-control".into()]), ["fsm-control", "controller"]);
+    assert_eq!(with_role(["fsm-control".into(), "--version".into()]), ["fsm-control", "--version"]);
+    assert!(matches!(role(&["fsm-control", "bootstrap"]).unwrap(), Role::Bootstrap(_)));
+    assert!(matches!(role(&["fsm-control", "cleanup", "--mesh-name", "a"]).unwrap(), Role::Cleanup(_)));
+    let Role::Preinstall(options) = role(&["fsm-control", "preinstall", "--namespace", "a"]).unwrap() else { panic!() };
+    assert_eq!(options.fsm_namespace, "a");
+    assert!(role(&["fsm-control", "bootsrap"]).unwrap_err().to_string().contains("bootstrap"));
+}
+
+#[test]
+fn the_injector_has_its_own_port_and_flags() {
+    let parse = |more: &[&str]| {
+        let Role::Injector(options) =
+            role(&[&["fsm-control", "injector", "--state-dir", "/s"], more].concat()).unwrap()
+        else {
+            panic!()
+        };
+        options
+    };
+    let options = parse(&[]);
+    assert_eq!((options.listen_webhook.port(), options.webhook_timeout.as_secs()), (9090, 20));
+    assert!(!options.upkeep.enable_reconciler);
+    assert_eq!(options.injection.native_sidecars, NativeSidecars::Auto);
+    let options = parse(&["--native-sidecars", "--enable-reconciler"]);
+    assert!(options.upkeep.enable_reconciler);
+    assert_eq!(options.injection.native_sidecars, NativeSidecars::Always);
+    let names = options.certificates.names_of("fsm-injector", "fsm-system");
+    assert_eq!(names.dns[0], "fsm-injector.fsm-system.svc");
+    assert_eq!(parse(&["--native-sidecars=false"]).injection.native_sidecars, NativeSidecars::Never);
+}
+
+#[test]
+fn every_role_says_what_its_flags_do() {
+    for name in ["controller", "injector", "bootstrap", "preinstall", "cleanup"] {
+        let help = role(&["fsm-control", name, "--help"]).unwrap_err().to_string();
+        assert!(help.contains("--log-level") && help.contains("--fsm-namespace"), "{help}");
+    }
+    let help = role(&["fsm-control", "--help"]).unwrap_err().to_string();
+    assert!(help.contains("bootstrap") && help.contains("preinstall"), "{help}");
 }

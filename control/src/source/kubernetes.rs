@@ -24,7 +24,7 @@ mod view;
 mod watching;
 
 pub use client::{ConnectError, client, connect};
-pub(crate) use retry::describe;
+pub(crate) use retry::{Retry, describe};
 
 use super::Event;
 use crate::world::{Problem, Severity};
@@ -58,6 +58,8 @@ pub enum Interest {
     /// What the control plane reads, and no more of it than it reads: the mesh's own kinds, the Namespaces of the mesh,
     /// Pods in them, Services, EndpointSlices, IngressClasses, and the certificates among all Secrets.
     Mesh,
+    /// What the injector reads: the Namespaces of the mesh, and MeshConfigs.
+    Injection,
     /// These kinds whole, in all namespaces.
     Whole(Vec<Kind>),
 }

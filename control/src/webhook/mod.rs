@@ -4,11 +4,16 @@
 //! A pod that is none of the mesh's is admitted as it is. A pod that would silently be outside of the mesh is refused with
 //! the reason: wrong annotations, or a namespace that is not known here yet (controllers try again). What is no review is
 //! told so with a status of HTTP. Nothing is ever written anywhere, so a dry run is a run. Never needs the API server
-//! itself: the facts come from the owner of the world ([`Facts`]).
+//! itself for an answer: the facts come from the owner of the world, or from a world of its own ([`Facts`]).
 
+pub mod configuration;
+mod followed;
+mod native;
 mod review;
 pub mod server;
 
+pub use followed::{FollowedFacts, Follower};
+pub use native::Native;
 pub use server::serve;
 
 use crate::controller::Query;
@@ -16,6 +21,8 @@ use crate::http::{Ask, Reply, reads, text};
 use crate::inject::{NamespaceFacts, Settings};
 use crate::limits;
 use crate::telemetry::{Outcome, Telemetry};
+use crate::world::World;
+use fsm_api::resources::Kind;
 use fsm_api::resources::mesh_config::MeshConfig;
 use http::{Method, StatusCode, header};
 use std::future::Future;
@@ -27,6 +34,31 @@ use tokio::time::timeout;
 /// Where the API server sends its reviews, as in FSM.
 pub const MUTATE_PATH: &str = "/mutate-pod-creation";
 
+/// Where the API server sends changes of policies, as in FSM.
+pub const VALIDATE_PATH: &str = "/validate";
+
+/// The kinds whose changes are validated in the namespaces of the mesh.
+pub const VALIDATED: [Kind; 18] = [
+    Kind::TrafficTarget,
+    Kind::TrafficSplit,
+    Kind::HttpRouteGroup,
+    Kind::IngressBackend,
+    Kind::AccessControl,
+    Kind::AccessCert,
+    Kind::Egress,
+    Kind::EgressGateway,
+    Kind::UpstreamTrafficSetting,
+    Kind::Retry,
+    Kind::Isolation,
+    Kind::Plugin,
+    Kind::PluginChain,
+    Kind::PluginConfig,
+    Kind::Cluster,
+    Kind::GlobalTrafficPolicy,
+    Kind::ServiceExport,
+    Kind::NamespacedIngress,
+];
+
 /// Where probes ask.
 pub const HEALTH_PATH: &str = "/healthz";
 
@@ -37,6 +69,21 @@ pub struct InjectionFacts {
     pub namespace: NamespaceFacts,
     /// The MeshConfig that counts; `None`: there is none, and the usual values hold.
     pub mesh: Option<Arc<MeshConfig>>,
+}
+
+impl InjectionFacts {
+    /// The facts that a world has; `None`: it has no such namespace.
+    pub fn of(world: &World, namespace: &str) -> Option<Self> {
+        let namespace = world.namespace(namespace)?;
+        Some(Self {
+            namespace: NamespaceFacts {
+                name: namespace.name.clone(),
+                monitored_by: namespace.labels.get("flomesh.io/monitored-by").cloned(),
+                annotations: namespace.annotations.clone(),
+            },
+            mesh: world.mesh_config().cloned(),
+        })
+    }
 }
 
 /// Where the facts come from.
@@ -69,6 +116,8 @@ pub struct Webhook<F> {
     pub facts: F,
     /// What the injector was told when it started.
     pub settings: Settings,
+    /// Whether sidecars are native, whatever the settings say.
+    pub native: Native,
     /// Where requests are counted.
     pub telemetry: Arc<Telemetry>,
 }
@@ -124,7 +173,11 @@ impl<F: Facts> Webhook<F> {
         };
         let facts =
             if request.concerns_new_pod() { self.facts.of_namespace(&request.namespace).await } else { Ok(None) };
-        let verdict = review::judge(&request, facts, &self.settings);
+        let (facts, settings) = match self.native.decided() {
+            Some(native_sidecars) => (facts, Settings { native_sidecars, ..self.settings.clone() }),
+            None => (Err(NotReady), self.settings.clone()),
+        };
+        let verdict = review::judge(&request, facts, &settings);
         tracing::debug!("{}: {} {}", request.subject(), verdict.outcome(), verdict.reason());
         (verdict.outcome(), verdict.reply(&request))
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{Facts, InjectionFacts, MUTATE_PATH, NotReady, Webhook, serve};
+use super::{Facts, InjectionFacts, MUTATE_PATH, Native, NotReady, Webhook, serve};
 use crate::cert::Tresor;
 use crate::cert::server::{ServerNames, ServerTls};
 use crate::cert::tresor::TresorSettings;
@@ -73,7 +73,8 @@ impl Server {
             native_sidecars: false,
             token_audience: String::new(),
         };
-        let webhook = Arc::new(Webhook { facts: Known, settings, telemetry: telemetry.clone() });
+        let webhook =
+            Arc::new(Webhook { facts: Known, settings, native: Native::fixed(false), telemetry: telemetry.clone() });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         tokio::spawn(serve(listener, webhook, tls, stop.clone()));

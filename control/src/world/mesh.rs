@@ -59,6 +59,8 @@ pub struct Mesh {
     pub access_log: Option<AccessLog>,
     /// What the proxies' metrics look like.
     pub metrics: Metrics,
+    /// The control plane's debug server is open (`observability.enableDebugServer`).
+    pub debug_server: bool,
     /// Life of mesh certificates; 24 h unless set.
     pub certificate_validity: Duration,
     /// Size of RSA keys in bits, 2048 to 4096.
@@ -266,6 +268,7 @@ impl Mesh {
             remote_logging: None,
             access_log: None,
             metrics: Metrics::default(),
+            debug_server: false,
             certificate_validity: Duration::from_secs(24 * 3600),
             certificate_key_bits: 2048,
             features: Features::default(),
@@ -375,6 +378,7 @@ impl Mesh {
                 sampled_fraction: fraction(tracing.sampled_fraction.as_deref()),
             });
         }
+        self.debug_server = observability.enable_debug_server.unwrap_or_default();
         let logging = observability.remote_logging.as_ref();
         if let Some(logging) = logging.filter(|logging| logging.enable.unwrap_or_default()) {
             self.remote_logging = Some(RemoteLogging {

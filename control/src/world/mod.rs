@@ -12,6 +12,7 @@ mod check;
 mod derive;
 mod group;
 mod index;
+mod inspect;
 mod mesh;
 mod model;
 mod objects;

@@ -8,6 +8,7 @@ use crate::reason::Reason;
 use crate::telemetry::build::{GIT_COMMIT, RUSTC, VERSION};
 use crate::telemetry::control::ControlStatus;
 use crate::upstream::cluster::Cluster;
+use crate::upstream::connect::Security;
 use crate::upstream::endpoint::EndpointStatus;
 use fsm_api::config::Problem;
 use http::StatusCode;
@@ -105,7 +106,7 @@ fn write_cluster(page: &mut String, cluster: &Cluster) {
         page.push_str("  no endpoints\n");
     }
     for endpoint in endpoints {
-        let EndpointStatus { address, weight, healthy, connections, requests } = endpoint;
+        let EndpointStatus { address, weight, healthy, connections, requests, .. } = endpoint;
         let state = if healthy { "healthy" } else { "ejected" };
         let address = one_line(&address);
         let _ = writeln!(page, "  {address} {state} weight={weight} connections={connections} requests={requests}");
@@ -133,6 +134,11 @@ fn cluster_json(cluster: &Cluster) -> Value {
             "healthy": endpoint.healthy,
             "connections": endpoint.connections,
             "requests": endpoint.requests,
+            "security": security(&endpoint.security),
+            "identities": match endpoint.security {
+                Security::Mesh(identities) => identities,
+                Security::Plaintext | Security::Origination => Vec::new(),
+            },
         })
     });
     object!({
@@ -152,4 +158,12 @@ fn cluster_json(cluster: &Cluster) -> Value {
         "receivedBytes": counters.received_bytes.get(),
         "endpoints": endpoints.collect::<Vec<_>>(),
     })
+}
+
+fn security(security: &Security) -> &'static str {
+    match security {
+        Security::Plaintext => "plaintext",
+        Security::Mesh(_) => "mutual-tls",
+        Security::Origination => "tls",
+    }
 }

@@ -399,6 +399,8 @@ async fn clusters_show_their_endpoints_and_counters_in_both_formats() {
     let pay = list.as_array().unwrap().iter().find(|cluster| cluster["name"] == "shop/pay|8080").unwrap();
     assert_eq!(pay["responses"], json!([0, 1, 0, 0, 0]));
     assert_eq!(pay["endpoints"][0]["address"], "10.1.2.3:8080");
+    assert_eq!(pay["endpoints"][0]["security"], "plaintext");
+    assert_eq!(pay["endpoints"][0]["identities"], json!([]));
     let metrics = get(port.address, "/stats/prometheus").await.body;
     let series = "fsm_request_duration_ms_count{source_namespace=\"shop\",source_kind=\"Deployment\",\
         source_name=\"web\",source_pod=\"web-7d4b9-x2x\",destination_namespace=\"unknown\",\

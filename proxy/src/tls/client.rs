@@ -130,6 +130,11 @@ impl ConnectError {
 }
 
 impl ClientTls {
+    /// What is expected of servers beyond a valid chain.
+    pub fn expected(&self) -> &Expect {
+        &self.0.expect
+    }
+
     /// A client of the mesh: shows `identity`'s certificate and trusts its roots, also after they were renewed. `alpn` is
     /// what we offer, best first.
     ///

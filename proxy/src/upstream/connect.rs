@@ -12,6 +12,7 @@ use crate::reason::Reason;
 use crate::tcp::{RelayOptions, Relayed, Resettable, relay_or_reset};
 use crate::telemetry::counters::{ClusterCounters, Counter};
 use crate::tls::client::{ClientTls, ConnectError};
+use crate::tls::verify::Expect;
 use crate::tls::{Alpn, Lenient, ReadAhead};
 use arcstr::ArcStr;
 use std::fmt;
@@ -115,6 +116,29 @@ pub struct Transport {
     pub via: Option<Arc<Gateways>>,
     /// Packet mark of the proxy's own sockets, where redirection tells them apart by mark.
     pub mark: Option<u32>,
+}
+
+impl Transport {
+    /// How connections are secured, for people.
+    pub fn security(&self) -> Security {
+        match self.tls.as_ref().map(|tls| tls.http1.expected()) {
+            None => Security::Plaintext,
+            Some(Expect::HostName) => Security::Origination,
+            Some(Expect::AnyOfMesh) => Security::Mesh(Vec::new()),
+            Some(Expect::Principals(names)) => Security::Mesh(names.iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
+/// How connections to an endpoint are secured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Not by this proxy. What the application encrypts itself is plaintext to us.
+    Plaintext,
+    /// By mutual TLS with a server of the mesh that proves to be one of these; any of the mesh if there are none.
+    Mesh(Vec<String>),
+    /// By TLS that this proxy originates towards a server outside the mesh.
+    Origination,
 }
 
 /// TLS towards an endpoint.

@@ -1,7 +1,7 @@
 //! One endpoint: where it is, its connections, and the exchange of one request for one response.
 
 use super::balance::{Answer, EndpointLoad};
-use super::connect::{self, Connection, Host, Protocol, ResolvedNames, Target, Transport};
+use super::connect::{self, Connection, Host, Protocol, ResolvedNames, Security, Target, Transport};
 use super::error::{Sent, UpstreamError};
 use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
 use super::pool::{Dial, Http1Connection, Lease, Pool};
@@ -73,6 +73,8 @@ pub struct EndpointStatus {
     pub connections: usize,
     /// Requests in flight.
     pub requests: usize,
+    /// How connections to it are secured.
+    pub security: Security,
 }
 
 /// What came back from an endpoint, as far as it is counted.
@@ -268,6 +270,7 @@ impl Endpoint {
             healthy,
             connections: self.pool.connections(),
             requests: self.load.in_flight(),
+            security: self.transport.security(),
         }
     }
 

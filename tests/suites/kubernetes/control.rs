@@ -1,58 +1,17 @@
 //! The program itself, with a cluster as its source.
 
+use super::program::{Running, get};
 use super::{namespace, split};
-use fsm_tests::{ApiServer, api_server, binary, eventually};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use fsm_tests::{ApiServer, api_server, eventually};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
 
-struct Running {
-    child: Child,
-    _directory: TempDir,
-}
-
-impl Running {
-    fn terminate(&self) {
-        let process = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        kill(process, Signal::SIGTERM).unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn get(address: &str, path: &str) -> Value {
-    let url = format!("http://{address}{path}");
-    let mut command = Command::new("curl");
-    command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "5", &url]);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
-}
-
-/// Starts fsm-control and waits until it is ready; gives the address of its admin port.
+/// Starts a controller and waits until it is ready; gives the address of its admin port.
 async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) {
-    let directory = tempfile::tempdir_in(server.directory()).unwrap();
-    let ready = directory.path().join("ready");
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(binary("fsm-control"));
-    command.args(["--source", "kubernetes", "--tokens", "kubernetes:fsm", "--write-objects", "kubernetes"]);
-    command.args(["--listen-stream", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0"]);
-    command.args(["--mesh-name", mesh, "--fsm-namespace", &format!("{mesh}-system"), "--pod-name", name]);
-    command.arg("--state-dir").arg(directory.path().join("state")).arg("--ready-file").arg(&ready);
-    command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
-    let log = directory.path().join("log");
-    command.stderr(File::create(&log).unwrap());
-    let running = Running { child: command.spawn().unwrap(), _directory: directory };
-    eventually(&format!("fsm-control is ready ({})", log.display()), async || ready.exists()).await;
-    let addresses: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
-    (running, addresses["admin"].as_str().unwrap().to_owned())
+    let flags = ["--source", "kubernetes", "--tokens", "kubernetes:fsm", "--write-objects", "kubernetes"];
+    let more = ["--listen-stream", "127.0.0.1:0", "--pod-name", name];
+    let running = Running::start(server, mesh, &[&flags[..], &more].concat()).await;
+    let admin = running.addresses["admin"].as_str().unwrap().to_owned();
+    (running, admin)
 }
 
 #[tokio::test]

@@ -1,9 +1,12 @@
 //! fsm-control and a real API server: the source, the tokens, the Lease, with the rights that the documentation names.
 
 mod absence;
+mod bootstrap;
 mod control;
+mod injection;
 mod leadership;
 mod objects;
+mod program;
 mod rights;
 mod tokens;
 mod writing;

@@ -249,56 +249,5 @@ pub(super) fn malformed(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// Gets a page from a connection to a port or to control: status and body.
-///
-/// # Errors
-///
-/// [`AskError`], also if the page takes longer than `deadline` (counted from each piece of it).
-pub fn get(state: &State, target: Target, path: &str, deadline: Duration) -> Result<(u16, Vec<u8>), AskError> {
-    let mut stream = ask(state, &Request::Connect(target))?;
-    fetch(&mut stream, path, deadline).map_err(|source| AskError::Broken {
-        mesh: state.mesh().to_owned(),
-        log: state.daemon_log(),
-        source,
-    })
-}
-
-/// HTTP/1.0 needs no framing: the page ends with the connection.
-fn fetch(stream: &mut UnixStream, path: &str, deadline: Duration) -> io::Result<(u16, Vec<u8>)> {
-    stream.set_read_timeout(Some(deadline))?;
-    stream.set_write_timeout(Some(deadline))?;
-    if path.contains(|c: char| c.is_ascii_control() || c == ' ') {
-        return Err(malformed("the page's path contains blanks"));
-    }
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(256 << 20).read_to_end(&mut answer)?;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(|| malformed("no HTTP answer came"))?;
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-    let status = status.ok_or_else(|| malformed("the answer has no HTTP status"))?;
-    let chunked = head.lines().any(|line| line.to_ascii_lowercase().replace(' ', "") == "transfer-encoding:chunked");
-    let body = answer.split_off(end + 4);
-    Ok((status, if chunked { unchunk(&body)? } else { body }))
-}
-
-/// Some servers send chunks even to clients of HTTP/1.0.
-fn unchunk(mut rest: &[u8]) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        let end = rest.windows(2).position(|two| two == b"\r\n").ok_or_else(|| malformed("a chunk is cut off"))?;
-        let size = std::str::from_utf8(&rest[..end]).ok().and_then(|line| line.split(';').next());
-        let size = size.and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
-        let size = size.ok_or_else(|| malformed("a chunk has no size"))?;
-        if size == 0 {
-            return Ok(body);
-        }
-        let chunk =
-            rest.get(end + 2..).and_then(|rest| rest.get(..size)).ok_or_else(|| malformed("a chunk is cut off"))?;
-        body.extend_from_slice(chunk);
-        rest = rest.get(end + 2 + size + 2..).unwrap_or_default();
-    }
-}
-
 #[cfg(test)]
 mod tests;

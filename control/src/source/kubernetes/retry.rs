@@ -8,24 +8,24 @@ use std::time::Duration;
 /// Pauses that double up to a limit, each of them somewhere between its half and its whole: a server that comes back is
 /// not asked by everybody at the same moment.
 #[derive(Clone, Debug)]
-pub(super) struct Retry {
+pub(crate) struct Retry {
     first: Duration,
     longest: Duration,
     next: Duration,
 }
 
 impl Retry {
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, next: first }
     }
 
     /// The pause before the next attempt.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         self.next_by(random())
     }
 
     /// An attempt succeeded.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 

@@ -77,6 +77,9 @@ pub(super) fn views(settings: &Settings) -> Vec<View> {
             .filter(|kind| READ.contains(kind) || (kind.has_definition() && !READ_BY_OTHERS.contains(kind)))
             .map(|kind| View::of_mesh(kind.clone(), settings))
             .collect(),
+        Interest::Injection => {
+            [Kind::Namespace, Kind::MeshConfig].into_iter().map(|kind| View::of_mesh(kind, settings)).collect()
+        }
         Interest::Whole(kinds) => kinds.iter().cloned().map(View::whole).collect(),
     }
 }

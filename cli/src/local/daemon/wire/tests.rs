@@ -67,16 +67,6 @@ fn a_request_is_answered_over_a_socket_with_a_long_path() {
 }
 
 #[test]
-fn a_page_is_fetched() {
-    let answer =
-        b"\"done\"\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\n";
-    let (_directory, state, server) = served(answer);
-    let (status, body) = get(&state, Target::Control, "/problems", Duration::from_secs(5)).unwrap();
-    assert_eq!((status, body.as_slice()), (200, &b"hello!"[..]));
-    server.join().unwrap();
-}
-
-#[test]
 fn without_a_daemon_the_remedy_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let state = Home::new(Some(directory.path())).mesh("fsm").unwrap();

@@ -1,0 +1,49 @@
+//! `fsm proxy diff`: what control wants a sidecar to do, and what it does.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::Value;
+
+use super::One;
+use crate::commands::{MeshChoice, say, say_line};
+use crate::reach::Place;
+use crate::views::{Format, diff, show};
+
+/// `fsm proxy diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Secrets are redacted on both sides, so another key alone is no difference.")]
+pub(in crate::commands) struct Diff {
+    #[command(flatten)]
+    one: One,
+}
+
+impl Diff {
+    pub(super) fn run(self, mesh: &MeshChoice) -> Result<ExitCode> {
+        let sidecar = self.one.find(mesh)?;
+        let wanted: Value = sidecar
+            .mesh
+            .read(&Place::Control, &format!("/config?pod={}", sidecar.pod))
+            .context("it is not known what the sidecar is to do")?;
+        let actual: Value = sidecar.read("/config_dump")?;
+        let found = diff::documents(&wanted, &actual);
+        let table = matches!(self.one.output, Format::Table | Format::Wide);
+        match (found.is_empty(), table) {
+            (true, true) => {
+                say_line(format!("The sidecar of pod {} does what the control plane wants it to do.", sidecar.pod));
+            }
+            _ => say(&show(&found, self.one.output)),
+        }
+        if !found.is_empty() && table {
+            eprintln!(
+                "{} differences. If they stay for more than a moment: `fsm proxy status` says why, and `fsm logs {} -n {} -c \
+                 sidecar` more.",
+                found.len(),
+                sidecar.pod.name,
+                sidecar.pod.namespace
+            );
+        }
+        Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

@@ -1,0 +1,98 @@
+//! fsm-control as a program, in one of its roles, with the cluster's administrator as its account.
+
+use fsm_tests::{ApiServer, Outcome, binary, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A role that keeps running. Killed when it is dropped.
+pub(super) struct Running {
+    child: Child,
+    /// Where it listens.
+    pub(super) addresses: Value,
+    directory: TempDir,
+}
+
+impl Running {
+    /// Starts it and waits until it is ready. Without the name of a role first it is the controller.
+    pub(super) async fn start(server: &ApiServer, mesh: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in(server.directory()).unwrap();
+        Self::start_in(server, mesh, arguments, directory).await
+    }
+
+    /// The same with what an earlier one left in its directory.
+    pub(super) async fn start_in(server: &ApiServer, mesh: &str, arguments: &[&str], directory: TempDir) -> Self {
+        let ready = directory.path().join("ready");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(binary("fsm-control")).args(arguments);
+        command.args(["--listen-admin", "127.0.0.1:0"]).arg("--ready-file").arg(&ready);
+        command.args(["--mesh-name", mesh, "--fsm-namespace", &format!("{mesh}-system")]);
+        if arguments.first() != Some(&"bootstrap") {
+            command.arg("--state-dir").arg(directory.path().join("state"));
+        }
+        command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
+        let log = directory.path().join("log");
+        command.stderr(File::create(&log).unwrap());
+        let mut running = Self { child: command.spawn().unwrap(), addresses: Value::Null, directory };
+        eventually(&format!("fsm-control is ready ({})", log.display()), async || ready.exists()).await;
+        running.addresses = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
+        running
+    }
+
+    /// What it logged.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// One of its addresses.
+    pub(super) fn address(&self, name: &str) -> &str {
+        self.addresses[name].as_str().unwrap()
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&self) {
+        let process = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(process, Signal::SIGTERM).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a role that does one thing and ends.
+pub(super) async fn once(server: &ApiServer, arguments: &[&str]) -> Outcome {
+    run(server.kubeconfig(), arguments).await
+}
+
+async fn run(kubeconfig: PathBuf, arguments: &[&str]) -> Outcome {
+    let mut command = Command::new(binary("fsm-control"));
+    command.args(arguments).env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Asks a port for JSON.
+pub(super) async fn get(address: &str, path: &str) -> Value {
+    serde_json::from_str(&page(address, path).await).unwrap_or(Value::Null)
+}
+
+/// Asks a port for a page.
+pub(super) async fn page(address: &str, path: &str) -> String {
+    let url = format!("http://{address}{path}");
+    let mut command = Command::new("curl");
+    command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "5", &url]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
