@@ -158,6 +158,16 @@ impl Cluster {
         Outcome { code, stdout, stderr }
     }
 
+    /// Makes a namespace, and waits until pods can be made in it.
+    pub async fn namespace(&self, name: &str) {
+        let made = self.kubectl(&["create", "namespace", name], "").await;
+        assert_eq!(made.code, 0, "{made:?}");
+        eventually(&format!("the namespace {name} has its service account"), async || {
+            self.kubectl(&["get", "serviceaccount", "default", "-n", name], "").await.code == 0
+        })
+        .await;
+    }
+
     /// The name of the one pod with this label `app` that is not about to end.
     ///
     /// # Panics
