@@ -5,8 +5,8 @@
 //! ran. Any error is told on the standard error as `Error: …` with what to do, and gives 1; wrong usage gives 2.
 
 mod apply;
-mod check;
 mod certificate;
+mod check;
 mod completion;
 mod converged;
 mod create;
