@@ -25,7 +25,7 @@ test: ## every test: unit tests, and black-box suites over the built programs (r
 	@$(MAKE) --no-print-directory build
 	cargo test --workspace --no-fail-fast
 
-e2e: ## the whole mesh on a real API server: chart, webhooks, pods that run (root; also a part of test)
+e2e: ## pods of a real API server, run on this machine (root; also a part of test)
 	@.ci/setup test
 	@$(MAKE) --no-print-directory build
 	cargo test -p fsm-tests --test suites e2e:: -- --nocapture

@@ -267,7 +267,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Mesh(command) => command.run(mesh)?,
         Command::Metrics(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
-        Command::Node(command) => command.run()?,
+        Command::Node(command) => command.run(mesh)?,
         Command::Patch(command) => command.run(mesh)?,
         Command::Policy(command) => return command.run(mesh),
         Command::Proxy(command) => return command.run(mesh),

@@ -1,7 +1,8 @@
 //! `fsm node`: a node of a real cluster on this machine, for tests ([`crate::local::kubelet`]).
 
+use super::MeshChoice;
 use crate::local::kubelet::{self, Options};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use ipnet::Ipv4Net;
 use std::path::PathBuf;
@@ -9,9 +10,6 @@ use std::path::PathBuf;
 /// Runs pods of an API server until it is told to end.
 #[derive(Debug, Args)]
 pub(super) struct Node {
-    /// By which the API server is reached; its user must be allowed what a scheduler and a kubelet may
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
-    kubeconfig: PathBuf,
     /// Name of the Node
     #[arg(long, value_name = "NAME", default_value = "fsm-node")]
     node_name: String,
@@ -33,9 +31,15 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, choice: &MeshChoice) -> Result<()> {
+        let named = choice.access.kubeconfig.clone();
+        let kubeconfig = named.or_else(|| std::env::var_os("KUBECONFIG").map(PathBuf::from));
+        let kubeconfig = kubeconfig.context(
+            "a node needs an API server: name a kubeconfig file with --kubeconfig, whose user is allowed what a scheduler \
+             and a kubelet are",
+        )?;
         kubelet::main(&Options {
-            kubeconfig: self.kubeconfig,
+            kubeconfig,
             name: self.node_name,
             state_dir: self.directory,
             service_cidr: self.service_cidr,
