@@ -5,11 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod balancing;
+mod chart;
 mod config;
 mod conformance;
 mod demos;
 mod egress;
 mod harness;
+mod images;
 mod kubernetes;
 mod local;
 mod resilience;

@@ -7,6 +7,7 @@
 //! Pages of several pods are fetched side by side ([`Mesh::each`]). Every wait has a deadline; a pod that does not answer
 //! costs its own row and nothing else.
 
+mod cluster;
 pub mod http;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::cluster::InCluster;
 use self::http::{Method, Page};
 use crate::local::daemon::wire::{self, ExecRequest, Frame, Request, Target};
 use crate::local::state::{ObjectName, State};
@@ -39,6 +41,8 @@ const SIDE_BY_SIDE: usize = 16;
 pub enum Mesh {
     /// One that `fsm up` runs on this machine.
     Local(State),
+    /// One in a cluster.
+    Cluster(InCluster),
 }
 
 /// A pod.
@@ -85,6 +89,7 @@ impl Mesh {
     pub fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>> {
         match self {
             Self::Local(state) => Ok(state.objects().list(&kind.qualified(), namespace)?),
+            Self::Cluster(cluster) => cluster.list(kind, namespace),
         }
     }
 
@@ -96,6 +101,7 @@ impl Mesh {
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Option<Value>> {
         match self {
             Self::Local(state) => Ok(state.objects().get(&ObjectName::new(&kind.qualified(), namespace, name))?),
+            Self::Cluster(cluster) => cluster.get(kind, namespace, name),
         }
     }
 
@@ -115,6 +121,7 @@ impl Mesh {
                 };
                 Ok(Box::new(wire::ask(state, &Request::Connect(target))?))
             }
+            Self::Cluster(cluster) => cluster.connect(place),
         }
     }
 
@@ -173,6 +180,7 @@ impl Mesh {
                     }
                 }
             }
+            Self::Cluster(cluster) => cluster.run(pod, container, command),
         }
     }
 
@@ -202,6 +210,10 @@ impl Mesh {
             (Self::Local(_), Place::Sidecar(pod)) => {
                 format!("{place} does not answer: see `fsm logs {} -n {} -c sidecar`", pod.name, pod.namespace)
             }
+            (Self::Cluster(_), Place::Control) => format!("{place} does not answer: see `kubectl logs -l app=fsm-controller`"),
+            (Self::Cluster(_), Place::Sidecar(pod)) => {
+                format!("{place} does not answer: see `kubectl logs {} -n {} -c sidecar`", pod.name, pod.namespace)
+            }
         }
     }
 }
@@ -216,6 +228,7 @@ impl fmt::Display for Mesh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(state) => write!(f, "the mesh [{}] on this machine", state.mesh()),
+            Self::Cluster(cluster) => write!(f, "{cluster}"),
         }
     }
 }

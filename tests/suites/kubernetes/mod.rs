@@ -4,6 +4,7 @@ mod absence;
 mod bootstrap;
 mod control;
 mod injection;
+mod install;
 mod leadership;
 mod objects;
 mod program;

@@ -1,0 +1,53 @@
+{{/* Who issues certificates: flags, rights and environment of the controller and the injector. */}}
+
+{{- define "fsm.certificateFlags" -}}
+{{- $fsm := .Values.fsm -}}
+- --certificate-manager={{ $fsm.certificateProvider.kind }}
+- --ca-bundle-secret-name={{ $fsm.caBundleSecretName }}
+{{- if eq $fsm.certificateProvider.kind "vault" }}
+- --vault-protocol={{ $fsm.vault.protocol }}
+- --vault-host={{ $fsm.vault.host }}
+- --vault-port={{ $fsm.vault.port }}
+- --vault-role={{ $fsm.vault.role }}
+{{- else if eq $fsm.certificateProvider.kind "cert-manager" }}
+- --cert-manager-issuer-name={{ $fsm.certmanager.issuerName }}
+- --cert-manager-issuer-kind={{ $fsm.certmanager.issuerKind }}
+- --cert-manager-issuer-group={{ $fsm.certmanager.issuerGroup }}
+{{- end }}
+{{- end -}}
+
+{{/* Rights in the control plane's namespace. */}}
+{{- define "fsm.rootRules" -}}
+{{- $fsm := .Values.fsm -}}
+# The roots of the mesh.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ $fsm.caBundleSecretName }}]
+  verbs: [get, list, watch, patch]
+{{- if eq $fsm.certificateProvider.kind "cert-manager" }}
+- apiGroups: [cert-manager.io]
+  resources: [certificaterequests]
+  verbs: [get, list, watch, create, delete]
+{{- end }}
+{{- end -}}
+
+{{/* The Secret with Vault's token: the user's, or the chart's own. */}}
+{{- define "fsm.vaultSecret" -}}
+{{- default "fsm-vault-token" .Values.fsm.vault.secret.name -}}
+{{- end -}}
+{{- define "fsm.vaultKey" -}}
+{{- default "token" .Values.fsm.vault.secret.key -}}
+{{- end -}}
+
+{{- define "fsm.certificateEnvironment" -}}
+{{- if eq .Values.fsm.certificateProvider.kind "vault" -}}
+- name: FSM_CONTROL_VAULT_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "fsm.vaultSecret" . }}
+      key: {{ include "fsm.vaultKey" . }}
+{{- end }}
+{{- end -}}
