@@ -292,6 +292,16 @@ impl MeshChoice {
         Home::new(self.state_dir.as_deref())
     }
 
+    /// The mesh of this machine, for commands that kubectl has for clusters.
+    fn here_or(&self, instead: &str) -> Result<State> {
+        match self.place()? {
+            Place::Local(state) => Ok(state),
+            Place::Cluster(cluster) => {
+                bail!("{} is a cluster: there, use `{instead}`; --name chooses a mesh of this machine", cluster.describe())
+            }
+        }
+    }
+
     /// The mesh that commands which only look are about.
     fn reach(&self) -> Result<Mesh> {
         Ok(match self.place()? {
