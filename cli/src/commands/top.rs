@@ -47,7 +47,8 @@ impl Top {
             let text = table(&mesh, &watch, &before, &now);
             match &screen {
                 Some(screen) => screen.draw(&text),
-                None => say(&format!("{text}\n")),
+                None if shown > 0 => say(&format!("\n{text}")),
+                None => say(&text),
             }
             before = now;
             shown += 1;

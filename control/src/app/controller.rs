@@ -117,13 +117,7 @@ fn debug_server(
     problems: &Arc<ArcSwap<Vec<Problem>>>,
     queries: &mpsc::Sender<Query>,
 ) -> Arc<Debug> {
-    Arc::new(Debug {
-        push: push.clone(),
-        tresor: tresor.clone(),
-        problems: problems.clone(),
-        queries: queries.clone(),
-        profiling: tokio::sync::Mutex::default(),
-    })
+    Arc::new(Debug { push: push.clone(), tresor: tresor.clone(), problems: problems.clone(), queries: queries.clone() })
 }
 
 pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {

@@ -30,6 +30,9 @@ pub const PORT: u16 = 9092;
 
 const LIMITS: PortLimits = PortLimits { connections: 8, body: 4 << 10, idle: limits::REQUEST_TIMEOUT };
 
+/// Held by whoever takes a profile: the process has one timer for it.
+static PROFILING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A port that is taken is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -60,8 +63,6 @@ pub struct Debug {
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.
     pub queries: mpsc::Sender<Query>,
-    /// Held by whoever takes a profile.
-    pub profiling: tokio::sync::Mutex<()>,
 }
 
 /// Serves while MeshConfig wants it, until `stop`; `port` 0 takes any. The address is told where somebody listens.
@@ -160,7 +161,7 @@ impl Debug {
         let Some(seconds) = seconds.ok().filter(|seconds| (1..=120).contains(seconds)) else {
             return text(StatusCode::BAD_REQUEST, "seconds is a number from 1 to 120\n");
         };
-        let Ok(_one_at_a_time) = self.profiling.try_lock() else {
+        let Ok(_one_at_a_time) = PROFILING.try_lock() else {
             return text(StatusCode::CONFLICT, "a profile is being taken already\n");
         };
         match profile::of_processor(Duration::from_secs(seconds)).await {

@@ -33,7 +33,7 @@ fn debug() -> (Arc<Debug>, TempDir) {
         }
     });
     let problems = Arc::default();
-    (Arc::new(Debug { push, tresor, problems, queries, profiling: tokio::sync::Mutex::default() }), directory)
+    (Arc::new(Debug { push, tresor, problems, queries }), directory)
 }
 
 async fn ask(debug: &Debug, method: Method, path: &str, host: &str) -> (StatusCode, Vec<u8>) {
@@ -47,18 +47,17 @@ async fn everything_in_the_index_is_there_and_nothing_can_be_changed() {
     let (debug, _directory) = debug();
     let paths: Vec<&str> = INDEX.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(paths.len(), 12 + 1, "{paths:?}");
-    for path in paths.into_iter().filter(|path| path.starts_with('/')) {
+    // Of profiles there is one at a time, and the test below takes it.
+    for path in paths.into_iter().filter(|path| path.starts_with('/') && !path.contains("profile")) {
         let expected = match path {
             "/debug/proxy?pod=NS/NAME" => StatusCode::NOT_FOUND,
-            "/debug/pprof/profile?seconds=30" if !cfg!(feature = "profiles") => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::OK,
         };
-        let path = path.replace("seconds=30", "seconds=1");
-        let (status, body) = ask(&debug, Method::GET, &path, "localhost:9092").await;
+        let (status, body) = ask(&debug, Method::GET, path, "localhost:9092").await;
         assert_eq!(status, expected, "{path}: {}", String::from_utf8_lossy(&body));
-        let (status, _) = ask(&debug, Method::POST, &path, "localhost:9092").await;
+        let (status, _) = ask(&debug, Method::POST, path, "localhost:9092").await;
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        let (status, _) = ask(&debug, Method::GET, &path, "evil.example").await;
+        let (status, _) = ask(&debug, Method::GET, path, "evil.example").await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
     }
 }
