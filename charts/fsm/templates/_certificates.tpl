@@ -2,13 +2,16 @@
 
 {{- define "fsm.certificateFlags" -}}
 {{- $fsm := .Values.fsm -}}
-- --certificate-manager={{ $fsm.certificateProvider.kind }}
 - --ca-bundle-secret-name={{ $fsm.caBundleSecretName }}
+{{- if ne $fsm.certificateProvider.kind "tresor" }}
+- --certificate-manager={{ $fsm.certificateProvider.kind }}
+{{- end }}
 {{- if eq $fsm.certificateProvider.kind "vault" }}
 - --vault-protocol={{ $fsm.vault.protocol }}
 - --vault-host={{ $fsm.vault.host }}
 - --vault-port={{ $fsm.vault.port }}
 - --vault-role={{ $fsm.vault.role }}
+- --vault-token-file=/var/run/fsm/vault/{{ include "fsm.vaultKey" . }}
 {{- else if eq $fsm.certificateProvider.kind "cert-manager" }}
 - --cert-manager-issuer-name={{ $fsm.certmanager.issuerName }}
 - --cert-manager-issuer-kind={{ $fsm.certmanager.issuerKind }}
@@ -42,12 +45,18 @@
 {{- default "token" .Values.fsm.vault.secret.key -}}
 {{- end -}}
 
-{{- define "fsm.certificateEnvironment" -}}
+{{/* Vault's token as a file, which follows the Secret. */}}
+{{- define "fsm.certificateMounts" -}}
 {{- if eq .Values.fsm.certificateProvider.kind "vault" -}}
-- name: FSM_CONTROL_VAULT_TOKEN
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "fsm.vaultSecret" . }}
-      key: {{ include "fsm.vaultKey" . }}
+volumeMounts:
+  - {name: vault-token, mountPath: /var/run/fsm/vault, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "fsm.certificateVolumes" -}}
+{{- if eq .Values.fsm.certificateProvider.kind "vault" -}}
+volumes:
+  - name: vault-token
+    secret: {secretName: {{ include "fsm.vaultSecret" . }}, defaultMode: 0440}
 {{- end }}
 {{- end -}}

@@ -1,6 +1,6 @@
 //! A real API server takes what the chart makes, in the versions of APIs that it has.
 
-use super::{MATRIX, helm, template};
+use super::{MATRIX, chart, helm, run, template};
 use fsm_tests::api_server;
 
 #[tokio::test]
@@ -17,4 +17,22 @@ async fn every_object_is_taken_by_the_api_server() {
         assert_eq!(outcome.code, 0, "{name}: {}", outcome.stderr);
     }
     server.delete("namespace fsm-system").await;
+}
+
+#[tokio::test]
+async fn values_without_an_effect_are_said_aloud() {
+    let Some(helm) = helm() else { return };
+    let Some(server) = api_server().await else { return };
+    let (chart, kubeconfig) = (chart(), server.kubeconfig());
+    let places = ["--kubeconfig", kubeconfig.to_str().unwrap(), "--namespace", "fsm-notes"];
+    let told = |values: &str| {
+        let words = ["install", "fsm", chart.to_str().unwrap(), "--dry-run=client", "--set", values];
+        let outcome = run(&helm, &[&words[..], &places].concat());
+        assert_eq!(outcome.code, 0, "{outcome:#?}");
+        outcome.stdout
+    };
+    let notes = told("fsm.deployConsulConnector=true,fsm.serviceLB.enabled=true,fsm.sidecar.sidecarDisabledMTLS=true");
+    assert!(notes.contains("does not act on these values: fsm.deployConsulConnector, fsm.serviceLB.enabled"), "{notes}");
+    assert!(notes.contains("neither encrypted nor authenticated"), "{notes}");
+    assert!(!told("fsm.deployJaeger=true").contains("WARNING"));
 }

@@ -6,7 +6,7 @@ mod values;
 
 use fsm_tests::{Outcome, tool};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Everything that may be switched on.
@@ -38,7 +38,7 @@ pub(crate) fn chart() -> PathBuf {
 }
 
 /// Runs helm with these arguments, without a cluster unless they name one.
-pub(crate) fn run(helm: &PathBuf, arguments: &[&str]) -> Outcome {
+pub(crate) fn run(helm: &Path, arguments: &[&str]) -> Outcome {
     let home = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(helm);
     command.args(arguments).env("HOME", home.path()).env_remove("KUBECONFIG").stdin(Stdio::null());
@@ -51,7 +51,7 @@ pub(crate) fn run(helm: &PathBuf, arguments: &[&str]) -> Outcome {
 }
 
 /// What helm makes of the chart with these values: text, or why not.
-pub(crate) fn template(helm: &PathBuf, values: &str, more: &[&str]) -> Result<String, String> {
+pub(crate) fn template(helm: &Path, values: &str, more: &[&str]) -> Result<String, String> {
     let chart = chart();
     let chart = chart.to_str().expect("a path");
     let mut arguments = vec!["template", "fsm", chart, "--namespace", "fsm-system"];

@@ -71,7 +71,7 @@ fn values_that_nobody_knows_and_values_of_the_wrong_type_are_refused() {
 }
 
 /// The MeshConfig that a mesh begins with.
-fn preset(helm: &std::path::PathBuf, values: &str) -> Value {
+fn preset(helm: &std::path::Path, values: &str) -> Value {
     let objects = objects(&template(helm, values, &[]).unwrap_or_else(|why| panic!("{values}: {why}")));
     let text = find(&objects, "ConfigMap", "preset-mesh-config")["data"]["preset-mesh-config.json"].as_str().unwrap();
     serde_json::from_str(text).unwrap()
@@ -112,18 +112,6 @@ fn what_a_mesh_begins_with_has_no_field_that_nobody_knows() {
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(read.len(), 1);
     }
-}
-
-#[test]
-fn values_without_an_effect_are_said_aloud() {
-    let Some(helm) = helm() else { return };
-    let chart = chart();
-    let arguments = ["install", "fsm", chart.to_str().unwrap(), "--dry-run=client", "--namespace", "fsm-system", "--set"];
-    let told = |values: &str| run(&helm, &[&arguments[..], &[values]].concat()).stdout;
-    let notes = told("fsm.deployConsulConnector=true,fsm.serviceLB.enabled=true,fsm.sidecar.sidecarDisabledMTLS=true");
-    assert!(notes.contains("does not act on these values: fsm.deployConsulConnector, fsm.serviceLB.enabled"), "{notes}");
-    assert!(notes.contains("neither encrypted nor authenticated"), "{notes}");
-    assert!(!told("fsm.deployJaeger=true").contains("WARNING"));
 }
 
 /// Keys of values, as people write them: `fsm.image.tag`.

@@ -77,8 +77,7 @@ impl Install {
         let cluster = choice.cluster()?;
         // Says what is wrong with the cluster in our words, before helm does in its own.
         cluster.text("/version")?;
-        let running = helm.start(&arguments)?;
-        follow(&cluster, running, mesh, namespace, limit)?;
+        follow(&cluster, &helm, &arguments, (mesh, namespace), limit)?;
         say_line(format!("FSM installed successfully in namespace [{namespace}] with mesh name [{mesh}]"));
         Ok(ExitCode::SUCCESS)
     }

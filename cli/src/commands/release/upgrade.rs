@@ -58,7 +58,7 @@ impl Upgrade {
         if self.atomic {
             arguments.push("--atomic".to_owned());
         }
-        follow(&cluster, helm.start(&arguments)?, &mesh, &namespace, self.timeout)?;
+        follow(&cluster, &helm, &arguments, (&mesh, &namespace), self.timeout)?;
         say_line(format!("FSM successfully upgraded mesh [{mesh}] in namespace [{namespace}]"));
         Ok(())
     }
