@@ -30,7 +30,7 @@ use crate::local::state::{ObjectName, State};
 /// Port of a sidecar's admin pages, on its pod's loopback address.
 const SIDECAR_PORT: u16 = 15000;
 /// How long a page may be silent.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long a program in a container may be silent.
 const PROGRAM: Duration = Duration::from_secs(30);
 /// Pods that are asked at once, at most.
@@ -133,7 +133,7 @@ impl Mesh {
     pub fn page(&self, place: &Place, method: Method, path: &str) -> Result<Page> {
         let mut connection = self.connect(place)?;
         connection.set_patience(Some(SILENCE)).with_context(|| self.silent(place))?;
-        http::page(connection, method, path).with_context(|| self.silent(place))
+        http::page(connection, method, path).map_err(in_words).with_context(|| self.silent(place))
     }
 
     /// Fetches a page of JSON.
@@ -215,6 +215,16 @@ impl Mesh {
                 format!("{place} does not answer: see `kubectl logs {} -n {} -c sidecar`", pod.name, pod.namespace)
             }
         }
+    }
+}
+
+/// What a socket calls "temporarily unavailable" is a deadline that has passed.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {} s", SILENCE.as_secs()))
+        }
+        _ => error,
     }
 }
 
