@@ -27,7 +27,8 @@ fn all<'a>(recipe: &'a [(String, String)], word: &str) -> Vec<&'a str> {
 #[test]
 fn recipes_build_what_they_copy_and_end_in_an_image_with_nothing_else() {
     let toolchain = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let toolchain = toolchain.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"').to_owned();
+    let toolchain =
+        toolchain.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"').to_owned();
     for (name, programs, user) in [
         ("Dockerfile.proxy", &["fsm-proxy", "fsm-init"][..], "1500:1500"),
         ("Dockerfile.control", &["fsm-control"][..], "65532:65532"),
@@ -36,10 +37,15 @@ fn recipes_build_what_they_copy_and_end_in_an_image_with_nothing_else() {
         let known = ["FROM", "RUN", "WORKDIR", "COPY", "ARG", "ENV", "USER", "ENTRYPOINT"];
         assert!(recipe.iter().all(|(word, _)| known.contains(&word.as_str())), "{name}: {recipe:?}");
         let bases = all(&recipe, "FROM");
-        assert_eq!(bases[0], format!("rust:{toolchain}-slim-bookworm AS build"), "{name}: the toolchain of the workspace");
+        assert_eq!(
+            bases[0],
+            format!("rust:{toolchain}-slim-bookworm AS build"),
+            "{name}: the toolchain of the workspace"
+        );
         assert_eq!(bases.last(), Some(&"scratch"), "{name}");
         // Every stage that something is copied from was named before.
-        let stages: BTreeSet<&str> = bases.iter().filter_map(|base| base.split_once(" AS ").map(|(_, stage)| stage)).collect();
+        let stages: BTreeSet<&str> =
+            bases.iter().filter_map(|base| base.split_once(" AS ").map(|(_, stage)| stage)).collect();
         for copied in all(&recipe, "COPY").iter().filter_map(|copy| copy.strip_prefix("--from=")) {
             assert!(stages.contains(copied.split(' ').next().unwrap()), "{name}: {copied}");
         }

@@ -297,7 +297,10 @@ impl MeshChoice {
         match self.place()? {
             Place::Local(state) => Ok(state),
             Place::Cluster(cluster) => {
-                bail!("{} is a cluster: there, use `{instead}`; --name chooses a mesh of this machine", cluster.describe())
+                bail!(
+                    "{} is a cluster: there, use `{instead}`; --name chooses a mesh of this machine",
+                    cluster.describe()
+                )
             }
         }
     }

@@ -66,12 +66,12 @@ impl InCluster {
         let mut forwarder = self
             .ask(forward.portforward(&pod.name, &[port]))
             .with_context(|| format!("cannot forward port {port} of pod {pod} in {self}"))?;
-        let stream = forwarder.take_stream(port).ok_or_else(|| anyhow!("port {port} of pod {pod} was not forwarded"))?;
+        let stream =
+            forwarder.take_stream(port).ok_or_else(|| anyhow!("port {port} of pod {pod} was not forwarded"))?;
         Ok(Box::new(Forwarded {
             cluster: Arc::clone(&self.cluster),
             stream: Box::pin(stream),
-            read: Vec::new(),
-            at: 0,
+            waiting: Waiting { read: Vec::new(), at: 0 },
             patience: Some(SILENCE),
             _forwarder: forwarder,
         }))
@@ -103,7 +103,9 @@ impl InCluster {
             return Ok((0, String::from_utf8_lossy(&output).into_owned()));
         }
         let causes = status.pointer("/details/causes").and_then(Value::as_array).into_iter().flatten();
-        let code = causes.filter(|cause| cause["reason"] == "ExitCode").find_map(|cause| cause["message"].as_str()?.parse().ok());
+        let code = causes
+            .filter(|cause| cause["reason"] == "ExitCode")
+            .find_map(|cause| cause["message"].as_str()?.parse().ok());
         match code {
             Some(code) => Ok((code, String::from_utf8_lossy(&output).into_owned())),
             None => bail!("{}", status["message"].as_str().unwrap_or("how the program ended is not known")),
@@ -166,38 +168,50 @@ impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 struct Forwarded {
     cluster: Arc<Cluster>,
     stream: Pin<Box<dyn Stream>>,
-    /// What has come and was not asked for yet, from `at` on.
-    read: Vec<u8>,
-    at: usize,
+    waiting: Waiting,
     patience: Option<Duration>,
     /// The forwarding ends with it.
     _forwarder: Portforwarder,
 }
 
 impl Forwarded {
-    fn wait<T>(cluster: &Cluster, patience: Option<Duration>, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    fn wait<T>(
+        cluster: &Cluster,
+        patience: Option<Duration>,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
         let Some(patience) = patience else { return cluster.run(work) };
         let ended = cluster.run(async { tokio::time::timeout(patience, work).await });
         ended.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came in time")))
     }
 }
 
-impl Read for Forwarded {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+/// What has come and was not asked for yet, from `at` on.
+struct Waiting {
+    read: Vec<u8>,
+    at: usize,
+}
+
+impl Waiting {
+    /// Gives what is there, or has more come by `fill`.
+    fn read(&mut self, buffer: &mut [u8], fill: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
         if self.at == self.read.len() {
-            self.read.resize(PIECE, 0);
-            self.at = 0;
-            let (stream, piece) = (&mut self.stream, &mut self.read);
-            let count = Self::wait(&self.cluster, self.patience, stream.read(piece)).inspect_err(|_| self.at = PIECE);
-            match count {
-                Ok(count) => self.read.truncate(count),
-                Err(error) => return Err(error),
-            }
+            let mut piece = vec![0; PIECE];
+            let count = fill(&mut piece)?;
+            piece.truncate(count);
+            (self.read, self.at) = (piece, 0);
         }
         let count = buffer.len().min(self.read.len() - self.at);
         buffer[..count].copy_from_slice(&self.read[self.at..self.at + count]);
         self.at += count;
         Ok(count)
+    }
+}
+
+impl Read for Forwarded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (cluster, stream, patience) = (&self.cluster, &mut self.stream, self.patience);
+        self.waiting.read(buffer, |piece| Self::wait(cluster, patience, stream.read(piece)))
     }
 }
 
@@ -217,3 +231,6 @@ impl Connection for Forwarded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,7 +210,9 @@ impl Mesh {
             (Self::Local(_), Place::Sidecar(pod)) => {
                 format!("{place} does not answer: see `fsm logs {} -n {} -c sidecar`", pod.name, pod.namespace)
             }
-            (Self::Cluster(_), Place::Control) => format!("{place} does not answer: see `kubectl logs -l app=fsm-controller`"),
+            (Self::Cluster(_), Place::Control) => {
+                format!("{place} does not answer: see `kubectl logs -l app=fsm-controller`")
+            }
             (Self::Cluster(_), Place::Sidecar(pod)) => {
                 format!("{place} does not answer: see `kubectl logs {} -n {} -c sidecar`", pod.name, pod.namespace)
             }

@@ -32,7 +32,10 @@ async fn values_without_an_effect_are_said_aloud() {
         outcome.stdout
     };
     let notes = told("fsm.deployConsulConnector=true,fsm.serviceLB.enabled=true,fsm.sidecar.sidecarDisabledMTLS=true");
-    assert!(notes.contains("does not act on these values: fsm.deployConsulConnector, fsm.serviceLB.enabled"), "{notes}");
+    assert!(
+        notes.contains("does not act on these values: fsm.deployConsulConnector, fsm.serviceLB.enabled"),
+        "{notes}"
+    );
     assert!(notes.contains("neither encrypted nor authenticated"), "{notes}");
     assert!(!told("fsm.deployJaeger=true").contains("WARNING"));
 }

@@ -93,7 +93,8 @@ fn each_component_has_an_account_of_its_own_and_no_right_without_limits() {
             assert!(!has("/apiGroups", "rbac.authorization.k8s.io"), "{name} could give itself rights: {rule}");
             assert!(!has("/verbs", "impersonate") && !has("/resources", "serviceaccounts/token"), "{name}: {rule}");
             let secrets = has("/resources", "secrets") && rule.get("resourceNames").is_none();
-            let allowed = name.starts_with("fsm-controller") || name.starts_with("fsm-cleanup") || has("/verbs", "create");
+            let allowed =
+                name.starts_with("fsm-controller") || name.starts_with("fsm-cleanup") || has("/verbs", "create");
             assert!(!secrets || allowed, "{name} reads Secrets: {rule}");
         }
     }
@@ -108,7 +109,11 @@ fn images_are_named_by_registry_and_tag_or_by_digest() {
     };
     let version = env!("CARGO_PKG_VERSION");
     assert!(images("").iter().all(|image| *image == format!("flomesh/fsm-control:{version}")));
-    assert!(images("fsm.image.registry=r.example/x,fsm.image.tag=7").iter().all(|image| image == "r.example/x/fsm-control:7"));
+    assert!(
+        images("fsm.image.registry=r.example/x,fsm.image.tag=7")
+            .iter()
+            .all(|image| image == "r.example/x/fsm-control:7")
+    );
     let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
     let by_digest = images(&format!("fsm.image.digest.fsmControl={digest}"));
     assert!(by_digest.iter().all(|image| *image == format!("flomesh/fsm-control@{digest}")), "{by_digest:?}");
@@ -145,7 +150,13 @@ fn prometheus_takes_its_configuration() {
     // Debian's Prometheus is built without discovery in Kubernetes: that one line is not looked at.
     let lines: Vec<&str> = text
         .lines()
-        .map(|line| if line.contains("kubernetes_sd_configs") { "    static_configs: [{targets: ['127.0.0.1:1']}]" } else { line })
+        .map(|line| {
+            if line.contains("kubernetes_sd_configs") {
+                "    static_configs: [{targets: ['127.0.0.1:1']}]"
+            } else {
+                line
+            }
+        })
         .collect();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("prometheus.yml");

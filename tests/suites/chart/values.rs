@@ -95,7 +95,11 @@ fn values_become_the_settings_of_a_new_mesh_whatever_their_name() {
         ("fsm.openshift=true", "/sidecar/enablePrivilegedInitContainer", json!(true)),
         ("fsm.outboundPortExclusionList={6379,8080}", "/traffic/outboundPortExclusionList", json!([6379, 8080])),
         ("fsm.tracing.enable=true", "/observability/tracing/address", json!("jaeger.fsm-system.svc.cluster.local")),
-        ("fsm.tracing.enable=true,fsm.tracing.sampledFraction=0.5", "/observability/tracing/sampledFraction", json!("0.5")),
+        (
+            "fsm.tracing.enable=true,fsm.tracing.sampledFraction=0.5",
+            "/observability/tracing/sampledFraction",
+            json!("0.5"),
+        ),
         ("fsm.enableDebugServer=true", "/observability/enableDebugServer", json!(true)),
     ] {
         assert_eq!(preset(&helm, values).pointer(path), Some(&wanted), "{values}");

@@ -3,9 +3,9 @@
 
 use crate::chart::helm;
 use fsm_tests::{ApiServer, Outcome, api_server_alone, binary, eventually, within};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -26,7 +26,10 @@ struct Operator<'a> {
 impl Operator<'_> {
     async fn run(&self, program: PathBuf, words: &str, input: &str) -> Outcome {
         let mut command = Command::new(program);
-        command.args(words.split_whitespace()).env("KUBECONFIG", self.server.kubeconfig()).env("HOME", self.home.path());
+        command
+            .args(words.split_whitespace())
+            .env("KUBECONFIG", self.server.kubeconfig())
+            .env("HOME", self.home.path());
         command.env("FSM_HELM", &self.helm).env("FSM_STATE_DIR", self.home.path().join("meshes"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (words, input) = (words.to_owned(), input.to_owned());
@@ -37,7 +40,8 @@ impl Operator<'_> {
             child.wait_with_output().expect("the program ends")
         });
         let output = tokio::time::timeout(PATIENCE, running).await;
-        let output = output.unwrap_or_else(|_| panic!("`{words}` goes on for more than {PATIENCE:?}")).expect("no panic");
+        let output =
+            output.unwrap_or_else(|_| panic!("`{words}` goes on for more than {PATIENCE:?}")).expect("no panic");
         Outcome {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -128,7 +132,10 @@ async fn before(operator: &Operator<'_>) {
     let said = operator.fsm("check --pre").await;
     assert!(said.starts_with("kubernetes-api\n--------------\n√ can initialize the client\n"), "{said}");
     assert!(said.ends_with("\nStatus check results are √\n"), "{said}");
-    assert_eq!(operator.fsm("mesh list").await.trim_end(), format!("No fsm mesh control planes found in {}", cluster(operator)));
+    assert_eq!(
+        operator.fsm("mesh list").await.trim_end(),
+        format!("No fsm mesh control planes found in {}", cluster(operator))
+    );
     let refusal = operator.run(binary("fsm"), "check -o json", "").await;
     assert_eq!(refusal.code, 1);
     let told: Value = serde_json::from_str(&refusal.stdout).unwrap();
@@ -136,8 +143,12 @@ async fn before(operator: &Operator<'_>) {
     assert!(operator.refused("install --set fsm.nonsense=1").await.contains("'nonsense' not allowed"));
     assert!(operator.refused("install --set fsm.enableEgress").await.contains("invalid format for --set"));
     assert!(operator.refused("install --mesh-name Shop").await.contains("invalid mesh-name"));
-    let missing = Command::new(binary("fsm")).arg("install").env("PATH", "/nowhere").env_remove("FSM_HELM").output().unwrap();
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("helm is needed for this and is not there"), "{missing:?}");
+    let missing =
+        Command::new(binary("fsm")).arg("install").env("PATH", "/nowhere").env_remove("FSM_HELM").output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&missing.stderr).contains("helm is needed for this and is not there"),
+        "{missing:?}"
+    );
 }
 
 fn cluster(operator: &Operator<'_>) -> String {
@@ -165,26 +176,38 @@ async fn install(operator: &Operator<'_>) {
 
 async fn inspect(operator: &Operator<'_>) {
     // The definitions are there already; the bootstrap would have made the MeshConfig of this.
-    let preset = operator.kubectl("get configmap preset-mesh-config -n fsm-system -o jsonpath={.data.preset-mesh-config\\.json}").await;
+    let preset = operator
+        .kubectl("get configmap preset-mesh-config -n fsm-system -o jsonpath={.data.preset-mesh-config\\.json}")
+        .await;
     let spec: Value = serde_json::from_str(&preset).unwrap();
     let config = json!({"apiVersion": "config.flomesh.io/v1alpha3", "kind": "MeshConfig",
         "metadata": {"name": "fsm-mesh-config", "namespace": "fsm-system"}, "spec": spec});
     operator.server.apply(&config.to_string()).await;
     let found = operator.kubectl("get pods,svc,secrets,meshconfigs,serviceaccount --namespace fsm-system").await;
-    for name in ["pod/fsm-controller-", "service/fsm-validator", "meshconfig.config.flomesh.io/fsm-mesh-config", "serviceaccount/fsm-injector"] {
+    for name in [
+        "pod/fsm-controller-",
+        "service/fsm-validator",
+        "meshconfig.config.flomesh.io/fsm-mesh-config",
+        "serviceaccount/fsm-injector",
+    ] {
         assert!(found.contains(name), "{name}: {found}");
     }
     let found = operator
         .kubectl("get clusterrolebinding,clusterrole,mutatingwebhookconfiguration,validatingwebhookconfigurations -l app.kubernetes.io/name=flomesh.io -o name")
         .await;
-    for name in ["clusterrolebinding.rbac.authorization.k8s.io/fsm-controller-fsm", "/fsm-webhook-fsm", "/fsm-validator-mesh-fsm"] {
+    for name in [
+        "clusterrolebinding.rbac.authorization.k8s.io/fsm-controller-fsm",
+        "/fsm-webhook-fsm",
+        "/fsm-validator-mesh-fsm",
+    ] {
         assert!(found.contains(name), "{name}: {found}");
     }
     assert!(operator.helm("get manifest fsm --namespace fsm-system").await.contains("name: fsm-controller"));
     assert!(operator.helm("list --namespace fsm-system").await.contains("deployed"));
     // The guide's example of a value that is refused.
     let words = ["patch", "meshconfig", "fsm-mesh-config", "-n", "fsm-system", "--type=merge", "-p"];
-    let refusal = operator.server.kubectl(&[&words[..], &[r#"{"spec":{"traffic":{"enableEgress":"no"}}}"#]].concat(), "").await;
+    let refusal =
+        operator.server.kubectl(&[&words[..], &[r#"{"spec":{"traffic":{"enableEgress":"no"}}}"#]].concat(), "").await;
     assert!(
         refusal.stderr.contains(r#"spec.traffic.enableEgress in body must be of type boolean: "string""#),
         "{refusal:#?}"
@@ -194,7 +217,10 @@ async fn inspect(operator: &Operator<'_>) {
     assert_eq!(said.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>(), head, "{said}");
     let version = env!("CARGO_PKG_VERSION");
     assert!(said.lines().nth(2).unwrap().starts_with("fsm"), "{said}");
-    assert!(said.contains(version) && said.contains("kubectl get pods -n <fsm-mesh-namespace> -l app=fsm-controller"), "{said}");
+    assert!(
+        said.contains(version) && said.contains("kubectl get pods -n <fsm-mesh-namespace> -l app=fsm-controller"),
+        "{said}"
+    );
     assert!(operator.fsm("version").await.contains(&format!("v{version}")));
     assert!(operator.fsm("env").await.starts_with("---\ninstall:\n"));
     let health = operator.run(binary("fsm"), "check", "").await;
@@ -206,14 +232,19 @@ async fn inspect(operator: &Operator<'_>) {
 
 async fn namespaces(operator: &Operator<'_>) {
     operator.kubectl("create namespace guide-shop").await;
-    assert!(operator.refused("namespace add guide-shop --mesh-name other").await.contains("mesh [other] does not exist"));
+    assert!(
+        operator.refused("namespace add guide-shop --mesh-name other").await.contains("mesh [other] does not exist")
+    );
     let added = operator.fsm("namespace add guide-shop").await;
     assert_eq!(added, "Namespace [guide-shop] successfully added to mesh [fsm]\n");
     let metadata = operator.kubectl("get namespace guide-shop -o json").await;
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
     assert_eq!(metadata["metadata"]["labels"]["flomesh.io/monitored-by"], "fsm");
     assert_eq!(metadata["metadata"]["annotations"]["flomesh.io/sidecar-injection"], "enabled");
-    assert_eq!(operator.fsm("namespace add guide-shop").await, "Namespace [guide-shop] has already been added to mesh [fsm]\n");
+    assert_eq!(
+        operator.fsm("namespace add guide-shop").await,
+        "Namespace [guide-shop] has already been added to mesh [fsm]\n"
+    );
     assert!(operator.fsm("namespace add fsm-system").await.contains("already has [fsm-controller] installed"));
     let listed = operator.fsm("namespace list --mesh-name=fsm").await;
     let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -247,7 +278,8 @@ async fn upgrade(operator: &Operator<'_>) {
     let kept: Value = serde_json::from_str(&operator.helm(values).await).unwrap();
     assert_eq!(kept["fsm"]["injector"]["replicaCount"], 2);
     assert_eq!(kept["fsm"]["controllerLogLevel"], "debug");
-    let config = operator.kubectl("get meshconfig fsm-mesh-config -n fsm-system -o jsonpath={.spec.traffic.enableEgress}").await;
+    let config =
+        operator.kubectl("get meshconfig fsm-mesh-config -n fsm-system -o jsonpath={.spec.traffic.enableEgress}").await;
     assert_eq!(config, "true", "an upgrade leaves the MeshConfig alone");
     let said = operator.fsm("mesh upgrade --reset-values").await;
     assert!(said.ends_with(done), "{said}");
@@ -264,9 +296,13 @@ async fn uninstall(operator: &Operator<'_>) {
     let said = operator.answering("uninstall mesh --mesh-name=fsm", "y\n").await;
     assert_eq!(said, format!("{question}FSM [mesh name: fsm] in namespace [fsm-system] uninstalled\n"));
     let labelled = "-l app.kubernetes.io/name=flomesh.io -o name";
-    let cluster_wide = "get clusterrolebinding,clusterrole,mutatingwebhookconfiguration,validatingwebhookconfigurations";
+    let cluster_wide =
+        "get clusterrolebinding,clusterrole,mutatingwebhookconfiguration,validatingwebhookconfigurations";
     assert_eq!(operator.kubectl(&format!("{cluster_wide} {labelled}")).await, "");
-    assert!(operator.kubectl(&format!("get crd {labelled}")).await.contains("meshconfigs.config.flomesh.io"), "they stay");
+    assert!(
+        operator.kubectl(&format!("get crd {labelled}")).await.contains("meshconfigs.config.flomesh.io"),
+        "they stay"
+    );
     operator.kubectl("get namespace fsm-system").await;
     let said = operator.fsm("uninstall mesh --delete-namespace -a -f").await;
     assert!(said.starts_with("No FSM control planes found"), "{said}");
