@@ -10,10 +10,10 @@ REGISTRY ?= flomesh
 IMAGE_ARGUMENTS = --build-arg FSM_GIT_COMMIT=$$(git rev-parse --short HEAD) --build-arg FSM_BUILD_DATE=$$(date -u +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench lint fmt setup clean image-proxy image-control
+.PHONY: help demo test e2e build bench lint fmt setup clean image-proxy image-control
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a mesh on this machine: see traffic, a canary, certificates, and how a thief is refused
 	@.ci/setup demo
@@ -24,6 +24,11 @@ test: ## every test: unit tests, and black-box suites over the built programs (r
 	@.ci/setup test
 	@$(MAKE) --no-print-directory build
 	cargo test --workspace --no-fail-fast
+
+e2e: ## the whole mesh on a real API server: chart, webhooks, pods that run (root; also a part of test)
+	@.ci/setup test
+	@$(MAKE) --no-print-directory build
+	cargo test -p fsm-tests --test suites e2e:: -- --nocapture
 
 build: ## fsm, fsm-control, fsm-proxy and fsm-init, unoptimised, in target/debug
 	@.ci/setup build

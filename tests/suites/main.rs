@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod balancing;
+mod certificates;
 mod chart;
 mod config;
 mod conformance;
 mod demos;
+mod e2e;
 mod egress;
 mod harness;
 mod images;
@@ -16,3 +18,4 @@ mod kubernetes;
 mod local;
 mod resilience;
 mod security;
+mod telemetry;

@@ -7,6 +7,7 @@
 mod apply;
 mod check;
 mod completion;
+mod converged;
 mod create;
 mod dashboard;
 mod delete;
@@ -26,6 +27,7 @@ mod mesh;
 mod metadata;
 mod metrics;
 mod namespace;
+mod node;
 mod patch;
 mod pods;
 mod policy;
@@ -38,8 +40,10 @@ mod rollout;
 mod scale;
 mod select;
 mod stat;
+mod support;
 mod tap;
 mod top;
+mod support;
 mod up;
 mod verify;
 mod version;
@@ -176,6 +180,9 @@ enum Command {
     Tap(tap::Tap),
     /// Show the same again and again, the busiest workload first
     Top(top::Top),
+    /// Help with what went wrong
+    #[command(subcommand)]
+    Support(support::Support),
     /// Wait until pods are ready, or objects are gone
     Wait(wait::Wait),
     /// Print the definitions of all custom resources, for `kubectl apply -f -`
@@ -204,6 +211,9 @@ enum Command {
         #[arg(long)]
         isolated: bool,
     },
+    /// Run pods of a real API server on this machine, as a node of its cluster (for tests)
+    #[command(hide = true)]
+    Node(node::Node),
     /// Run one of the built-in programs that stand in for container images
     #[command(hide = true)]
     Program {
@@ -253,6 +263,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Mesh(command) => command.run(mesh)?,
         Command::Metrics(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
+        Command::Node(command) => command.run()?,
         Command::Patch(command) => command.run(mesh)?,
         Command::Policy(command) => return command.run(mesh),
         Command::Proxy(command) => return command.run(mesh),
@@ -261,6 +272,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Stat(command) => command.run(mesh)?,
         Command::Tap(command) => command.run(mesh)?,
         Command::Top(command) => command.run(mesh)?,
+        Command::Support(command) => command.run()?,
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,

@@ -8,8 +8,13 @@ mod install;
 mod leadership;
 mod objects;
 mod program;
+mod refusals;
+mod replicas;
 mod rights;
+mod root_certificates;
+mod roots;
 mod tokens;
+mod validation;
 mod writing;
 
 use fsm_api::resources::{Kind, Object, ObjectKey};

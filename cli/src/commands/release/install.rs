@@ -83,11 +83,18 @@ impl Install {
     }
 }
 
-/// Tells how the pods come up, until helm has ended and everything runs.
-pub(super) fn follow(cluster: &Cluster, running: Running, mesh: &str, namespace: &str, limit: Duration) -> Result<()> {
+/// Runs helm, and tells how the pods come up, until it has ended and everything runs.
+pub(super) fn follow(
+    cluster: &Cluster,
+    helm: &Helm,
+    arguments: &[String],
+    (mesh, namespace): (&str, &str),
+    limit: Duration,
+) -> Result<()> {
     let give_up = Instant::now() + limit;
     let mut watch = Watch::new(mesh, namespace);
-    let mut helm = Some(running);
+    watch.pass_over(cluster)?;
+    let mut helm = Some(helm.start(arguments)?);
     loop {
         let helm_done = helm.as_mut().is_none_or(Running::is_done);
         let look = watch.look(cluster, helm_done)?;

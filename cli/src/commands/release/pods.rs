@@ -33,6 +33,13 @@ impl Watch {
         Self { labels: labels(mesh), namespace: namespace.to_owned(), working: BTreeSet::new(), told: BTreeSet::new() }
     }
 
+    /// Passes over the pods that are there already: they are not the work of this command.
+    pub(super) fn pass_over(&mut self, cluster: &Cluster) -> Result<()> {
+        let pods = cluster.list(types::POD, Some(&self.namespace), Selector::labels(&self.labels))?;
+        self.told.extend(pods.iter().map(|pod| name(pod).to_owned()));
+        Ok(())
+    }
+
     /// Looks; Deployments count as soon as helm has made all of them.
     pub(super) fn look(&mut self, cluster: &Cluster, with_deployments: bool) -> Result<Look> {
         let which = Selector::labels(&self.labels);
