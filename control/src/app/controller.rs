@@ -121,8 +121,6 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
 }
 
-}
-
 pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {
     world::Settings {
         mesh_name: mesh.mesh_name.clone(),
