@@ -68,6 +68,11 @@ impl Leadership {
         Self { until: watch::channel(Some(far)).1, said: false }
     }
 
+    /// Of somebody who never writes.
+    pub fn never() -> Self {
+        Self { until: watch::channel(None).1, said: false }
+    }
+
     /// Whether the Lease is held now. Ask again before every write.
     pub fn leads(&self) -> bool {
         self.until.borrow().is_some_and(|until| Instant::now() < until)

@@ -72,6 +72,38 @@ pub const MAX_STATUS_BYTES: usize = 1 << 20;
 /// How often the certificate authority is asked whether something is due.
 pub const AUTHORITY_TICK: Duration = Duration::from_secs(5);
 
+/// How often roots that are shared are read again, although their Secret is watched: watches may fall silent.
+pub const AUTHORITY_LOOK: Duration = Duration::from_secs(60);
+
+/// At its start fsm-control waits so long for the API server to say what the roots are …
+pub const AUTHORITY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// … with such pauses.
+pub const AUTHORITY_RETRY: Duration = Duration::from_secs(2);
+
+/// Questions at once to an authority outside: after an outage all proxies of a mesh come together.
+pub const ISSUER_AT_ONCE: usize = 32;
+
+/// One question to an authority outside.
+pub const ISSUER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One certificate from an authority outside, with everything that is tried again: a proxy waits for ten seconds
+/// and is to hear the reason.
+pub const ISSUER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// Pause after an authority outside did not answer, twice as long after each time in a row …
+pub const ISSUER_RETRY: Duration = Duration::from_millis(250);
+
+/// … up to this.
+pub const ISSUER_LONGEST_RETRY: Duration = Duration::from_secs(4);
+
+/// How often a Vault is asked for its issuers, and its token is looked after. A new issuer is to be imported much longer
+/// before it signs.
+pub const VAULT_LOOK: Duration = Duration::from_secs(30);
+
+/// How often cert-manager is asked for a certificate, to see what its root is.
+pub const CERT_MANAGER_LOOK: Duration = Duration::from_secs(600);
+
 // --- the injector's webhook ---------------------------------------------------------------------------------------
 
 /// Open connections of the webhook: each API server keeps a few.
@@ -88,6 +120,12 @@ pub const WEBHOOK_IDLE: Duration = Duration::from_secs(90);
 
 /// The owner of the world answers between two batches of changes; it is waited for so long.
 pub const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Judging one change of a policy; API servers wait for ten seconds.
+pub const JUDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long API servers wait for the validator.
+pub const VALIDATOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The API server is asked for its version: for so long …
 pub const VERSION_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,14 +1,16 @@
 //! Flags and variables of fsm-control: one set for each of its roles.
 
 mod bootstrap;
-mod controller;
+pub mod controller;
 pub mod injector;
+mod provider;
 mod shared;
 mod values;
 
 pub use bootstrap::{BootstrapOptions, CleanupOptions, PreinstallOptions};
 pub use controller::ControllerOptions;
 pub use injector::InjectorOptions;
+pub use provider::{ProviderError, ProviderKind, ProviderOptions};
 pub use shared::{CertificateOptions, InjectionOptions, LogOptions, MeshOptions, OperationOptions, UpkeepOptions};
 pub use values::{LogFormat, NativeSidecars, Tokens, WriteTo};
 

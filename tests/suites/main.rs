@@ -5,11 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod balancing;
+mod certificates;
+mod chart;
 mod config;
 mod conformance;
 mod demos;
+mod e2e;
 mod egress;
 mod harness;
+mod images;
 mod kubernetes;
 mod local;
 mod resilience;

@@ -12,8 +12,9 @@ mod vitals;
 pub use vitals::Vitals;
 
 use crate::catalog::explain::CannotExplain;
-use crate::cert::Tresor;
-use crate::cert::tresor::TresorError;
+use crate::cert::authority::Signer;
+use crate::cert::tresor::{TresorError, roots_of};
+use crate::cert::{Issuer, Tresor};
 use crate::controller::Query;
 use crate::http::{Ask, Reply, comes_from_here, json, reads, serve as serve_http, text};
 use crate::push::{PodKey, Push};
@@ -35,14 +36,23 @@ use vitals::{PORT, wrong_method};
 pub struct Admin {
     /// Everything about proxies.
     pub push: Arc<Push>,
-    /// The built-in authority.
-    pub tresor: Arc<Tresor>,
+    /// Who signs certificates.
+    pub authority: Arc<Authority>,
     /// What is wrong with the users' objects.
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.
     pub queries: mpsc::Sender<Query>,
     /// Health, version and metrics.
     pub vitals: Vitals,
+}
+
+/// Who signs certificates, as far as operators see it.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    kind: &'static str,
+    /// Only its roots can be changed from here.
+    tresor: Option<Arc<Tresor>>,
+    issuer: Arc<dyn Issuer>,
 }
 
 const INDEX: &str = "\
@@ -86,7 +96,7 @@ impl Admin {
             return text(StatusCode::FORBIDDEN, format!("only programs on this machine get this page; {hint}\n"));
         }
         if path == "/ca/rotate" {
-            return if *ask.method() == Method::POST { self.rotate() } else { wrong_method(&Method::POST) };
+            return if *ask.method() == Method::POST { self.rotate().await } else { wrong_method(&Method::POST) };
         }
         if !reads(ask.method()) {
             return wrong_method(&Method::GET);
@@ -98,15 +108,19 @@ impl Admin {
             "/world" => self.world().await,
             "/config" => self.config(&ask),
             "/explain" => self.explain(&ask).await,
-            "/ca" => json(&self.tresor.status()),
+            "/ca" => json(&self.authority.status()),
             _ => text(StatusCode::NOT_FOUND, format!("there is no {path}\n\n{INDEX}")),
         }
     }
 
-    fn rotate(&self) -> Reply {
-        match self.tresor.rotate() {
+    async fn rotate(&self) -> Reply {
+        let Some(tresor) = &self.authority.tresor else {
+            let kind = self.authority.kind;
+            return text(StatusCode::CONFLICT, format!("the roots are those of {kind}; change them there\n"));
+        };
+        match tresor.rotate().await {
             Ok(()) => {
-                let mut reply = json(&self.tresor.status());
+                let mut reply = json(&self.authority.status());
                 *reply.status_mut() = StatusCode::ACCEPTED;
                 reply
             }
@@ -160,6 +174,28 @@ impl Admin {
             Ok((config, _)) => json(&config.redacted()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("the document cannot be shown: {error}\n")),
         }
+    }
+}
+
+impl Authority {
+    /// Of a signer.
+    pub fn of(signer: &Signer) -> Self {
+        Self { kind: signer.kind(), tresor: signer.tresor(), issuer: signer.issuer() }
+    }
+
+    /// Only the built-in authority.
+    pub fn of_tresor(tresor: Arc<Tresor>) -> Self {
+        Self { kind: "tresor", issuer: tresor.clone(), tresor: Some(tresor) }
+    }
+
+    /// Its roots, and how their rotation stands.
+    pub fn status(&self) -> Value {
+        let mut status = match &self.tresor {
+            Some(tresor) => json!(tresor.status()),
+            None => json!({ "roots": roots_of(&self.issuer.trust_bundle().pem) }),
+        };
+        status["provider"] = self.kind.into();
+        status
     }
 }
 

@@ -29,8 +29,8 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let directory = TempDir::new().unwrap();
-    let settings = TresorSettings::in_directory(directory.path());
-    let tresor = Arc::new(Tresor::open(settings, Arc::new(SystemTime::now)).unwrap());
+    let tresor =
+        Arc::new(Tresor::open(directory.path(), TresorSettings::default(), Arc::new(SystemTime::now)).unwrap());
     let roster = Arc::new(Roster::default());
     let push = Arc::new(Push {
         board: Arc::new(Board::default()),
@@ -45,7 +45,8 @@ fn fixture() -> Fixture {
     let (ready, is_ready) = watch::channel(false);
     let waits_for = "the source has not been read yet";
     let vitals = Vitals { telemetry: push.telemetry.clone(), ready: is_ready, waits_for };
-    let admin = Admin { push, tresor, problems: Arc::default(), queries: sender, vitals };
+    let authority = Arc::new(super::Authority::of_tresor(tresor));
+    let admin = Admin { push, authority, problems: Arc::default(), queries: sender, vitals };
     Fixture { admin, queries, ready, _directory: directory }
 }
 
@@ -86,7 +87,7 @@ async fn everything_in_the_index_is_there() {
                 Query::Explain { question, answer } => {
                     answer.send(Err(CannotExplain::NoService(question.to))).unwrap();
                 }
-                Query::View(..) | Query::Injection { .. } => {}
+                Query::View(..) | Query::Snapshot(..) | Query::Injection { .. } => {}
             }
         }
     });

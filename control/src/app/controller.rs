@@ -2,23 +2,24 @@
 //!
 //! Ready means: the source was read once, the documents of all groups are published, and all ports listen.
 
-use super::standing::{Standing, listen, open_authority};
+use super::standing::{Standing, listen, open_signer};
+use super::webhooks::Ground;
 use crate::admin::{self, Admin, Vitals};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
-use crate::cert::Tresor;
+use crate::cert::Issuer;
 use crate::cert::server::ServerTls;
-use crate::controller::{self, Ends, Publisher, Query};
+use crate::controller::{self, Ends, Publisher};
 use crate::debug::{self, Debug};
-use crate::issued::{ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
+use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Leadership};
-use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo, injector};
+use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
 use crate::source::kubernetes::{self, Interest};
 use crate::source::{Event, Source};
 use crate::telemetry::Telemetry;
 use crate::webhook::OwnerFacts;
-use crate::world::{self, Problem, World};
+use crate::world::{self, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use serde_json::json;
@@ -34,10 +35,11 @@ pub(super) const EVENTS_AHEAD: usize = 1024;
 pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     let standing = Standing::default();
     let (tasks, stop) = (&standing.tasks, &standing.stop);
-    let tresor = Arc::new(open_authority(&options.certificates)?);
     let api_server = connect(&options).await?;
-    let push = Arc::new(push(&options, &tresor, tokens(&options, api_server.as_ref())?));
-    let tls = ServerTls::start(tresor.clone(), options.server_names(), options.write_ca_bundle.clone());
+    let signer = open_signer(&options.certificates, &options.mesh, api_server.as_ref()).await?;
+    let (issuer, authority) = (signer.issuer(), Arc::new(admin::Authority::of(&signer)));
+    let push = Arc::new(push(&options, &issuer, tokens(&options, api_server.as_ref())?));
+    let tls = ServerTls::start(issuer.clone(), options.server_names(), options.write_ca_bundle.clone());
     let tls = Arc::new(tls.await.context("cannot make fsm-control's own certificate")?);
 
     let stream = listen(options.listen_stream, "--listen-stream")?;
@@ -52,7 +54,14 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     let problems = Arc::new(ArcSwap::default());
     let world = World::new(world_settings(&options.mesh));
     let (events, source_events) = mpsc::channel(EVENTS_AHEAD);
-    let (keeper, situation) = keeper(&options, api_server.as_ref(), &tresor, &push, events.clone())?.unzip();
+    let (keeper, situation) = keeper(&options, api_server.as_ref(), &issuer, &push, events.clone())?.unzip();
+    let bundles = bundles(&options, api_server.as_ref(), &issuer, situation.as_ref(), &events);
+    let leadership = lead(&options, api_server.as_ref(), &standing);
+    let changes_roots = match options.certificates.state_dir {
+        Some(_) => Leadership::always(),
+        None => leadership.clone(),
+    };
+    tasks.spawn(signer.tend(changes_roots, Some(events.clone()), stop.clone()));
     let ledger = Ledger::new(Owner::of_mesh(&options.mesh.mesh_name), options.server_names(), situation);
     let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
     let debug_wanted = publisher.wants_debug_server();
@@ -60,7 +69,6 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     let (ready, is_ready) = watch::channel(false);
     let ends = Ends { events: source_events, queries: owner_queries, ready, stop: stop.clone() };
     let owner = controller::start(publisher, ends).context("cannot start the thread that owns the world")?;
-    let leading = api_server.clone().filter(|_| options.write_objects == Some(WriteTo::Kubernetes));
     let following = api_server.clone().map(|client| (client, followed(&options.mesh, Interest::Mesh)));
     let following = options.source.clone().follow(following, events)?;
 
@@ -69,22 +77,19 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         let stop = stop.clone();
         async move { tls.maintain(stop).await }
     });
-    standing.tend(tresor.clone());
-    if let Some(address) = options.listen_webhook {
-        let listener = listen(address, "--listen-webhook")?;
-        addresses["webhook"] = listener.local_addr()?.to_string().into();
-        let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
-        let native = standing.native(options.injection.native_sidecars, api_server.as_ref());
-        let injection = (options.injection.settings(&options.mesh), native);
-        let names = options.certificates.names_of(injector::SERVICE, &options.mesh.fsm_namespace);
-        let identity = (tresor.clone(), names);
-        standing.serve_injection(listener, facts, injection, identity, push.telemetry.clone()).await?;
+    let ground = Ground {
+        standing: &standing,
+        options: &options,
+        api_server: api_server.as_ref(),
+        issuer: issuer.clone(),
+        telemetry: push.telemetry.clone(),
+    };
+    let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
+    ground.serve(facts, leadership.clone(), &mut addresses).await?;
+    if let Some(bundles) = bundles {
+        tasks.spawn(bundles.run_while_leading(leadership.clone(), stop.clone()));
     }
     if let Some(keeper) = keeper {
-        let leadership = match leading {
-            Some(client) => standing.candidate(client, leader::LEASE_NAME, &options.mesh),
-            None => Leadership::always(),
-        };
         tasks.spawn(keeper.run_while_leading(leadership, Arc::new(SystemTime::now), stop.clone()));
     }
     let vitals = Vitals {
@@ -92,10 +97,15 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         ready: is_ready.clone(),
         waits_for: "the source has not been read yet",
     };
-    let debug = debug_server(&push, &tresor, &problems, &queries);
+    let debug = Debug {
+        push: push.clone(),
+        authority: authority.clone(),
+        problems: problems.clone(),
+        queries: queries.clone(),
+    };
     let told = watch::Sender::new(None);
-    tasks.spawn(debug::serve_while_wanted(debug::PORT, debug, debug_wanted, stop.clone(), told));
-    let admin = Admin { push: push.clone(), tresor, problems, queries, vitals };
+    tasks.spawn(debug::serve_while_wanted(debug::PORT, Arc::new(debug), debug_wanted, stop.clone(), told));
+    let admin = Admin { push: push.clone(), authority, problems, queries, vitals };
     tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
     if let Some(port) = repo_port {
         addresses["repo"] = port.local_addr()?.to_string().into();
@@ -111,15 +121,6 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
 }
 
-fn debug_server(
-    push: &Arc<Push>,
-    tresor: &Arc<Tresor>,
-    problems: &Arc<ArcSwap<Vec<Problem>>>,
-    queries: &mpsc::Sender<Query>,
-) -> Arc<Debug> {
-    Arc::new(Debug { push: push.clone(), tresor: tresor.clone(), problems: problems.clone(), queries: queries.clone() })
-}
-
 pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {
     world::Settings {
         mesh_name: mesh.mesh_name.clone(),
@@ -131,7 +132,9 @@ pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {
 
 /// A connection to the API server, where something needs one.
 async fn connect(options: &ControllerOptions) -> anyhow::Result<Option<kube::Client>> {
-    let needed = options.source == Source::Kubernetes || matches!(options.tokens, Tokens::Kubernetes { .. });
+    let needed = options.source == Source::Kubernetes
+        || matches!(options.tokens, Tokens::Kubernetes { .. })
+        || options.certificates.provider.needs_api_server();
     Ok(if needed { Some(kubernetes::connect().await?) } else { None })
 }
 
@@ -150,13 +153,13 @@ fn tokens(options: &ControllerOptions, api_server: Option<&kube::Client>) -> any
     })
 }
 
-fn push(options: &ControllerOptions, tresor: &Arc<Tresor>, tokens: Arc<dyn TokenReview>) -> Push {
+fn push(options: &ControllerOptions, issuer: &Arc<dyn Issuer>, tokens: Arc<dyn TokenReview>) -> Push {
     let roster = Arc::new(Roster::default());
     Push {
         board: Arc::new(Board::default()),
         telemetry: Arc::new(Telemetry::new(&roster)),
         roster,
-        issuer: tresor.clone(),
+        issuer: issuer.clone(),
         tokens,
         trust_domain: options.mesh.trust_domain.clone(),
         settings: ArcSwap::from_pointee(Settings::default()),
@@ -167,7 +170,7 @@ fn push(options: &ControllerOptions, tresor: &Arc<Tresor>, tokens: Arc<dyn Token
 fn keeper(
     options: &ControllerOptions,
     api_server: Option<&kube::Client>,
-    tresor: &Arc<Tresor>,
+    issuer: &Arc<dyn Issuer>,
     push: &Push,
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<Option<(Keeper, watch::Sender<Arc<Situation>>)>> {
@@ -185,8 +188,38 @@ fn keeper(
         }
     };
     let (told, situation) = watch::channel(Arc::default());
-    let (issuer, telemetry) = (tresor.clone(), push.telemetry.clone());
+    let (issuer, telemetry) = (issuer.clone(), push.telemetry.clone());
     Ok(Some((Keeper { owner, situation, issuer, writer, events, telemetry }, told)))
+}
+
+/// Whoever keeps the roots in every namespace of a cluster.
+fn bundles(
+    options: &ControllerOptions,
+    api_server: Option<&kube::Client>,
+    issuer: &Arc<dyn Issuer>,
+    situation: Option<&watch::Sender<Arc<Situation>>>,
+    events: &mpsc::Sender<Event>,
+) -> Option<BundleKeeper> {
+    let client = api_server.filter(|_| options.write_objects == Some(WriteTo::Kubernetes))?;
+    Some(BundleKeeper {
+        client: client.clone(),
+        owner: Owner::of_mesh(&options.mesh.mesh_name),
+        fsm_namespace: options.mesh.fsm_namespace.clone(),
+        situation: situation?.subscribe(),
+        issuer: issuer.clone(),
+        events: events.clone(),
+    })
+}
+
+/// Whether this controller is the one that writes, and that changes the roots: in a cluster, one of all replicas is.
+fn lead(options: &ControllerOptions, api_server: Option<&kube::Client>, standing: &Standing) -> Leadership {
+    let registers = options.listen_validator.is_some() && options.source == Source::Kubernetes;
+    let writes = options.write_objects == Some(WriteTo::Kubernetes);
+    let shares = writes || registers || options.certificates.state_dir.is_none();
+    match api_server.filter(|_| shares) {
+        Some(client) => standing.candidate(client.clone(), leader::LEASE_NAME, &options.mesh),
+        None => Leadership::always(),
+    }
 }
 
 fn directory_writer(options: &ControllerOptions, directory: &Path, owner: &Owner) -> anyhow::Result<DirectoryWriter> {

@@ -4,16 +4,17 @@
 //! listens. When it is not there, pods of the mesh's namespaces are not admitted, and all others are.
 
 use super::controller::{EVENTS_AHEAD, followed, world_settings};
-use super::standing::{Standing, listen, open_authority, with_port};
+use super::standing::{Standing, listen, open_signer, with_port};
 use crate::admin::Vitals;
+use crate::leader::Leadership;
 use crate::options::InjectorOptions;
 use crate::options::injector::SERVICE;
 use crate::push::Roster;
 use crate::reconcile::Cluster;
 use crate::source::kubernetes::{self, Interest};
 use crate::telemetry::Telemetry;
-use crate::webhook::FollowedFacts;
 use crate::webhook::configuration::{Registration, Webhooks};
+use crate::webhook::{FollowedFacts, Webhook};
 use crate::world::World;
 use serde_json::json;
 use std::sync::Arc;
@@ -25,8 +26,12 @@ const LEASE: &str = "fsm-injector.flomesh.io";
 
 pub(super) async fn run(options: InjectorOptions) -> anyhow::Result<()> {
     let standing = Standing::default();
-    let issuer = Arc::new(open_authority(&options.certificates)?);
     let client = kubernetes::connect().await?;
+    let signer = open_signer(&options.certificates, &options.mesh, Some(&client)).await?;
+    let issuer = signer.issuer();
+    // Shared roots are changed by a controller, and followed here.
+    let leads = if options.certificates.state_dir.is_some() { Leadership::always() } else { Leadership::never() };
+    standing.tasks.spawn(signer.tend(leads, None, standing.stop.clone()));
     let telemetry = Arc::new(Telemetry::new(&Arc::new(Roster::default())));
     let webhook_port = listen(options.listen_webhook, "--listen-webhook")?;
     let admin_port = listen(options.operation.listen_admin, "--listen-admin")?;
@@ -45,9 +50,10 @@ pub(super) async fn run(options: InjectorOptions) -> anyhow::Result<()> {
     let following = kubernetes::follow(client.clone(), followed(&options.mesh, Interest::Injection), events);
 
     let native = standing.native(options.injection.native_sidecars, Some(&client));
-    let injection = (options.injection.settings(&options.mesh), native);
+    let settings = options.injection.settings(&options.mesh);
     let names = options.certificates.names_of(SERVICE, &options.mesh.fsm_namespace);
-    standing.serve_injection(webhook_port, facts, injection, (issuer.clone(), names), telemetry.clone()).await?;
+    let webhook = Webhook { facts, settings, native, telemetry: telemetry.clone() };
+    standing.serve_webhook(webhook_port, webhook, issuer.clone(), names).await?;
     let registration = registration(&options, port);
     let leadership = standing.candidate(client.clone(), LEASE, &options.mesh);
     standing.keep_registered(Webhooks::Injector, registration, Cluster::new(client), issuer, leadership, &telemetry);

@@ -1,18 +1,22 @@
 //! What all roles that keep running have in common: ports, the certificate authority, signals, an orderly end.
 
+use crate::cert::authority::{Provider, Signer};
+use crate::cert::cert_manager::CertManagerSettings;
+use crate::cert::custody::Place;
+use crate::cert::rollout::{Rollout, RolloutSettings};
 use crate::cert::server::{ServerNames, ServerTls};
 use crate::cert::tresor::TresorSettings;
-use crate::cert::{Issuer, Tresor};
-use crate::inject;
+use crate::cert::{Issuer, SecretPlace};
 use crate::leader::{Candidate, Leadership, LeaseSettings, Terms};
 use crate::limits;
-use crate::options::{CertificateOptions, MeshOptions, NativeSidecars, OperationOptions};
+use crate::options::{CertificateOptions, MeshOptions, NativeSidecars, OperationOptions, ProviderKind};
 use crate::push::server;
 use crate::reconcile::{Cluster, Keeper, wake_on_changes, wake_on_roots};
 use crate::telemetry::Telemetry;
 use crate::webhook::configuration::{INSTANCE_LABEL, Kept, Registration, Webhooks};
-use crate::webhook::{self, Facts, Native, Webhook};
+use crate::webhook::{self, Native, Reviewer};
 use anyhow::Context;
+use fsm_api::resources::root_certificate::CertificateProvider;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -69,20 +73,16 @@ impl Standing {
         }
     }
 
-    /// Serves the injector's webhook, with a certificate of its own that is kept valid.
-    pub(super) async fn serve_injection<F: Facts>(
+    /// Serves a webhook, with a certificate of its own that is kept valid.
+    pub(super) async fn serve_webhook<R: Reviewer>(
         &self,
         listener: TcpListener,
-        facts: F,
-        injection: (inject::Settings, Native),
-        identity: (Arc<Tresor>, ServerNames),
-        telemetry: Arc<Telemetry>,
+        webhook: R,
+        issuer: Arc<dyn Issuer>,
+        names: ServerNames,
     ) -> anyhow::Result<()> {
-        let (issuer, names) = identity;
         let tls = ServerTls::start(issuer, names, None).await.context("cannot make the webhook's own certificate")?;
         let tls = Arc::new(tls);
-        let (settings, native) = injection;
-        let webhook = Webhook { facts, settings, native, telemetry };
         self.tasks.spawn(webhook::serve(listener, Arc::new(webhook), tls.clone(), self.stop.clone()));
         let stop = self.stop.clone();
         self.tasks.spawn(async move { tls.maintain(stop).await });
@@ -126,24 +126,6 @@ impl Standing {
         }
     }
 
-    /// Asks the authority now and then whether a step of a rotation is due.
-    pub(super) fn tend(&self, tresor: Arc<Tresor>) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(limits::AUTHORITY_TICK) => {}
-                }
-                let tresor = tresor.clone();
-                let ticked = tokio::task::spawn_blocking(move || tresor.tick()).await;
-                if let Ok(Err(error)) = ticked {
-                    warn!("the rotation of the roots does not go on: {error}; it is tried again");
-                }
-            }
-        });
-    }
-
     /// Stands for the Lease of this name: of all replicas of a role, one writes.
     pub(super) fn candidate(&self, client: kube::Client, lease: &str, mesh: &MeshOptions) -> Leadership {
         let settings = LeaseSettings {
@@ -164,14 +146,95 @@ pub(super) fn with_port(url: Option<&String>, port: u16) -> Option<String> {
     Some(url.strip_suffix(":0").map_or_else(|| url.to_owned(), |host| format!("{host}:{port}")))
 }
 
-/// The certificate authority.
-pub(super) fn open_authority(options: &CertificateOptions) -> anyhow::Result<Tresor> {
-    let settings = TresorSettings {
-        state_dir: options.state_dir.clone(),
-        root_key: options.ca_key,
-        announce: options.ca_announce,
+/// Whoever signs certificates. `api_server`: where the roots may be kept, and what providers may need.
+pub(super) async fn open_signer(
+    options: &CertificateOptions,
+    mesh: &MeshOptions,
+    api_server: Option<&kube::Client>,
+) -> anyhow::Result<Signer> {
+    let namespace = mesh.fsm_namespace.as_str();
+    if options.enable_mesh_root_certificate {
+        let client = api_server.context("--enable-mesh-root-certificate needs an API server")?;
+        let rollout = Rollout::open(rollout_settings(options, mesh, client), Arc::new(SystemTime::now)).await;
+        return Ok(Signer::Rollout(Box::new(rollout.context("cannot open the certificate authority")?)));
+    }
+    let provider = match options.provider.certificate_manager {
+        ProviderKind::Tresor => tresor(options, mesh, api_server)?,
+        ProviderKind::Vault => Provider::Vault(options.provider.vault(api_server, namespace)?),
+        ProviderKind::CertManager => {
+            let client = api_server.context("--certificate-manager cert-manager needs an API server")?;
+            Provider::CertManager(client.clone(), options.provider.cert_manager(namespace)?)
+        }
     };
-    Tresor::open(settings, Arc::new(SystemTime::now)).context("cannot open the certificate authority")
+    let opened = Signer::open(provider, Arc::new(SystemTime::now)).await;
+    opened.context("cannot open the certificate authority")
+}
+
+/// How MeshRootCertificates are read.
+fn rollout_settings(options: &CertificateOptions, mesh: &MeshOptions, client: &kube::Client) -> RolloutSettings {
+    let provider = {
+        let (options, client, namespace) = (options.clone(), client.clone(), mesh.fsm_namespace.clone());
+        let mesh = mesh.mesh_name.clone();
+        let tresor = TresorSettings { root_key: options.ca_key, announce: options.ca_announce };
+        Arc::new(move |spec: &CertificateProvider| match spec {
+            CertificateProvider { tresor: Some(own), vault: None, cert_manager: None } => {
+                let secret = &own.ca.secret_ref;
+                match (&secret.namespace, &secret.name) {
+                    (Some(namespace), Some(name)) => {
+                        let (namespace, name) = (namespace.clone(), name.clone());
+                        let place = SecretPlace { namespace, name, mesh: mesh.clone() };
+                        Ok(Provider::Tresor(Place::Secret(client.clone(), place), tresor.clone()))
+                    }
+                    _ => Err("spec.provider.tresor.ca.secretRef needs name and namespace".to_owned()),
+                }
+            }
+            CertificateProvider { vault: Some(vault), tresor: None, cert_manager: None } => {
+                let settings = options.provider.vault_of(vault, &client).map_err(|error| error.to_string())?;
+                Ok(Provider::Vault(settings))
+            }
+            CertificateProvider { cert_manager: Some(manager), tresor: None, vault: None } => {
+                let settings = CertManagerSettings {
+                    namespace: namespace.clone(),
+                    issuer_name: manager.issuer_name.clone(),
+                    issuer_kind: manager.issuer_kind.clone(),
+                    issuer_group: manager.issuer_group.clone(),
+                };
+                Ok(Provider::CertManager(client.clone(), settings))
+            }
+            _ => Err("spec.provider must have exactly one of tresor, vault and certManager".to_owned()),
+        })
+    };
+    RolloutSettings {
+        client: client.clone(),
+        namespace: mesh.fsm_namespace.clone(),
+        trust_domain: mesh.trust_domain.clone(),
+        announce: options.ca_announce,
+        provider,
+    }
+}
+
+fn tresor(
+    options: &CertificateOptions,
+    mesh: &MeshOptions,
+    api_server: Option<&kube::Client>,
+) -> anyhow::Result<Provider> {
+    let settings = TresorSettings { root_key: options.ca_key, announce: options.ca_announce };
+    let place = match (&options.state_dir, api_server) {
+        (Some(directory), _) => Place::Directory(directory.clone()),
+        (None, Some(client)) => {
+            let place = SecretPlace {
+                namespace: mesh.fsm_namespace.clone(),
+                name: options.ca_bundle_secret_name.clone(),
+                mesh: mesh.mesh_name.clone(),
+            };
+            Place::Secret(client.clone(), place)
+        }
+        _ => anyhow::bail!(
+            "there is no place for the roots of the mesh; give --state-dir DIRECTORY, or --source kubernetes to keep \
+             them in a Secret"
+        ),
+    };
+    Ok(Provider::Tresor(place, settings))
 }
 
 pub(super) fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -1,22 +1,39 @@
 //! Certificates: who issues them, for whom, and when they are replaced.
 //!
 //! A workload makes its own key and asks with a PKCS #10 request; private keys never travel. Whoever issues
-//! certificates is an [`Issuer`]: the built-in authority ([`tresor`]), later Vault or cert-manager. The names in a
-//! certificate come from the [`Identity`] that the caller proved, never from the request.
+//! certificates is an [`Issuer`]: the built-in authority ([`tresor`]), a [`vault`], or [`cert_manager`]. The names in a
+//! certificate come from the [`Identity`] that the caller proved, never from the request: one that claims other names is
+//! refused.
 //!
 //! Roots change with overlap ([`rotation`]): a new root is trusted by everybody before the first certificate is
 //! signed with it, and an old one is trusted until the last certificate that it signed has expired.
 
+mod answer;
+pub mod authority;
+pub mod cert_manager;
+pub mod changeover;
+pub mod custody;
+mod exchange;
 pub mod identity;
+mod known_roots;
+mod names;
 pub mod request;
+pub mod rollout;
 pub mod root;
 pub mod rotation;
 pub mod server;
 mod storage;
 pub mod tresor;
+pub mod vault;
 
+pub use answer::Mismatch;
+pub use custody::Custody;
+pub use exchange::Exchange;
 pub use identity::{Identity, IdentityError};
+pub use names::AllNames;
 pub use request::{RequestError, SigningRequest};
+pub(crate) use root::short_name;
+pub use storage::cluster::SecretPlace;
 pub use tresor::Tresor;
 
 use std::fmt;
@@ -46,6 +63,11 @@ pub trait Issuer: fmt::Debug + Send + Sync {
 
     /// Hears of another bundle. Whoever holds a certificate should then ask for a new one.
     fn changes(&self) -> watch::Receiver<Arc<TrustBundle>>;
+
+    /// Whether a request must carry the names that are to be certified, because the authority takes them from there.
+    fn wants_names_in_requests(&self) -> bool {
+        false
+    }
 }
 
 /// A certificate that is asked for.
@@ -73,6 +95,12 @@ pub struct LeafNames {
 }
 
 impl LeafNames {
+    /// All DNS names, the common name first, each once.
+    pub fn all_dns(&self) -> impl Iterator<Item = &str> {
+        let others = self.dns.iter().filter(|&name| *name != self.common_name);
+        std::iter::once(&self.common_name).chain(others).map(String::as_str)
+    }
+
     /// The names of a workload: `<sa>.<ns>.<trust domain>` as FSM has it, and the SPIFFE id.
     pub fn of_workload(identity: &Identity, trust_domain: &str) -> Self {
         Self {
@@ -115,6 +143,14 @@ pub enum IssueError {
         name: String,
         /// What the encoder says.
         source: rcgen::Error,
+    },
+    /// The authority does not want to, and will not want to until somebody changes something.
+    #[error("the certificate authority does not sign a certificate for {name}: {reason}")]
+    Refused {
+        /// Common name.
+        name: String,
+        /// What it says, and what to do.
+        reason: String,
     },
     /// The authority cannot sign at the moment.
     #[error("the certificate authority cannot sign a certificate for {name} ({reason}); it is worth another try")]

@@ -1,12 +1,15 @@
 //! Signing requests (PKCS #10), checked: the key is of a kind and size that the mesh accepts, and whoever asks holds its
-//! private half. Names, extensions and attributes of a request are ignored; who asks is known from elsewhere.
+//! private half. Who asks is known from elsewhere: a request need not carry names, and may carry no others. Extensions and
+//! attributes beyond names are ignored.
 
+use super::LeafNames;
+use super::names::AllNames;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey,
     VerificationAlgorithm,
 };
-use rcgen::SubjectPublicKeyInfo;
+use rcgen::{CertificateParams, SubjectPublicKeyInfo};
 use rustls::pki_types::CertificateSigningRequestDer;
 use rustls::pki_types::pem::PemObject;
 use std::fmt;
@@ -32,6 +35,7 @@ pub struct SigningRequest {
     der: CertificateSigningRequestDer<'static>,
     key: SubjectPublicKeyInfo,
     kind: KeyKind,
+    claims: AllNames,
 }
 
 /// Which key is to be certified.
@@ -55,6 +59,14 @@ pub enum RequestError {
     /// A key that the mesh does not certify.
     #[error("the key of the signing request is {0}; use ECDSA with P-256 or P-384, or RSA with 2048 to 4096 bits")]
     Key(String),
+    /// It claims to be somebody else.
+    #[error("the signing request claims the names {claimed}, but whoever asks is {own}; leave the names out")]
+    Names {
+        /// What stands in it.
+        claimed: String,
+        /// Whose the token is.
+        own: String,
+    },
     /// The request is not signed with the key that it is about.
     #[error("the signature of the signing request is not by its own key, with SHA-256 or better")]
     Signature,
@@ -82,12 +94,39 @@ impl SigningRequest {
             .verify(info.raw, request.signature_value.as_ref())
             .map_err(|_| RequestError::Signature)?;
         let key = SubjectPublicKeyInfo::from_der(info.subject_pki.raw).map_err(|error| unreadable(&error))?;
-        Ok(Self { key, kind, der: der.clone() })
+        let claims = AllNames::of_request(&request);
+        Ok(Self { key, kind, claims, der: der.clone() })
     }
 
     /// The request itself, for authorities that want to see it.
     pub fn der(&self) -> &CertificateSigningRequestDer<'static> {
         &self.der
+    }
+
+    /// The request as text.
+    pub fn pem(&self) -> String {
+        super::answer::pem("CERTIFICATE REQUEST", &self.der)
+    }
+
+    /// The names that stand in it.
+    pub fn claims(&self) -> &AllNames {
+        &self.claims
+    }
+
+    /// Whether all of these names stand in it.
+    pub fn carries(&self, names: &LeafNames) -> bool {
+        self.claims.missing(names).is_empty()
+    }
+
+    /// Refuses one that claims a name which is not among these.
+    ///
+    /// # Errors
+    /// [`RequestError::Names`].
+    pub fn claims_only(&self, names: &LeafNames) -> Result<(), RequestError> {
+        if self.claims.are_within(names) {
+            return Ok(());
+        }
+        Err(RequestError::Names { claimed: self.claims.to_string(), own: names.common_name.clone() })
     }
 
     /// Kind of the key.
@@ -104,6 +143,13 @@ impl fmt::Debug for SigningRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningRequest({:?} key)", self.kind)
     }
+}
+
+/// A request of our own, for these names.
+pub(super) fn with_names(names: &LeafNames) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    super::root::write_names(&mut params, names)?;
+    Ok(params)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A root of the mesh: a self-signed certificate with its key, which signs leaves and nothing else.
 
-use super::{CLOCK_SKEW, IssueError, Issued, LeafRequest};
+use super::{CLOCK_SKEW, IssueError, Issued, LeafNames, LeafRequest};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
@@ -156,19 +156,9 @@ impl FromStr for RootKey {
 
 fn leaf_params(leaf: &LeafRequest) -> Result<CertificateParams, rcgen::Error> {
     let names = &leaf.names;
-    let mut dns = vec![names.common_name.clone()];
-    dns.extend(names.dns.iter().filter(|&name| *name != names.common_name).cloned());
     // Given as text: CertificateParams::new would take an address for one.
     let mut params = CertificateParams::default();
-    for name in dns {
-        params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
-    }
-    if let Some(id) = &names.spiffe {
-        params.subject_alt_names.push(SanType::URI(id.as_str().try_into()?));
-    }
-    params.subject_alt_names.extend(names.addresses.iter().copied().map(SanType::IpAddress));
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, short_name(&names.common_name));
+    write_names(&mut params, names)?;
     params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
     params.serial_number = Some(SerialNumber::from_slice(&random_serial()?));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
@@ -177,9 +167,23 @@ fn leaf_params(leaf: &LeafRequest) -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
+/// Writes the names into a certificate, or into a request for one.
+pub(super) fn write_names(params: &mut CertificateParams, names: &LeafNames) -> Result<(), rcgen::Error> {
+    for name in names.all_dns() {
+        params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
+    }
+    if let Some(id) = &names.spiffe {
+        params.subject_alt_names.push(SanType::URI(id.as_str().try_into()?));
+    }
+    params.subject_alt_names.extend(names.addresses.iter().copied().map(SanType::IpAddress));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, short_name(&names.common_name));
+    Ok(())
+}
+
 /// A common name has at most 64 characters (RFC 5280, appendix A.1). A longer one is still the DNS name; the common name
 /// then says only whose certificate this is, and verifiers that read identities from it find none.
-fn short_name(name: &str) -> &str {
+pub(crate) fn short_name(name: &str) -> &str {
     name.get(..64).unwrap_or(name)
 }
 

@@ -41,8 +41,24 @@ pub enum Step {
     Announce,
     /// Sign with the announced root.
     Switch,
+    /// Trust the root of before as well: somebody put another one in its place.
+    Overlap,
     /// Drop the root of before.
     Retire,
+}
+
+impl Step {
+    /// What has happened, for the log.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::Announce => "a new root of the mesh is announced; certificates are still signed with the old one",
+            Self::Switch => "certificates are signed with the new root of the mesh; the old one is still trusted",
+            Self::Overlap => {
+                "somebody put another root of the mesh in place: it signs now, and the one of before is still trusted"
+            }
+            Self::Retire => "the old root of the mesh is not trusted any more",
+        }
+    }
 }
 
 /// What the machine does not keep itself.
@@ -72,6 +88,12 @@ impl Phase {
         }
         *self = Self::Announced { until: now + facts.announce };
         Ok(Step::Announce)
+    }
+
+    /// A root signs that was not announced: those of before stay trusted for as long as after a rotation.
+    pub fn overlap(&mut self, now: SystemTime, facts: &Facts) -> Step {
+        *self = Self::Overlapping { until: now + facts.longest_validity + super::CLOCK_SKEW };
+        Step::Overlap
     }
 
     /// Goes one step on if it is time; to be called again until there is nothing to be done.

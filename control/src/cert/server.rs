@@ -7,7 +7,7 @@
 
 use super::{IssueError, Issuer, LeafNames, LeafRequest, RequestError, SigningRequest, TrustBundle, renew_after};
 use arc_swap::ArcSwap;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -84,7 +84,7 @@ impl KeyAndChain {
     /// [`ServerTlsError`].
     pub async fn make(issuer: &dyn Issuer, names: LeafNames, validity: Duration) -> Result<Self, ServerTlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let request = CertificateParams::default().serialize_request(&key)?.pem()?;
+        let request = super::request::with_names(&names)?.serialize_request(&key)?.pem()?;
         let request = SigningRequest::check(&request)?;
         let issued = issuer.issue(LeafRequest { request, names, validity }).await?;
         Ok(Self { key: key.serialize_pem(), issued })

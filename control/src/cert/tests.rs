@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod authority;
+mod exchange;
 mod handshake;
 mod identity;
 mod requests;
@@ -37,7 +38,7 @@ impl Hand {
 }
 
 pub(super) fn open(directory: &Path, hand: &Hand) -> Tresor {
-    Tresor::open(TresorSettings::in_directory(directory), hand.clock()).unwrap()
+    Tresor::open(directory, TresorSettings::default(), hand.clock()).unwrap()
 }
 
 pub(super) fn request(key: &KeyPair) -> SigningRequest {

@@ -7,8 +7,7 @@
 
 mod profile;
 
-use crate::admin::is_foreign;
-use crate::cert::Tresor;
+use crate::admin::{Authority, is_foreign};
 use crate::controller::{Query, View};
 use crate::http::{Ask, PortLimits, Reply, json, reads, reply, serve as serve_http, text};
 use crate::limits;
@@ -57,8 +56,8 @@ fsm-control's debug server:
 pub struct Debug {
     /// Everything about proxies.
     pub push: Arc<Push>,
-    /// The built-in authority.
-    pub tresor: Arc<Tresor>,
+    /// Who signs certificates.
+    pub authority: Arc<Authority>,
     /// What is wrong with the users' objects.
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.
@@ -122,7 +121,7 @@ impl Debug {
             "/debug/config" => self.view(View::MeshConfig).await,
             "/debug/feature-flags" => self.view(View::FeatureFlags).await,
             "/debug/problems" => json(&self.problems.load().iter().map(ToString::to_string).collect::<Vec<_>>()),
-            "/debug/certs" => json(&self.tresor.status()),
+            "/debug/certs" => json(&self.authority.status()),
             "/debug/proxy" => self.proxies(&ask),
             "/debug/pprof/profile" => self.profile(&ask).await,
             "/debug/pprof/cmdline" => text(StatusCode::OK, std::env::args().collect::<Vec<_>>().join("\0")),

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::auth::TokenDirectory;
+use crate::cert::Tresor;
 use crate::cert::tresor::TresorSettings;
 use crate::push::{Board, Roster, Settings};
 use crate::telemetry::Telemetry;
@@ -12,8 +13,8 @@ use tempfile::TempDir;
 
 fn debug() -> (Arc<Debug>, TempDir) {
     let directory = TempDir::new().unwrap();
-    let settings = TresorSettings::in_directory(directory.path());
-    let tresor = Arc::new(Tresor::open(settings, Arc::new(SystemTime::now)).unwrap());
+    let tresor =
+        Arc::new(Tresor::open(directory.path(), TresorSettings::default(), Arc::new(SystemTime::now)).unwrap());
     let roster = Arc::new(Roster::default());
     let push = Arc::new(Push {
         board: Arc::new(Board::default()),
@@ -33,7 +34,8 @@ fn debug() -> (Arc<Debug>, TempDir) {
         }
     });
     let problems = Arc::default();
-    (Arc::new(Debug { push, tresor, problems, queries }), directory)
+    let authority = Arc::new(Authority::of_tresor(tresor));
+    (Arc::new(Debug { push, authority, problems, queries }), directory)
 }
 
 async fn ask(debug: &Debug, method: Method, path: &str, host: &str) -> (StatusCode, Vec<u8>) {

@@ -29,6 +29,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+/// How the origins of problems begin that are fsm-control's own: they say nothing about what the source can read.
+pub const OWN_ORIGINS: &str = "fsm-control:";
+
 /// Origin of the problems of the keeper, as the source's are told by file.
 pub const ORIGIN: &str = "fsm-control: objects that it keeps";
 
@@ -212,7 +215,7 @@ fn secret_key(secret: &NamespacedName) -> ObjectKey {
 }
 
 /// One second, then twice as long each time.
-fn pause(tries: u32) -> Duration {
+pub(super) fn pause(tries: u32) -> Duration {
     let doubled = 1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX);
     limits::KEEPER_PAUSE.saturating_mul(doubled).min(limits::KEEPER_LONGEST_PAUSE)
 }

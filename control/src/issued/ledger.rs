@@ -64,7 +64,7 @@ impl Ledger {
 
     /// How things stand.
     pub(super) fn situation(&self, wanted: Wanted, problems: &BTreeSet<Problem>, complete: bool) -> Situation {
-        let Wanted { wishes, suspended, .. } = wanted;
+        let Wanted { wishes, suspended, namespaces, .. } = wanted;
         let ours = |(name, found): (&NamespacedName, &Option<Arc<Found>>)| Some((name.clone(), found.clone()?));
         let secrets: BTreeMap<NamespacedName, Arc<Found>> = self.secrets.iter().filter_map(ours).collect();
         let statuses = status::of(self.policies.iter(), problems).into_iter();
@@ -76,7 +76,7 @@ impl Ledger {
                 *status = None;
             }
         }
-        Situation { wishes, suspended, secrets, statuses, complete }
+        Situation { wishes, suspended, secrets, namespaces: Some(namespaces), statuses, complete }
     }
 
     /// Whether anybody keeps objects.

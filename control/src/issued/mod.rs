@@ -10,6 +10,7 @@
 //! no loop. A Secret that was not made here is never overwritten and never removed. While the source cannot read
 //! everything, nothing is removed: a policy that cannot be read is not one that is gone.
 
+mod bundles;
 mod cluster;
 mod directory;
 mod keeper;
@@ -22,9 +23,10 @@ mod tests;
 mod wish;
 mod writer;
 
+pub use bundles::BundleKeeper;
 pub use cluster::ClusterWriter;
 pub use directory::DirectoryWriter;
-pub use keeper::{Keeper, ORIGIN};
+pub use keeper::{Keeper, ORIGIN, OWN_ORIGINS};
 pub use ledger::Ledger;
 pub use plan::{Action, Plan, Why, plan};
 pub use secret::{Found, Owner};
@@ -49,6 +51,8 @@ pub struct Situation {
     pub suspended: BTreeSet<NamespacedName>,
     /// The Secrets that are there and were made by this control plane.
     pub secrets: BTreeMap<NamespacedName, Arc<Found>>,
+    /// The namespaces of the mesh, which are to have its roots; `None`: not known yet.
+    pub namespaces: Option<BTreeSet<String>>,
     /// All policies that have a status, with what it is to be; `None`: not decided yet, it stays as it is.
     pub statuses: BTreeMap<ObjectKey, Option<PolicyStatus>>,
     /// Everything that is there has been read: what is not in here is gone.

@@ -69,6 +69,12 @@ impl Owner {
         label(MANAGED_BY) == Some(MANAGER) && label(INSTANCE) == Some(&self.mesh)
     }
 
+    /// The labels by which it knows its objects again.
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        let labels = [(MANAGED_BY, MANAGER), (INSTANCE, &self.mesh)];
+        labels.map(|(key, text)| (key.to_owned(), text.to_owned())).into()
+    }
+
     /// The Secret of a wish.
     pub(super) fn secret(&self, wish: &Wish, certificate: &KeyAndChain, roots: &str) -> Secret {
         let texts = |texts: [(&str, &str); 2]| Some(texts.map(|(key, text)| (key.to_owned(), text.to_owned())).into());
@@ -77,7 +83,7 @@ impl Owner {
             metadata: ObjectMeta {
                 namespace: Some(wish.secret.namespace.clone()),
                 name: Some(wish.secret.name.clone()),
-                labels: texts([(MANAGED_BY, MANAGER), (INSTANCE, &self.mesh)]),
+                labels: Some(self.labels()),
                 annotations: texts([
                     (ISSUED_FOR, &wish.owner.to_string()),
                     (ISSUED_VALIDITY, &wish.validity.to_string()),

@@ -56,6 +56,8 @@ pub struct Wanted {
     pub wishes: BTreeMap<NamespacedName, Wish>,
     /// Secrets of policies that are not granted; those that exist stay as they are.
     pub suspended: BTreeSet<NamespacedName>,
+    /// The namespaces of the mesh.
+    pub namespaces: BTreeSet<String>,
     /// Why which policy is not granted.
     pub problems: BTreeSet<Problem>,
 }
@@ -64,6 +66,8 @@ impl Wanted {
     /// What the policies of a world ask for. `ledger` knows which Secrets are there.
     pub fn of(world: &World, ledger: &Ledger) -> Self {
         let mut clerk = Clerk { world, ledger, wanted: Self::default() };
+        let monitored = world.namespaces().filter(|namespace| namespace.monitored);
+        clerk.wanted.namespaces = monitored.map(|namespace| namespace.name.clone()).collect();
         if let Some(config) = world.mesh_config() {
             clerk.hear_mesh_config(config);
         }

@@ -1,5 +1,6 @@
 //! Flags that several roles have.
 
+use super::provider::ProviderOptions;
 use super::values::{LogFormat, NativeSidecars, duration};
 use crate::cert::root::RootKey;
 use crate::cert::server::ServerNames;
@@ -34,9 +35,21 @@ pub struct MeshOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Certificates")]
 pub struct CertificateOptions {
-    /// Private directory for the certificate authority. Losing it means a new authority that no running pod trusts
+    /// Who issues certificates.
+    #[command(flatten)]
+    pub provider: ProviderOptions,
+    /// Let MeshRootCertificates of --fsm-namespace say who signs, and change it when another one is made
+    #[arg(long, env = "FSM_CONTROL_ENABLE_MESH_ROOT_CERTIFICATE", num_args = 0..=1, default_missing_value = "true",
+        default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub enable_mesh_root_certificate: bool,
+    /// Private directory for the certificate authority, of this process's own. Losing it means a new authority that no
+    /// running pod trusts [default: in a cluster, the Secret of --ca-bundle-secret-name]
     #[arg(long, env = "FSM_CONTROL_STATE_DIR", value_name = "DIRECTORY")]
-    pub state_dir: PathBuf,
+    pub state_dir: Option<PathBuf>,
+    /// Secret in --fsm-namespace with the roots of the mesh, which all processes of the control plane share; made by the
+    /// first of them, or by an FSM of before
+    #[arg(long, env = "FSM_CONTROL_CA_BUNDLE_SECRET_NAME", value_name = "NAME", default_value = "fsm-ca-bundle")]
+    pub ca_bundle_secret_name: String,
     /// Further names (DNS or IP) in the certificates of this program's own ports, beside those of its Services
     #[arg(long, env = "FSM_CONTROL_SERVER_NAME", value_name = "NAME", value_delimiter = ',')]
     pub server_name: Vec<String>,

@@ -6,7 +6,7 @@ use crate::auth::{ReviewError, Token};
 use crate::cert::{IssueError, LeafNames, LeafRequest, RequestError, SigningRequest, renew_after};
 use crate::limits;
 use bytes::Bytes;
-use fsm_api::stream::{IdentityRequest, IdentityResponse};
+use fsm_api::stream::{IdentityNames, IdentityRequest, IdentityResponse};
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -27,6 +27,12 @@ pub(super) async fn issue(push: Arc<Push>, headers: HeaderMap, body: Incoming) -
             reply.headers_mut().insert(header::CONTENT_TYPE, kind);
             reply
         }
+        Err(Refused::NamesWanted(names)) => {
+            let json = serde_json::to_vec(&names).unwrap_or_default();
+            let mut reply = Response::new(ReplyBody::whole(json.into()));
+            *reply.status_mut() = StatusCode::PRECONDITION_REQUIRED;
+            reply
+        }
         Err(refused) => {
             warn!("a certificate is refused: {refused}");
             push.telemetry.count_refused(refused.label());
@@ -44,6 +50,10 @@ enum Refused {
     Body(String),
     #[error(transparent)]
     Request(#[from] RequestError),
+    #[error(
+        "the certificate authority of this mesh takes names from the request, and they are not in it: ask with them"
+    )]
+    NamesWanted(IdentityNames),
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error("no certificate could be made within {} s; try again", limits::IDENTITY_TIMEOUT.as_secs())]
@@ -55,7 +65,9 @@ impl Refused {
         match self {
             Self::Caller(ReviewError::Missing | ReviewError::Refused) => StatusCode::UNAUTHORIZED,
             Self::Caller(ReviewError::Identity(_)) => StatusCode::FORBIDDEN,
+            Self::Request(RequestError::Names { .. }) => StatusCode::FORBIDDEN,
             Self::Body(_) | Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::NamesWanted(_) => StatusCode::PRECONDITION_REQUIRED,
             Self::Caller(ReviewError::Unavailable(_)) | Self::Issue(_) | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -64,7 +76,10 @@ impl Refused {
         match self {
             Self::Caller(_) => "token",
             Self::Body(_) => "malformed",
+            Self::Request(RequestError::Names { .. }) => "other-names",
             Self::Request(_) => "signing-request",
+            Self::NamesWanted(_) => "names-wanted",
+            Self::Issue(IssueError::Refused { .. }) => "issuer-refused",
             Self::Issue(_) | Self::Late => "issuer",
         }
     }
@@ -80,6 +95,14 @@ async fn certify(push: &Push, headers: &HeaderMap, body: Incoming) -> Result<Byt
     let request: IdentityRequest = serde_json::from_slice(&body).map_err(|error| Refused::Body(error.to_string()))?;
     let request = SigningRequest::check(&request.csr)?;
     let names = LeafNames::of_workload(&caller.identity, &push.trust_domain);
+    request.claims_only(&names)?;
+    if push.issuer.wants_names_in_requests() && !request.carries(&names) {
+        return Err(Refused::NamesWanted(IdentityNames {
+            common_name: crate::cert::short_name(&names.common_name).to_owned(),
+            dns: names.all_dns().map(str::to_owned).collect(),
+            uris: names.spiffe.into_iter().collect(),
+        }));
+    }
     let validity = push.settings.load().leaf_validity;
     // The bundle is read first: roots that change meanwhile are told again on the stream.
     let bundle = push.issuer.trust_bundle();

@@ -58,8 +58,8 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let state = TempDir::new().unwrap();
-        let settings = TresorSettings::in_directory(state.path());
-        let tresor = Arc::new(Tresor::open(settings, Arc::new(SystemTime::now)).unwrap());
+        let tresor =
+            Arc::new(Tresor::open(state.path(), TresorSettings::default(), Arc::new(SystemTime::now)).unwrap());
         let roots = crate::cert::Issuer::trust_bundle(tresor.as_ref()).pem.clone();
         let names = ServerNames { dns: vec![NAME.into()], addresses: Vec::new() };
         let tls = Arc::new(ServerTls::start(tresor, names, None).await.unwrap());

@@ -55,12 +55,12 @@ pub struct Mesh {
     pub tracing: Option<Tracing>,
     /// Access-log shipping; `None`: off.
     pub remote_logging: Option<RemoteLogging>,
+    /// The control plane's debug server is open (`observability.enableDebugServer`).
+    pub debug_server: bool,
     /// Access log of the proxies themselves; `None`: off.
     pub access_log: Option<AccessLog>,
     /// What the proxies' metrics look like.
     pub metrics: Metrics,
-    /// The control plane's debug server is open (`observability.enableDebugServer`).
-    pub debug_server: bool,
     /// Life of mesh certificates; 24 h unless set.
     pub certificate_validity: Duration,
     /// Size of RSA keys in bits, 2048 to 4096.
@@ -266,9 +266,9 @@ impl Mesh {
             access_names: AccessNames::default(),
             tracing: None,
             remote_logging: None,
+            debug_server: false,
             access_log: None,
             metrics: Metrics::default(),
-            debug_server: false,
             certificate_validity: Duration::from_secs(24 * 3600),
             certificate_key_bits: 2048,
             features: Features::default(),
@@ -453,7 +453,8 @@ impl PluginChains {
             ("outbound-tcp", &chains.outbound_tcp),
             ("outbound-http", &chains.outbound_http),
         ] {
-            if let Some(given) = given {
+            // A chain with nothing in it has not been said: to a Pipy sidecar it would mean that it sends everything back.
+            if let Some(given) = given.as_ref().filter(|given| !given.is_empty()) {
                 let enabled = given.iter().filter(|stage| !stage.disable);
                 let stages = enabled.map(|stage| Stage { name: stage.plugin.clone(), priority: stage.priority });
                 self.stages.insert(name.into(), stages.collect());

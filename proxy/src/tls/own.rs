@@ -1,10 +1,11 @@
 //! The key that a proxy makes for itself, and the request by which it asks for a certificate (PKCS #10).
 //!
 //! ECDSA P-256: the smallest signatures and the cheapest handshakes among what every peer understands. The key leaves
-//! this process only into a private cache directory; requests carry its public half and no name, because whoever issues the
-//! certificate knows by other means who asks. Fails only when the cryptography library does.
+//! this process only into a private cache directory; requests carry its public half and no name unless they are asked to,
+//! because whoever issues the certificate knows by other means who asks. Fails only when the cryptography library does.
 
-use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use fsm_api::stream::IdentityNames;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use std::fmt;
 
 /// A key of our own; a new one for each certificate.
@@ -29,8 +30,25 @@ impl OwnKey {
     /// # Errors
     /// [`OwnKeyError`].
     pub fn request(&self) -> Result<String, OwnKeyError> {
+        self.request_for(&IdentityNames::default())
+    }
+
+    /// The same with names in it, for authorities that take them from there.
+    ///
+    /// # Errors
+    /// [`OwnKeyError`], also when they are no names.
+    pub fn request_for(&self, names: &IdentityNames) -> Result<String, OwnKeyError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
+        if !names.common_name.is_empty() {
+            params.distinguished_name.push(DnType::CommonName, names.common_name.as_str());
+        }
+        for name in &names.dns {
+            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+        }
+        for uri in &names.uris {
+            params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
+        }
         Ok(params.serialize_request(&self.0)?.pem()?)
     }
 

@@ -6,7 +6,7 @@ use fsm_tests::{ApiServer, api_server, eventually};
 use serde_json::{Value, json};
 
 /// Starts a controller and waits until it is ready; gives the address of its admin port.
-async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) {
+pub(super) async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) {
     let flags = ["--source", "kubernetes", "--tokens", "kubernetes:fsm", "--write-objects", "kubernetes"];
     let more = ["--listen-stream", "127.0.0.1:0", "--pod-name", name];
     let running = Running::start(server, mesh, &[&flags[..], &more].concat()).await;
@@ -17,7 +17,8 @@ async fn start(server: &ApiServer, mesh: &str, name: &str) -> (Running, String) 
 #[tokio::test]
 async fn fsm_control_becomes_ready_with_the_cluster_as_its_source() {
     let Some(server) = api_server().await else { return };
-    server.apply(&(namespace("program", "program") + &split("program", "s", 1))).await;
+    let system = namespace("program-system", "none");
+    server.apply(&(system + &namespace("program", "program") + &split("program", "s", 1))).await;
     let (_running, admin) = start(&server, "program", "one").await;
     assert_eq!(get(&admin, "/world").await["monitoredNamespaces"], json!(["program"]));
     server.apply(&namespace("program-too", "program")).await;

@@ -4,11 +4,17 @@ mod absence;
 mod bootstrap;
 mod control;
 mod injection;
+mod install;
 mod leadership;
 mod objects;
 mod program;
+mod refusals;
+mod replicas;
 mod rights;
+mod root_certificates;
+mod roots;
 mod tokens;
+mod validation;
 mod writing;
 
 use fsm_api::resources::{Kind, Object, ObjectKey};

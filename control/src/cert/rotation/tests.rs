@@ -68,6 +68,7 @@ proptest! {
                         roots.rotate_left(1);
                         prop_assert!(roots[0].1 + Duration::from_secs(announce) <= now);
                     }
+                    Step::Overlap => prop_assert!(false, "nobody puts a root in place here"),
                     Step::Retire => roots.truncate(1),
                 }
                 due = phase.advance(now, &facts);

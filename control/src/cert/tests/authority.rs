@@ -69,7 +69,7 @@ async fn a_leaf_says_who_it_is_for_what_and_how_long() {
 }
 
 #[tokio::test]
-async fn names_that_a_request_asks_for_are_ignored() {
+async fn names_that_a_request_asks_for_are_never_certified() {
     let (directory, hand) = (TempDir::new().unwrap(), Hand::now());
     let tresor = open(directory.path(), &hand);
     let key = KeyPair::generate().unwrap();
@@ -140,7 +140,7 @@ fn a_file_that_is_something_else_is_not_overwritten() {
     mixed["roots"][0]["key"] = theirs["roots"][0]["key"].clone();
     for content in ["".to_owned(), "{}".to_owned(), good[..good.len() / 2].to_owned(), mixed.to_string()] {
         fs::write(&file, &content).unwrap();
-        let opened = Tresor::open(TresorSettings::in_directory(directory.path()), hand.clock());
+        let opened = Tresor::open(directory.path(), TresorSettings::default(), hand.clock());
         assert!(matches!(opened, Err(TresorError::Storage(_) | TresorError::Root(_))), "{content:.40}");
         assert_eq!(fs::read_to_string(&file).unwrap(), content);
     }
@@ -170,15 +170,16 @@ async fn a_rotation_never_leaves_anybody_without_trust() {
     let mut in_use: Vec<Issued> = vec![issue(&tresor, &key, bookbuyer()).await];
     let mut bundles = vec![tresor.trust_bundle().pem.clone()];
     let first_root = bundles[0].clone();
-    tresor.rotate().unwrap();
+    tresor.rotate().await.unwrap();
     assert!(changes.has_changed().unwrap());
-    assert!(matches!(tresor.rotate(), Err(TresorError::Busy(_))));
+    assert!(matches!(tresor.rotate().await, Err(TresorError::Busy(_))));
     let mut phases = vec![tresor.status().phase];
     // Twice a step, for as long as a whole rotation takes.
     let pace = ANNOUNCE / 2;
     let end = hand.forward(Duration::ZERO) + ANNOUNCE + DAY + Duration::from_secs(3600);
     while hand.forward(Duration::ZERO) < end {
         tresor = open(directory.path(), &hand);
+        tresor.tick().await.unwrap();
         let now = hand.forward(Duration::ZERO);
         let bundle = tresor.trust_bundle().pem.clone();
         if bundles.last() != Some(&bundle) {
@@ -200,7 +201,7 @@ async fn a_rotation_never_leaves_anybody_without_trust() {
     assert_eq!(phases, ["announced", "overlapping", "steady"]);
     assert_ne!(tresor.trust_bundle().pem, first_root);
     assert_eq!(tresor.trust_bundle().pem.matches("BEGIN CERTIFICATE").count(), 1);
-    tresor.rotate().unwrap();
+    tresor.rotate().await.unwrap();
 }
 
 #[tokio::test]
@@ -208,10 +209,10 @@ async fn the_key_of_a_root_that_does_not_sign_any_more_is_forgotten() {
     let (directory, hand) = (TempDir::new().unwrap(), Hand::now());
     let tresor = open(directory.path(), &hand);
     let file = || fs::read_to_string(directory.path().join("ca.json")).unwrap();
-    tresor.rotate().unwrap();
+    tresor.rotate().await.unwrap();
     assert_eq!(file().matches("PRIVATE KEY-----\\n\"").count(), 2);
     hand.forward(ANNOUNCE);
-    tresor.tick().unwrap();
+    tresor.tick().await.unwrap();
     assert_eq!(tresor.status().phase, "overlapping");
     assert_eq!(file().matches("PRIVATE KEY-----\\n\"").count(), 1);
 }

@@ -84,8 +84,8 @@ async fn shake(server: &ServerTls, client: Arc<ClientConfig>, name: &str) -> Res
 async fn all_kinds_of_keys_verify_in_both_directions() {
     for root_key in [RootKey::EcdsaP256, RootKey::Rsa2048] {
         let directory = TempDir::new().unwrap();
-        let settings = TresorSettings { root_key, ..TresorSettings::in_directory(directory.path()) };
-        let tresor = Arc::new(Tresor::open(settings, Hand::now().clock()).unwrap());
+        let settings = TresorSettings { root_key, ..TresorSettings::default() };
+        let tresor = Arc::new(Tresor::open(directory.path(), settings, Hand::now().clock()).unwrap());
         let server = ServerTls::start(tresor.clone(), names(), None).await.unwrap();
         let bundle = tresor.trust_bundle().pem.clone();
         for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_RSA_SHA256] {
@@ -166,13 +166,13 @@ async fn the_server_and_the_bundle_file_follow_a_rotation() {
         before = server.config();
     };
 
-    tresor.rotate().unwrap();
+    tresor.rotate().await.unwrap();
     renewed().await;
     assert!(shake(&server, client(&old, None), "localhost").await.is_ok(), "announced: the old root still signs");
     assert_eq!(fs::read_to_string(&file).unwrap(), tresor.trust_bundle().pem);
 
     hand.forward(crate::cert::rotation::ANNOUNCE);
-    tresor.tick().unwrap();
+    tresor.tick().await.unwrap();
     renewed().await;
     let both = tresor.trust_bundle().pem.clone();
     assert!(shake(&server, client(&old, None), "localhost").await.is_err(), "the new root signs");
@@ -180,7 +180,7 @@ async fn the_server_and_the_bundle_file_follow_a_rotation() {
     assert!(shake(&server, client(&both, own), "localhost").await.is_ok(), "old certificates still get in");
 
     hand.forward(super::DAY + super::DAY);
-    tresor.tick().unwrap();
+    tresor.tick().await.unwrap();
     renewed().await;
     let new = fs::read_to_string(&file).unwrap();
     assert_eq!(new.matches("BEGIN CERTIFICATE").count(), 1);

@@ -25,7 +25,7 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let directory = TempDir::new().unwrap();
-    let tresor = Tresor::open(TresorSettings::in_directory(directory.path()), Arc::new(SystemTime::now)).unwrap();
+    let tresor = Tresor::open(directory.path(), TresorSettings::default(), Arc::new(SystemTime::now)).unwrap();
     let roster = Arc::new(Roster::default());
     let push = Arc::new(Push {
         board: Arc::new(Board::default()),

@@ -201,13 +201,13 @@ async fn certificates_are_replaced_at_two_thirds_and_with_the_roots() {
     stage.pass(limits::KEEPER_LOOK * 2).await;
     let second = stage.data();
     assert_ne!(second, first);
-    stage.tresor.rotate().unwrap();
+    stage.tresor.rotate().await.unwrap();
     stage.settle().await;
     assert_ne!(stage.data(), second);
     assert_eq!(stage.roots(), stage.tresor.trust_bundle().pem);
     assert_eq!(stage.roots().matches("BEGIN").count(), 2, "both roots are trusted");
     stage.hand.forward(Duration::from_secs(601));
-    stage.tresor.tick().unwrap();
+    stage.tresor.tick().await.unwrap();
     stage.settle().await;
     assert_eq!(stage.roots(), stage.tresor.trust_bundle().pem);
     assert_eq!(stage.status().as_deref(), Some("committed"));

@@ -1,6 +1,7 @@
 //! Tests of the objects that are kept here: who gets which certificate, when it is replaced, and what is left alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bundles;
 mod files;
 mod keeping;
 mod plans;
@@ -49,7 +50,7 @@ impl Hand {
     }
 
     fn tresor(&self, directory: &Path) -> Arc<Tresor> {
-        Arc::new(Tresor::open(TresorSettings::in_directory(directory), self.clock()).unwrap())
+        Arc::new(Tresor::open(directory, TresorSettings::default(), self.clock()).unwrap())
     }
 }
 

@@ -122,12 +122,12 @@ async fn a_secret_that_was_spoiled_is_made_anew() {
 #[tokio::test]
 async fn each_step_of_a_rotation_of_the_roots_replaces_certificates() {
     let mut stage = Stage::new().await;
-    stage.tresor.rotate().unwrap();
+    stage.tresor.rotate().await.unwrap();
     assert_eq!(stage.why(), Some(Why::Roots), "the new root is announced");
     stage.desk.put(serde_json::to_value(secret(&page_wish(), &stage.tresor).await).unwrap());
     assert_eq!(stage.why(), None);
     stage.hand.forward(Duration::from_secs(601));
-    stage.tresor.tick().unwrap();
+    stage.tresor.tick().await.unwrap();
     assert_eq!(stage.why(), Some(Why::Roots), "the new root signs");
 }
 

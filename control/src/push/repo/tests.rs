@@ -29,8 +29,10 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        let settings = TresorSettings::in_directory(directory.path().join("state"));
-        let tresor = Arc::new(Tresor::open(settings, Arc::new(SystemTime::now)).unwrap());
+        let tresor = Arc::new(
+            Tresor::open(&directory.path().join("state"), TresorSettings::default(), Arc::new(SystemTime::now))
+                .unwrap(),
+        );
         let roster = Arc::new(Roster::default());
         let push = Arc::new(Push {
             board: Arc::new(Board::default()),
@@ -195,6 +197,8 @@ async fn with_private_keys_a_document_is_complete_and_follows_the_roots() {
     let (read, problems) = Config::read(&text).unwrap();
     assert_eq!(problems, []);
     assert_eq!(read.version.as_deref(), Some(&*version));
+    let anywhere: Vec<&str> = read.allowed_endpoints.keys().map(String::as_str).collect();
+    assert_eq!(anywhere, ["0.0.0.0/0", "::/0"], "Pipy's scripts take an empty list for nobody");
     let certificate = read.certificate.unwrap();
     assert_eq!(certificate.common_name, "buyer.bookstore.cluster.local");
     assert_eq!(certificate.issuing_ca, fixture.tresor.trust_bundle().pem);
@@ -204,7 +208,7 @@ async fn with_private_keys_a_document_is_complete_and_follows_the_roots() {
     assert_eq!((etag(&again), body(again).await), (version.clone(), text));
     assert_eq!(fixture.push.telemetry.certificates.get(), 1);
 
-    fixture.tresor.rotate().unwrap();
+    fixture.tresor.rotate().await.unwrap();
     let head = ask(&repo, Method::HEAD, CODE_BASE).await;
     assert_ne!(etag(&head), version);
     let text = body(ask(&repo, Method::GET, &document).await).await;
@@ -214,7 +218,8 @@ async fn with_private_keys_a_document_is_complete_and_follows_the_roots() {
     // A mesh without mutual TLS has no certificate, and gets none.
     fixture.place(&publish(config(&[]), None));
     let text = body(ask(&repo, Method::GET, &document).await).await;
-    assert_eq!(Config::read(&text).unwrap().0.certificate, None);
+    let (read, _) = Config::read(&text).unwrap();
+    assert_eq!((read.certificate, read.allowed_endpoints.len()), (None, 0), "there addresses decide");
 }
 
 #[tokio::test]

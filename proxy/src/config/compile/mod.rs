@@ -5,6 +5,7 @@
 //! belongs to did not change: counters by cluster name, connections by endpoint and transport, positions of round robin
 //! by route and weights.
 
+mod addresses;
 mod certificates;
 mod clusters;
 mod endpoints;
@@ -208,11 +209,14 @@ impl<'a> Compiler<'a> {
             return if self.document.certificate.is_some() { MeshTls::Broken } else { MeshTls::Off };
         };
         let server = |alpn| ServerTls::new(identity, ClientCertificate::Required, alpn);
+        let own = self.document.certificate.as_ref();
+        let workloads_only = own.is_some_and(|certificate| certificate.is_issued_by_control());
         let both = || {
             Ok::<_, IdentityError>(MeshTls::On {
                 http: server(Alpn::HTTP)?,
                 tcp: server(Alpn::MESH_TCP)?,
                 tcp_outside: server(Alpn::ANY)?,
+                workloads_only,
             })
         };
         both().unwrap_or_else(|error| {

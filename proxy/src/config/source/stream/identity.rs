@@ -9,7 +9,7 @@ use crate::limits;
 use crate::tls::{Identity, OwnKey};
 use bytes::Bytes;
 use fsm_api::config::Certificate;
-use fsm_api::stream::{IDENTITY_PATH, IdentityRequest, IdentityResponse};
+use fsm_api::stream::{IDENTITY_PATH, IdentityNames, IdentityRequest, IdentityResponse};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -37,9 +37,19 @@ pub(super) async fn ask(options: &ControlOptions, known: Option<&Identity>) -> R
 async fn ask_patiently(options: &ControlOptions, known: Option<&Identity>) -> Result<Issued, ControlError> {
     let bearer = bearer(options).await?;
     let key = OwnKey::generate()?;
-    let request = request(options, bearer, &IdentityRequest { csr: key.request()? })?;
-    let link = Link::open(options, None, known).await?;
-    let answer = link.exchange(request, |response| answer(options, response)).await?;
+    let answer = match exchange(options, known, bearer.clone(), key.request()?).await? {
+        Answered::Issued(answer) => answer,
+        Answered::NamesWanted(names) => {
+            let csr = key.request_for(&names)?;
+            match exchange(options, known, bearer, csr).await? {
+                Answered::Issued(answer) => answer,
+                Answered::NamesWanted(_) => {
+                    let detail = "it asks for names that it was given".to_owned();
+                    return Err(ControlError::Answer { authority: options.address.authority(), detail });
+                }
+            }
+        }
+    };
     let certificate = Certificate {
         cert_chain: answer.certificate_chain,
         private_key: key.pem(),
@@ -49,6 +59,24 @@ async fn ask_patiently(options: &ControlOptions, known: Option<&Identity>) -> Re
     let identity = Identity::issued(&certificate, &options.pod.namespace)
         .map_err(|error| ControlError::Answer { authority: options.address.authority(), detail: error.to_string() })?;
     Ok(Issued { certificate, identity, renew_after: Duration::from_secs(answer.renew_after_seconds) })
+}
+
+/// What fsm-control says to a request.
+enum Answered {
+    Issued(IdentityResponse),
+    /// Its authority takes names from the request.
+    NamesWanted(IdentityNames),
+}
+
+async fn exchange(
+    options: &ControlOptions,
+    known: Option<&Identity>,
+    bearer: HeaderValue,
+    csr: String,
+) -> Result<Answered, ControlError> {
+    let request = request(options, bearer, &IdentityRequest { csr })?;
+    let link = Link::open(options, None, known).await?;
+    link.exchange(request, |response| answer(options, response)).await
 }
 
 async fn bearer(options: &ControlOptions) -> Result<HeaderValue, ControlError> {
@@ -80,10 +108,10 @@ fn request(
         .map_err(|error| unusable(error.to_string()))
 }
 
-async fn answer(options: &ControlOptions, response: Response<Incoming>) -> Result<IdentityResponse, ControlError> {
+async fn answer(options: &ControlOptions, response: Response<Incoming>) -> Result<Answered, ControlError> {
     let (authority, status) = (options.address.authority(), response.status());
     match status {
-        StatusCode::OK => {}
+        StatusCode::OK | StatusCode::PRECONDITION_REQUIRED => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             let detail = link::explanation(&authority, response).await;
             return Err(ControlError::Unauthorized { authority, path: options.token.clone(), status, detail });
@@ -95,5 +123,9 @@ async fn answer(options: &ControlOptions, response: Response<Incoming>) -> Resul
     }
     let body = link::read_all(&authority, response.into_body(), limits::CONTROL_ANSWER_BYTES).await?;
     // The error says line and column, and nothing of the text.
-    serde_json::from_slice(&body).map_err(|error| ControlError::Answer { authority, detail: error.to_string() })
+    let read = match status {
+        StatusCode::PRECONDITION_REQUIRED => serde_json::from_slice(&body).map(Answered::NamesWanted),
+        _ => serde_json::from_slice(&body).map(Answered::Issued),
+    };
+    read.map_err(|error| ControlError::Answer { authority, detail: error.to_string() })
 }

@@ -1,7 +1,7 @@
 //! Certificates: renewed, refused, replaced together with their roots.
 
 use super::*;
-use fsm_api::stream::Trust;
+use fsm_api::stream::{IdentityNames, Trust};
 use http::StatusCode;
 
 #[tokio::test]
@@ -55,6 +55,24 @@ async fn a_renewal_that_fails_keeps_the_old_certificate_and_is_tried_again() {
     while identity.certificates().0 == first {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_with_the_names_that_the_authority_wants_in_it() {
+    let authority = Arc::new(Authority::new());
+    let mut control = Double::start(&authority).await;
+    let spiffe = "spiffe://cluster.local/ns/shop/sa/web";
+    control.behaviour.lock().wants = Some(IdentityNames {
+        common_name: "web.shop.cluster.local".into(),
+        dns: vec!["web.shop.cluster.local".into()],
+        uris: vec![spiffe.into()],
+    });
+    let _proxy = Proxy::start(control.address, &authority);
+    let stream = control.stream().await;
+    assert_eq!(stream.service, "web.shop");
+    let behaviour = control.behaviour.lock();
+    assert_eq!(behaviour.issued, 2);
+    assert_eq!(behaviour.claimed, ["web.shop.cluster.local", "web.shop.cluster.local", spiffe]);
 }
 
 #[tokio::test]

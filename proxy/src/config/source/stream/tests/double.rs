@@ -5,7 +5,8 @@ use crate::tls::{Alpn, ClientCertificate, Identity, ServerTls};
 use bytes::{Bytes, BytesMut};
 use fsm_api::stream::frame::Frame;
 use fsm_api::stream::{
-    ControlMessage, Hello, IDENTITY_PATH, IdentityRequest, IdentityResponse, ProxyMessage, STREAM_PATH, Update,
+    ControlMessage, Hello, IDENTITY_PATH, IdentityNames, IdentityRequest, IdentityResponse, ProxyMessage, STREAM_PATH,
+    Update,
 };
 use http::{Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -55,8 +56,12 @@ pub(super) struct Behaviour {
     pub(super) instead: Option<(StatusCode, Bytes)>,
     /// Answers requests for the stream so instead.
     pub(super) stream_instead: Option<StatusCode>,
+    /// Wants these names in requests.
+    pub(super) wants: Option<IdentityNames>,
     /// Requests for certificates so far.
     pub(super) issued: usize,
+    /// The names in the latest of them.
+    pub(super) claimed: Vec<String>,
 }
 
 /// One stream.
@@ -112,7 +117,9 @@ impl Double {
             valid: 86_400,
             instead: None,
             stream_instead: None,
+            wants: None,
             issued: 0,
+            claimed: Vec::new(),
         }));
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
@@ -212,6 +219,10 @@ async fn issue(request: Request<Incoming>, behaviour: &Mutex<Behaviour>) -> Repl
     if bearer.is_none_or(|bearer| bearer.as_bytes() != format!("Bearer {TOKEN}").as_bytes()) {
         return reply(StatusCode::UNAUTHORIZED, "the token is not known");
     }
+    behaviour.claimed = names_in(&request.csr);
+    if let Some(names) = behaviour.wants.clone().filter(|_| behaviour.claimed.is_empty()) {
+        return reply(StatusCode::PRECONDITION_REQUIRED, serde_json::to_vec(&names).unwrap());
+    }
     let mut leaf = Leaf::fsm(behaviour.account, &[]);
     leaf.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(behaviour.valid);
     let response = IdentityResponse {
@@ -220,6 +231,26 @@ async fn issue(request: Request<Incoming>, behaviour: &Mutex<Behaviour>) -> Repl
         renew_after_seconds: behaviour.renew_after_seconds,
     };
     reply(StatusCode::OK, serde_json::to_vec(&response).unwrap())
+}
+
+/// All names in a request: common name, DNS names, URIs.
+fn names_in(csr: &str) -> Vec<String> {
+    use rustls::pki_types::{CertificateSigningRequestDer, pem::PemObject};
+    use x509_parser::certification_request::X509CertificationRequest;
+    use x509_parser::extensions::{GeneralName, ParsedExtension};
+    use x509_parser::prelude::FromDer;
+    let der = CertificateSigningRequestDer::from_pem_slice(csr.as_bytes()).unwrap();
+    let (_, request) = X509CertificationRequest::from_der(&der).unwrap();
+    let subject = &request.certification_request_info.subject;
+    let mut names: Vec<String> = subject.iter_common_name().map(|name| name.as_str().unwrap().to_owned()).collect();
+    for extension in request.requested_extensions().into_iter().flatten() {
+        let ParsedExtension::SubjectAlternativeName(alternative) = extension else { continue };
+        names.extend(alternative.general_names.iter().map(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::URI(name) => (*name).to_owned(),
+            other => other.to_string(),
+        }));
+    }
+    names
 }
 
 async fn open(

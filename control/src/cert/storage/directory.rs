@@ -1,19 +1,16 @@
-//! What the built-in authority keeps on disk: one file with roots, keys and phase, readable by its owner only.
+//! One file with roots, keys and phase, readable by its owner only.
 //!
 //! It is replaced as a whole (written aside, flushed, renamed), so that a crash leaves either the state before or the
 //! state after. The very first file is *linked* into place: of two processes that start together one wins, and the
-//! other one reads what it wrote.
+//! other one reads what it wrote. One process is to use it at a time.
 
-use super::root::seconds;
-use super::rotation::Phase;
-use serde::{Deserialize, Serialize};
+use super::{Kept, StorageError, Stored, Version};
+use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
-use thiserror::Error;
 
 /// Name of the file in the state directory.
 const FILE: &str = "ca.json";
@@ -21,83 +18,27 @@ const FILE: &str = "ca.json";
 /// The file has a few KiB; anything of this size is something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Everything that must survive a restart.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Kept {
-    /// The one that signs first.
-    pub(super) roots: Vec<KeptRoot>,
-    pub(super) phase: Phase,
-    /// Seconds: the longest validity that a certificate was ever given.
-    pub(super) longest_validity: u64,
-    /// Seconds since 1970 of the last change of roots.
-    pub(super) since: u64,
-}
-
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct KeptRoot {
-    pub(super) certificate: String,
-    /// `None`: only trusted, never to sign again.
-    pub(super) key: Option<String>,
-}
-
-/// Why the authority's file cannot be used.
-#[derive(Debug, Error)]
-pub enum StorageError {
-    /// The file system refuses.
-    #[error("{}: {doing} failed: {source}; --state-dir must be a directory of fsm-control's own", path.display())]
-    Io {
-        /// File or directory.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// There is something else in its place.
-    #[error(
-        "{}: this is not the file of a certificate authority ({reason}); restore it from a backup, or move it away for \
-         a new authority, which no running pod will trust",
-        path.display()
-    )]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// The place.
-#[derive(Clone, Debug)]
-pub(super) struct Storage {
+/// The file.
+#[derive(Debug)]
+pub(in crate::cert) struct FileStorage {
     path: PathBuf,
+    /// How often this process has written it.
+    version: Mutex<u64>,
 }
 
-impl Kept {
-    pub(super) fn since(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.since)
-    }
-
-    pub(super) fn touch(&mut self, now: SystemTime) {
-        self.since = seconds(now);
-    }
-}
-
-impl Storage {
-    pub(super) fn in_directory(directory: &Path) -> Result<Self, StorageError> {
+impl FileStorage {
+    pub(in crate::cert) fn in_directory(directory: &Path) -> Result<Self, StorageError> {
         let failed = |source| StorageError::Io { path: directory.to_owned(), doing: "making the directory", source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        Ok(Self { path: directory.join(FILE) })
+        Ok(Self { path: directory.join(FILE), version: Mutex::new(0) })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::cert) fn path(&self) -> &Path {
         &self.path
     }
 
     /// `None` when there is no file yet.
-    pub(super) fn read(&self) -> Result<Option<Kept>, StorageError> {
+    pub(in crate::cert) fn read(&self) -> Result<Option<Stored>, StorageError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -110,27 +51,35 @@ impl Storage {
         if kept.roots.first().is_none_or(|root| root.key.is_none()) {
             return Err(self.content("its first root has no key".to_owned()));
         }
-        Ok(Some(kept))
+        Ok(Some(Stored { kept, version: Version::File(*self.version.lock()) }))
     }
 
-    /// Writes the very first state. `false`: somebody else was faster, and theirs counts.
-    pub(super) fn create(&self, kept: &Kept) -> Result<bool, StorageError> {
+    /// Writes the very first state. `None`: somebody else was faster, and theirs counts.
+    pub(in crate::cert) fn create(&self, kept: &Kept) -> Result<Option<Stored>, StorageError> {
+        let version = self.version.lock();
         let aside = self.write_aside(kept)?;
         let linked = fs::hard_link(&aside, &self.path);
         let _ = fs::remove_file(&aside);
         match linked {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Ok(()) => Ok(Some(Stored { kept: kept.clone(), version: Version::File(*version) })),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(self.failed("putting it in its place")(error)),
         }
     }
 
-    pub(super) fn replace(&self, kept: &Kept) -> Result<(), StorageError> {
+    /// Writes another state over a version. `None`: it is not the newest.
+    pub(in crate::cert) fn replace(&self, kept: &Kept, over: u64) -> Result<Option<Stored>, StorageError> {
+        let mut version = self.version.lock();
+        if *version != over {
+            return Ok(None);
+        }
         let aside = self.write_aside(kept)?;
         fs::rename(&aside, &self.path).map_err(self.failed("putting it in its place"))?;
         // The rename is durable once the directory is.
         let flushed = self.path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all());
-        flushed.map_err(self.failed("flushing its directory"))
+        flushed.map_err(self.failed("flushing its directory"))?;
+        *version += 1;
+        Ok(Some(Stored { kept: kept.clone(), version: Version::File(*version) }))
     }
 
     fn write_aside(&self, kept: &Kept) -> Result<PathBuf, StorageError> {
@@ -167,6 +116,6 @@ impl Storage {
     }
 
     fn content(&self, reason: String) -> StorageError {
-        StorageError::Content { path: self.path.clone(), reason }
+        StorageError::Content { place: self.path.display().to_string(), reason }
     }
 }

@@ -1,0 +1,79 @@
+//! One provider takes over from another, as MeshRootCertificates say, and no certificate is without trust on the way.
+
+use super::namespace;
+use super::program::{Running, get};
+use fsm_tests::{ApiServer, api_server, eventually};
+use serde_json::{Value, json};
+
+const FLAGS: [&str; 9] = [
+    "--source",
+    "kubernetes",
+    "--tokens",
+    "kubernetes:fsm",
+    "--write-objects",
+    "kubernetes",
+    "--listen-stream",
+    "127.0.0.1:0",
+    "--enable-mesh-root-certificate",
+];
+
+fn root(name: &str, secret: &str, trust_domain: &str) -> String {
+    let namespace = "handover-system";
+    json!({"apiVersion": "config.flomesh.io/v1alpha3", "kind": "MeshRootCertificate",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"trustDomain": trust_domain,
+            "provider": {"tresor": {"ca": {"secretRef": {"namespace": namespace, "name": secret}}}}}})
+    .to_string()
+        + "\n---\n"
+}
+
+async fn state(server: &ApiServer, name: &str) -> String {
+    let asked = ["-n", "handover-system", "get", "meshrootcertificate", name, "-o", "jsonpath={.status.state}"];
+    server.kubectl(&asked, "").await.stdout
+}
+
+async fn roots(control: &Running) -> usize {
+    get(control.address("admin"), "/ca").await["roots"].as_array().map_or(0, Vec::len)
+}
+
+#[tokio::test]
+async fn another_provider_takes_over_with_overlap_and_a_wrong_one_changes_nothing() {
+    let Some(server) = api_server().await else { return };
+    let namespaces = namespace("handover-system", "none") + &namespace("handover", "handover");
+    server.apply(&(namespaces + &root("fsm-mesh-root-certificate", "fsm-ca-bundle", "cluster.local"))).await;
+    let flags = [&FLAGS[..], &["--ca-announce", "2s", "--pod-name"]].concat();
+    let one = Running::start(&server, "handover", &[&flags[..], &["one"]].concat()).await;
+    let two = Running::start(&server, "handover", &[&flags[..], &["two"]].concat()).await;
+    eventually("the first one is active", async || state(&server, "fsm-mesh-root-certificate").await == "active").await;
+    assert_eq!((roots(&one).await, roots(&two).await), (1, 1));
+
+    // Of another trust domain: it changes nothing, and is said.
+    server.apply(&root("wrong", "wrong", "other.local")).await;
+    eventually("it is refused", async || state(&server, "wrong").await == "error").await;
+    let said = async |control: &Running| {
+        let problems = get(control.address("admin"), "/problems").await;
+        problems.as_array().is_some_and(|all| {
+            all.iter().any(|problem: &Value| {
+                problem["reason"] == "RootCertificateUnusable"
+                    && problem["objects"] == json!(["MeshRootCertificate wrong"])
+            })
+        })
+    };
+    eventually("it is said", async || said(&one).await || said(&two).await).await;
+    assert_eq!(roots(&one).await, 1);
+
+    server.apply(&root("next", "next-ca", "cluster.local")).await;
+    for control in [&one, &two] {
+        eventually("both are trusted by every replica", async || roots(control).await == 2).await;
+    }
+    let bundle = async || {
+        let asked = ["-n", "handover", "get", "configmap", "fsm-trust-bundle", "-o", r"jsonpath={.data.ca\.crt}"];
+        server.kubectl(&asked, "").await.stdout.matches("BEGIN CERTIFICATE").count()
+    };
+    eventually("pods find both roots", async || bundle().await == 2).await;
+    eventually("the next one signs", async || state(&server, "next").await == "issuingRollout").await;
+    assert_eq!(state(&server, "fsm-mesh-root-certificate").await, "validatingRollback");
+    let first = async |control: &Running| get(control.address("admin"), "/ca").await["roots"][0]["fingerprint"].clone();
+    eventually("every replica signs with it", async || first(&one).await == first(&two).await).await;
+    assert_eq!(bundle().await, 2, "the one of before stays trusted for as long as its certificates are valid");
+}
