@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -106,7 +107,7 @@ async fn control(requests: Api<DynamicObject>, mode: Arc<AtomicUsize>) {
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     loop {
         pace.tick().await;
-        let Ok(all) = requests.list(&ListParams::default()).await else { continue };
+        let all = requests.list(&ListParams::default()).await.expect("requests are listed");
         for request in all.items.into_iter().filter(|request| request.data.get("status").is_none()) {
             assert_eq!(
                 request.data["spec"]["issuerRef"],
@@ -134,13 +135,15 @@ async fn control(requests: Api<DynamicObject>, mode: Arc<AtomicUsize>) {
             };
             let patch = Patch::Merge(json!({ "status": status }));
             let name = request.metadata.name.unwrap();
-            let _ = requests.patch_status(&name, &PatchParams::default(), &patch).await;
+            requests.patch_status(&name, &PatchParams::default(), &patch).await.expect("a status is taken");
         }
     }
 }
 
 async fn prepare(server: &ApiServer, namespace: &str) -> (Api<DynamicObject>, CertManagerSettings) {
-    server.apply(&definition().to_string()).await;
+    // Two tests that apply the same at the same time are in each other's way.
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED.get_or_init(async || server.apply(&definition().to_string()).await).await;
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     server.apply(&object.to_string()).await;
     let requests = requests(server.client().await, namespace);
