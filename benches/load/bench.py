@@ -79,11 +79,14 @@ CASES = {case.name: case for case in (
     Case("tcp-1", "tcp", lambda peer, s: generators.iperf(peer, "tcp", s), unit=1e9),
 )}
 FEW = ("h1-100B-c32", "h1-64K-c32", "tcp-1")
+OBSERVED = ("h1-100B-c1", "h1-100B-c32", "lat-1k", "h2-100B-c32m8")
 HOP = ("h1-100B-c32", "h1-64K-c32", "lat-1k", "h2-100B-c32m8", "tcp-1")
 QUICK = ("h1-100B-c32", "lat-1k", "h2-100B-c32m8", "tcp-1")
 # Peer -> its cases; the full list for what matters most, the sidecar pair with mTLS.
 PLAN = {
     "direct": tuple(CASES),
+    # The same pair with what operators have on: an access log of errors, 1 % of the requests traced, labels of workloads.
+    "fsm-observed": OBSERVED,
     "fsm-mtls": tuple(CASES), "envoy-mtls": tuple(CASES), "pipy-mtls": tuple(CASES),
     "fsm-plain": FEW, "envoy-plain": FEW, "pipy-plain": FEW,
     "fsm-hop": HOP, "envoy-hop": HOP, "pipy-hop": HOP, "nginx-hop": HOP, "haproxy-hop": HOP,

@@ -12,6 +12,7 @@ PORTS = {"h1": 8080, "tls": 8081, "h2": 8082, "tcp": 5201}
 PROTOCOL = {"h1": "http", "tls": "tcp", "h2": "grpc", "tcp": "tcp"}
 SERVICE = {"h1": "echo", "tls": "raw", "h2": "grpc", "tcp": "stream"}
 IDENTITY = {"out": "client.bench", "in": "server.bench"}
+COLLECTOR_PORT = 9411
 TRUST_DOMAIN = "cluster.local"
 
 CHAINS = {
@@ -34,7 +35,15 @@ def _hosts(service, port):
     return [host for name in names + [SERVER] for host in (name, f"{name}:{port}")]
 
 
-def fsm(side, certificates):
+def observability(access_log):
+    """What operators have on: errors in an access log, one request in a hundred traced."""
+    return {
+        "accessLog": {"path": access_log, "errorsOnly": True},
+        "tracing": {"address": f"127.0.0.1:{COLLECTOR_PORT}", "endpoint": "/api/v2/spans", "sampledFraction": "0.01"},
+    }
+
+
+def fsm(side, certificates, observability=None):
     """The document of one side; `certificates` is a directory, or None for a mesh without mTLS."""
     out = side == "out"
     document = {
@@ -43,7 +52,7 @@ def fsm(side, certificates):
             "ServiceIdentity": f"{IDENTITY[side]}.{TRUST_DOMAIN}", "SidecarLogLevel": "error", "SidecarTimeout": 60,
             "Traffic": {"EnableEgress": False, "HTTP1PerRequestLoadBalancing": False, "HTTP2PerRequestLoadBalancing": True},
             "FeatureFlags": {"EnableSidecarActiveHealthChecks": False, "EnableAutoDefaultRoute": False},
-            "Probes": {}, "Observability": {},
+            "Probes": {}, "Observability": observability or {},
         },
         "Certificate": None, "Inbound": None, "Outbound": None,
         "AllowedEndpoints": {CLIENT: "", SERVER: ""},

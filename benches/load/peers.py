@@ -23,6 +23,20 @@ START_SECONDS = 15
 HOP_PORTS = {"h1": 15101, "h2": 15102, "tcp": 15103}
 
 
+# Takes spans and forgets them: one in the pod of each sidecar, so that no redirection is in the way.
+COLLECTOR = f"""
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Collector(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(202)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+HTTPServer(("127.0.0.1", {documents.COLLECTOR_PORT}), Collector).serve_forever()
+"""
+
+
 class PeerError(Exception):
     """A peer that cannot be started; the text says why."""
 
@@ -62,7 +76,7 @@ class Peer:
         os.makedirs(self.directory)
         self.pods.create()
         self._start_application()
-        if self.topology in ("mtls", "plain"):
+        if self.topology in ("mtls", "plain", "observed"):
             self._start_sidecar("out")
             self._start_sidecar("in")
             self.pods.redirect(pods.SIDECAR_RULES, pods.SIDECAR_RULES)
@@ -83,35 +97,45 @@ class Peer:
             self._spawn(["nginx", "-c", config], namespace, core, f"{directory}/log"),
             self._spawn(["iperf3", "-s", "-p", str(documents.PORTS["tcp"])], namespace, core, f"{directory}/iperf.log"),
         ]
+        if self.topology == "observed":
+            for pod in (self.pods.client, self.pods.server):
+                self.application.append(self._spawn(["python3", "-c", COLLECTOR], pod, core, f"{directory}/spans.log"))
+                self._wait(pod, documents.COLLECTOR_PORT, self.application[-1], f"{directory}/spans.log")
         for port in documents.PORTS.values():
             self._wait(namespace, port, self.application[0], f"{directory}/error.log")
 
     def _start_sidecar(self, side):
         namespace = self.pods.client if side == "out" else self.pods.server
         port = pods.OUTBOUND_PORT if side == "out" else pods.INBOUND_PORT
-        certificates = self.bench.certificates if self.topology == "mtls" else None
+        observed = self.topology == "observed"
+        certificates = self.bench.certificates if self.topology in ("mtls", "observed") else None
         directory = self._make_directory(side)
         environment = {}
         if self.program == "envoy":
             config = self._write(f"{directory}/envoy.json", documents.envoy(side, port, certificates))
             command = [self.bench.programs["envoy"], "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         elif self.program == "fsm":
-            config = self._write(f"{directory}/config.json", documents.fsm(side, certificates))
+            observability = documents.observability(f"{directory}/access.log") if observed else {}
+            config = self._write(f"{directory}/config.json", documents.fsm(side, certificates, observability))
             command = [self.bench.programs["fsm-proxy"], "--config", config, "--log-level", "error"]
+            environment = self._pod_environment(side) if observed else {}
         else:
             shutil.copytree(self.bench.programs["codebase"], directory, dirs_exist_ok=True)
             self._write(f"{directory}/config.json", documents.fsm(side, certificates))
             command = [self.bench.programs["pipy"], "--log-level=error", f"{directory}/main.js"]
-            environment = {
-                "POD_NAMESPACE": "bench", "POD_CONTROLLER_KIND": "Deployment", "POD_NAME": f"{side}-0",
-                "SERVICE_ACCOUNT": documents.IDENTITY[side].split(".")[0],
-                "POD_IP": pods.CLIENT if side == "out" else pods.SERVER,
-            }
+            environment = self._pod_environment(side)
         subprocess.run(["chown", "-R", str(pods.PROXY_UID), directory], check=True)
         log = f"{self.directory}/{side}.log"
         process = self._spawn(command, namespace, self.bench.proxy_core, log, pods.PROXY_UID, environment, directory)
         self.sidecars[side] = process
         self._wait(namespace, port, process, log)
+
+    def _pod_environment(self, side):
+        return {
+            "POD_NAMESPACE": "bench", "POD_CONTROLLER_KIND": "Deployment", "POD_NAME": f"{side}-0",
+            "SERVICE_ACCOUNT": documents.IDENTITY[side].split(".")[0],
+            "POD_IP": pods.CLIENT if side == "out" else pods.SERVER,
+        }
 
     def _start_port_proxy(self):
         directory = self._make_directory("out")

@@ -121,6 +121,12 @@ pub const WEBHOOK_IDLE: Duration = Duration::from_secs(90);
 /// The owner of the world answers between two batches of changes; it is waited for so long.
 pub const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Judging one change of a policy; API servers wait for ten seconds.
+pub const JUDGEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long API servers wait for the validator.
+pub const VALIDATOR_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The API server is asked for its version: for so long …
 pub const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -1,14 +1,13 @@
 //! `fsm-control`: the control plane.
 
 use fsm_control::app;
-use fsm_control::options::{LogFormat, LogOptions, Program, Role};
-use std::io::IsTerminal;
+use fsm_control::log;
+use fsm_control::options::{Program, Role};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let Program { role } = Program::of_process();
-    match log(role.log()).and_then(|()| serve(role)) {
+    match log::start(role.log()).map_err(Into::into).and_then(|()| serve(role)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fsm-control: {error:#}");
@@ -24,17 +23,6 @@ fn serve(role: Role) -> anyhow::Result<()> {
     // What blocks (a file, a name) is not waited for.
     runtime.shutdown_background();
     outcome
-}
-
-fn log(options: &LogOptions) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&options.log_level)
-        .map_err(|error| anyhow::anyhow!("--log-level {}: {error}; use for example info", options.log_level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match options.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }
 
 /// Each proxy is a descriptor, and the usual soft limit of 1,024 is a small mesh.

@@ -1,7 +1,7 @@
 //! Flags and variables of fsm-control: one set for each of its roles.
 
 mod bootstrap;
-mod controller;
+pub mod controller;
 pub mod injector;
 mod provider;
 mod shared;

@@ -83,6 +83,8 @@ pub struct Telemetry {
     pub problems: Family<Kind, Level>,
     /// Pods that the API server asked the injector about, by what became of them.
     pub admissions: Family<Outcome, Count>,
+    /// Changes that the API server asked the validator about, by what became of them.
+    pub validations: Family<Outcome, Count>,
     /// Objects kept in the cluster that were restored or renewed, by kind.
     pub reconciliations: Family<Kind, Count>,
 }
@@ -113,6 +115,7 @@ impl Telemetry {
             pods: Level::default(),
             problems: Family::default(),
             admissions: Family::default(),
+            validations: Family::default(),
             reconciliations: Family::default(),
             registry: Registry::default(),
         };
@@ -156,6 +159,7 @@ impl Telemetry {
         to.register("mesh_pods", "Pods of the mesh", self.pods.clone());
         to.register("problems", "Problems of resources, by severity", self.problems.clone());
         to.register("admission_request_count", "Requests to the injector, by outcome", self.admissions.clone());
+        to.register("validation_request_count", "Requests to the validator, by outcome", self.validations.clone());
         to.register(
             "reconciliation_total",
             "Objects that were kept in the cluster and had to be restored or renewed, by kind",

@@ -115,7 +115,7 @@ async fn a_small_fleet_converges() {
     }
     let page = fleet.control.push.telemetry.page();
     assert!(page.contains("fsm_proxy_response_send_success_count{kind=\"update\"} 50"), "{page}");
-    assert!(page.contains("fsm_proxy_response_send_success_count{kind=\"endpoints\"} 250"), "{page}");
+    assert!(page.contains("fsm_proxy_response_send_success_count{kind=\"delta\"} 250"), "{page}");
     for report in fleet.control.push.roster.reports() {
         assert_eq!(report.version_acknowledged, report.version_wanted, "{report:?}");
     }

@@ -17,6 +17,7 @@ use crate::runtime::drain::{Drain, Phase};
 use crate::runtime::workers::{Scheduling, Workers};
 use crate::shared::Proxy;
 use crate::telemetry::build::VERSION;
+use crate::telemetry::export::{self, Export, Origin};
 use crate::telemetry::log;
 use crate::telemetry::workload::Workload;
 use crate::telemetry::{Direction, Telemetry};
@@ -71,6 +72,7 @@ impl App {
             telemetry: Arc::clone(&telemetry),
             drain: Drain::new(),
             stats_header: workload.stats_header(),
+            stats_request_headers: workload.stats_request_headers(),
             replay: Arc::new(Allowance::new(REPLAY_BYTES)),
         });
         let admin = Arc::new(AdminState {
@@ -121,6 +123,11 @@ impl App {
             self.cache.clone(),
             self.stop.clone(),
         );
+        let origin = Origin::from_environment(self.options.upstream_mark);
+        for kind in [Export::Spans, Export::Logs] {
+            let (telemetry, origin, stop) = (Arc::clone(&self.proxy.telemetry), origin.clone(), self.stop.clone());
+            tokio::spawn(export::send(kind, telemetry, origin, stop));
+        }
         let data = DataListeners::new(&self.options, Arc::clone(&self.proxy));
         let gateway_stop = self.stop.child_token();
         if let (Some(gateway), Some(options)) = (&self.gateway, &self.options.gateway) {
@@ -145,6 +152,7 @@ impl App {
         if let Some(gateway) = &self.gateway {
             gateway.flush();
         }
+        self.proxy.telemetry.observers.access_log.flush(Duration::from_secs(1));
         self.admin.log.flush(Duration::from_secs(1));
         self.workers.stop();
         Ok(())
@@ -186,6 +194,11 @@ impl App {
             data.want(Direction::Inbound, snapshot.inbound.is_some(), &self.workers, &self.admin.listeners),
             data.want(Direction::Outbound, outbound, &self.workers, &self.admin.listeners),
         ];
+        if snapshot.observe.access_log.is_some()
+            && let Err(error) = self.proxy.telemetry.observers.access_log.start()
+        {
+            tracing::error!("there is no access log: its thread cannot be started: {error}");
+        }
         for kind in ProbeKind::ALL {
             if kind.is_wanted(&snapshot.document) && !probes.contains(&kind) {
                 self.open_probe_port(kind);

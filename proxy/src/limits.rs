@@ -194,12 +194,20 @@ pub const RENEW_AT_LEAST: Duration = Duration::from_secs(1);
 /// After other roots were announced, every proxy of the mesh wants a new certificate; they spread over this time.
 pub const RENEWAL_HASTE: Duration = Duration::from_secs(2);
 
+/// When streams break without a word, a new certificate may help, and thousands of proxies may think so at the same time: they
+/// spread over this time.
+pub const RENEWAL_LEISURE: Duration = Duration::from_secs(30);
+
 /// The wall clock is looked at so often while a renewal is awaited: machines are suspended and clocks are set.
 pub const RENEWAL_CHECK: Duration = Duration::from_secs(30);
 
-/// Streams in a row that break before their first message, after which the certificate may be the reason and a new one is
-/// asked for.
+/// Streams that break after the handshake and before their first message, after which the certificate may be the reason and a
+/// new one is asked for …
 pub const CONTROL_SUSPICIOUS_FAILURES: u32 = 3;
+
+/// … but not again before the first of these pauses, which double up to the second: a control plane that is ill must not have to
+/// sign for its whole fleet.
+pub const CONTROL_SUSPICIONS: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from_secs(3600));
 
 /// Bytes of an answer with a certificate: a chain and a few roots have some 10 KiB.
 pub const CONTROL_ANSWER_BYTES: usize = 1 << 20;
@@ -213,14 +221,42 @@ pub const CONTROL_CA_BYTES: u64 = 1 << 20;
 /// Problems of a document that are told to fsm-control; `/config_status` has them all.
 pub const CONTROL_TOLD_PROBLEMS: usize = 50;
 
-/// Changed endpoints are written to the cache at most so often: they change far more often than a disk should be asked.
-pub const CONTROL_CACHE_INTERVAL: Duration = Duration::from_secs(1);
+/// What deltas have made of the document is written to the cache at most so often: endpoints change far more often than a
+/// disk should be asked, and each time the whole document is written.
+pub const CONTROL_CACHE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Other workloads that one cluster's responses are counted for by name; the rest is counted together.
 pub const EDGES_PER_CLUSTER: usize = 64;
 
 /// Callers and reasons that refusals are counted for by name; the rest is counted together.
 pub const REFUSAL_EDGES: usize = 256;
+
+/// Lines of the access log that wait for the sink; more are lost, and counted.
+pub const ACCESS_LOG_QUEUE: usize = 4096;
+
+/// A file that the access log goes to is opened anew so often: somebody may have moved it away.
+pub const ACCESS_LOG_REOPEN: Duration = Duration::from_secs(1);
+
+/// Spans, or entries of the remote log, that wait to be sent; more are lost, and counted.
+pub const EXPORT_QUEUE: usize = 4096;
+
+/// Bytes that they may take altogether.
+pub const EXPORT_QUEUE_BYTES: usize = 16 << 20;
+
+/// Spans or entries that are sent at a time, and how long others are waited for.
+pub const EXPORT_BATCH: usize = 512;
+
+/// How long others are waited for: FSM's second.
+pub const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A collector has so long to take a batch.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// First and longest pause after a batch that a collector has not taken.
+pub const EXPORT_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Bytes of a collector's answer that are read.
+pub const EXPORT_ANSWER_BYTES: usize = 64 << 10;
 
 /// Series of one family on the metrics page; the rest is added up in one series. A mesh of a thousand services stays below.
 pub const SERIES_PER_FAMILY: usize = 10_000;

@@ -8,7 +8,7 @@ use crate::policy::budget::Allowance;
 use crate::reason::Reason;
 use crate::runtime::drain::Drain;
 use crate::telemetry::{Direction, Telemetry};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub struct Proxy {
     pub drain: Drain,
     /// Which workload and pod this is, for response headers.
     pub stats_header: Option<HeaderValue>,
+    /// The same for requests, where they are traced.
+    pub stats_request_headers: Vec<(HeaderName, HeaderValue)>,
     /// What all requests together may keep for sending it again.
     pub replay: Arc<Allowance>,
 }

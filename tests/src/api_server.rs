@@ -7,6 +7,9 @@
 //! Everything listens on loopback, on ports that were free. The programs die with the test run, however it ends, and its
 //! directory is removed after that. A test that stops the server has it [alone](api_server_alone).
 
+pub(crate) mod credentials;
+pub(crate) mod programs;
+
 use crate::Outcome;
 use crate::binaries::tool;
 use fsm_api::resources::crds;
@@ -15,18 +18,13 @@ use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use nix::fcntl::{Flock, FlockArg};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
-use serde_json::json;
+use programs::{Keeper, Ports, controllers, etcd, kube_apiserver};
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -38,13 +36,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Somebody else may take a port that was free a moment ago.
 const ATTEMPTS: usize = 3;
-
-/// The audience of service-account tokens that name none.
-const ISSUER: &str = "https://kubernetes.default.svc";
-
-/// Fields that servers of 1.20 drop without these gates; newer servers do not know all of them any more.
-const GATES: &str =
-    "EndpointSliceNodeName=true,EndpointSliceTerminatingCondition=true,BoundServiceAccountTokenVolume=true";
 
 static SERVER: OnceCell<Option<ApiServer>> = OnceCell::const_new();
 static TURNS: RwLock<()> = RwLock::const_new(());
@@ -61,8 +52,20 @@ enum Turn {
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
+/// What is wanted of a server.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// The mesh's definitions are installed.
+    pub(crate) has_definitions: bool,
+    /// It reaches Services, pods and nodes through a node of [`crate::cluster`].
+    pub(crate) has_node: bool,
+}
+
+const SHARED: Shape = Shape { has_definitions: true, has_node: false };
+
 /// An API server.
 pub struct ApiServer {
+    shape: Shape,
     assets: PathBuf,
     directory: PathBuf,
     ports: Ports,
@@ -74,23 +77,15 @@ pub struct ApiServer {
     _remover: Child,
 }
 
-#[derive(Clone, Copy)]
-struct Ports {
-    etcd: u16,
-    peers: u16,
-    server: u16,
-    controllers: u16,
-}
-
 /// The server, together with other tests; `None`, said aloud, where there is none.
 pub async fn api_server() -> Option<Session> {
-    let server = SERVER.get_or_init(ApiServer::start).await.as_ref()?;
+    let server = SERVER.get_or_init(|| ApiServer::start(SHARED)).await.as_ref()?;
     Some(Session { server, _turn: Turn::Shared(TURNS.read().await) })
 }
 
 /// The server for a test that others must not meet, because it stops it or takes definitions away.
 pub async fn api_server_alone() -> Option<Session> {
-    let server = SERVER.get_or_init(ApiServer::start).await.as_ref()?;
+    let server = SERVER.get_or_init(|| ApiServer::start(SHARED)).await.as_ref()?;
     Some(Session { server, _turn: Turn::Alone(TURNS.write().await) })
 }
 
@@ -103,11 +98,12 @@ impl Deref for Session {
 }
 
 impl ApiServer {
-    async fn start() -> Option<Self> {
+    /// Another server than that of the run; it ends with its handle.
+    pub(crate) async fn start(shape: Shape) -> Option<Self> {
         let assets = tokio::task::spawn_blocking(assets).await.expect("looking for programs does not panic")?;
         tool("kubectl", "install it, https://kubernetes.io/docs/tasks/tools says how")?;
         for attempt in 1..=ATTEMPTS {
-            match Self::attempt(&assets).await {
+            match Self::attempt(&assets, shape).await {
                 Ok(server) => return Some(server),
                 Err(why) if attempt < ATTEMPTS => eprintln!("the API server did not start: {why}; once more"),
                 Err(why) => panic!("the API server does not start: {why}"),
@@ -116,7 +112,7 @@ impl ApiServer {
         None
     }
 
-    async fn attempt(assets: &Path) -> Result<Self, String> {
+    async fn attempt(assets: &Path, shape: Shape) -> Result<Self, String> {
         let directory = tempfile::Builder::new().prefix("fsm-api-server-").tempdir().expect("a directory").keep();
         // Reads until this process ends, whatever ends it. The programs die at the same moment, and may still write.
         let script = r#"cat >/dev/null; until rm -rf "$0"; do sleep 0.1; done"#;
@@ -124,11 +120,12 @@ impl ApiServer {
         remover.args(["-c", script]).arg(&directory).stdin(Stdio::piped());
         let remover = remover.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh runs");
         let ports = Ports::free();
-        write_credentials(&directory, ports);
+        credentials::write(&directory, ports);
         let keeper = Keeper::start();
         let etcd = keeper.spawn(etcd(assets, &directory, ports));
-        let server = keeper.spawn(kube_apiserver(assets, &directory, ports));
+        let server = keeper.spawn(kube_apiserver(assets, &directory, ports, shape));
         let server = Self {
+            shape,
             assets: assets.to_owned(),
             directory,
             ports,
@@ -139,7 +136,9 @@ impl ApiServer {
             _remover: remover,
         };
         server.wait().await?;
-        server.install_definitions().await;
+        if shape.has_definitions {
+            server.install_definitions().await;
+        }
         Ok(server)
     }
 
@@ -171,6 +170,25 @@ impl ApiServer {
         config.root_cert = admin.root_cert;
         config.auth_info.token = Some(token.to_owned().into());
         config
+    }
+
+    /// A kubeconfig file of whoever has this token, under a name of its own.
+    pub fn kubeconfig_with_token(&self, name: &str, token: &str) -> PathBuf {
+        let mut read = Kubeconfig::read_from(self.kubeconfig()).expect("it was written");
+        for user in &mut read.auth_infos {
+            user.auth_info = Some(kube::config::AuthInfo {
+                token: Some(token.to_owned().into()),
+                ..kube::config::AuthInfo::default()
+            });
+        }
+        // Tokens are not written when what was read is written.
+        let mut text = serde_json::to_value(&read).expect("it is plain");
+        for user in text["users"].as_array_mut().into_iter().flatten() {
+            user["user"]["token"] = token.into();
+        }
+        let file = self.directory.join(format!("{name}.kubeconfig"));
+        std::fs::write(&file, text.to_string()).expect("the directory can be written");
+        file
     }
 
     /// The administrator's client.
@@ -227,8 +245,13 @@ impl ApiServer {
 
     /// Starts the server that was killed, and waits until it is ready.
     pub async fn start_again(&self) {
-        *lock(&self.server) = self.keeper.spawn(kube_apiserver(&self.assets, &self.directory, self.ports));
+        *lock(&self.server) = self.keeper.spawn(kube_apiserver(&self.assets, &self.directory, self.ports, self.shape));
         self.wait().await.unwrap_or_else(|why| panic!("the API server does not start again: {why}"));
+    }
+
+    /// Starts another program that ends with this one, however that ends.
+    pub(crate) fn spawn(&self, command: std::process::Command) -> Child {
+        self.keeper.spawn(command)
     }
 
     /// Starts the controller manager, once: whoever turns Services into EndpointSlices and Deployments into Pods.
@@ -317,115 +340,12 @@ fn assets() -> Option<PathBuf> {
     None
 }
 
-impl Ports {
-    fn free() -> Self {
-        // All are held until the last is found, so that they differ.
-        let held: Vec<std::net::TcpListener> =
-            (0..4).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let port = |index: usize| held[index].local_addr().expect("it is bound").port();
-        Self { etcd: port(0), peers: port(1), server: port(2), controllers: port(3) }
-    }
-}
-
-fn etcd(assets: &Path, directory: &Path, ports: Ports) -> Command {
-    let clients = format!("http://127.0.0.1:{}", ports.etcd);
-    let peers = format!("http://127.0.0.1:{}", ports.peers);
-    let mut command = program(assets, directory, "etcd");
-    command.arg("--data-dir").arg(directory.join("etcd")).arg("--unsafe-no-fsync").args(["--name", "t"]);
-    command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
-    command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
-    command.arg("--initial-cluster").arg(format!("t={peers}")).args(["--logger", "zap", "--log-level", "warn"]);
-    command
-}
-
-fn kube_apiserver(assets: &Path, directory: &Path, ports: Ports) -> Command {
-    let mut command = program(assets, directory, "kube-apiserver");
-    let file = |name: &str| directory.join(name).display().to_string();
-    command.args([
-        format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd),
-        "--bind-address=127.0.0.1".to_owned(),
-        format!("--secure-port={}", ports.server),
-        // Must not be loopback; nobody dials it.
-        "--advertise-address=10.99.0.1".to_owned(),
-        "--endpoint-reconciler-type=none".to_owned(),
-        format!("--tls-cert-file={}", file("server.crt")),
-        format!("--tls-private-key-file={}", file("server.key")),
-        format!("--client-ca-file={}", file("ca.crt")),
-        format!("--service-account-issuer={ISSUER}"),
-        format!("--api-audiences={ISSUER}"),
-        format!("--service-account-key-file={}", file("sa.pub")),
-        format!("--service-account-signing-key-file={}", file("sa.key")),
-        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-        "--authorization-mode=RBAC".to_owned(),
-        "--allow-privileged=true".to_owned(),
-    ]);
-    if is_old(assets) {
-        command.arg(format!("--feature-gates={GATES}"));
-    }
-    command
-}
-
-fn controllers(assets: &Path, directory: &Path, ports: Ports) -> Command {
-    let mut command = program(assets, directory, "kube-controller-manager");
-    let file = |name: &str| directory.join(name).display().to_string();
-    command.args([
-        format!("--kubeconfig={}", file("admin.kubeconfig")),
-        "--leader-elect=false".to_owned(),
-        "--bind-address=127.0.0.1".to_owned(),
-        format!("--secure-port={}", ports.controllers),
-        "--use-service-account-credentials=true".to_owned(),
-        format!("--service-account-private-key-file={}", file("sa.key")),
-        format!("--root-ca-file={}", file("ca.crt")),
-        "--controllers=*,-nodelifecycle,-nodeipam,-route,-service,-cloud-node-lifecycle".to_owned(),
-    ]);
-    if is_old(assets) {
-        command.args(["--port=0".to_owned(), format!("--feature-gates={GATES}")]);
-    }
-    command
-}
-
-/// Whether the programs are of the release whose flags differ from today's.
-fn is_old(assets: &Path) -> bool {
-    let version = Command::new(assets.join("kube-apiserver")).arg("--version").output().expect("kube-apiserver runs");
-    String::from_utf8_lossy(&version.stdout).contains("v1.20.")
-}
-
-fn program(assets: &Path, directory: &Path, name: &str) -> Command {
-    // A run that is killed leaves no processes: they die with the thread that starts them.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(assets.join(name)).current_dir(directory);
-    let log = File::options().create(true).append(true).open(directory.join(format!("{name}.log"))).expect("a log");
-    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
-    command
-}
-
-/// A thread that lasts as long as the process: what it starts dies with it.
-struct Keeper {
-    orders: Mutex<mpsc::Sender<(Command, mpsc::Sender<Child>)>>,
-}
-
-impl Keeper {
-    fn start() -> Self {
-        let (orders, received) = mpsc::channel::<(Command, mpsc::Sender<Child>)>();
-        std::thread::spawn(move || {
-            for (mut command, started) in received {
-                let child = command.spawn().unwrap_or_else(|why| panic!("{command:?}: {why}"));
-                let _ = started.send(child);
-            }
-        });
-        Self { orders: Mutex::new(orders) }
-    }
-
-    fn spawn(&self, command: Command) -> Child {
-        let (started, child) = mpsc::channel();
-        lock(&self.orders).send((command, started)).expect("the thread lives");
-        child.recv().expect("the program starts")
-    }
-}
-
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        // Only of an attempt that failed: the server of a run is never dropped.
+        if let Some(controllers) = lock(&self.controllers).as_mut() {
+            let _ = controllers.kill();
+            let _ = controllers.wait();
+        }
         end(&self.server);
         end(&self.etcd);
     }
@@ -439,60 +359,4 @@ fn end(child: &Mutex<Child>) {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// The authority, the server's and the administrator's certificate, the key of service accounts, a kubeconfig.
-fn write_credentials(directory: &Path, ports: Ports) {
-    let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).expect("the directory is ours");
-    let key = KeyPair::generate().expect("a key can be made");
-    let mut params = CertificateParams::default();
-    params.distinguished_name = name("fsm-tests", None);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    let authority = params.self_signed(&key).expect("a certificate can be signed").pem();
-    let issuer = Issuer::new(params, key);
-    let issue = |names: &[&str], subject: DistinguishedName, purpose: ExtendedKeyUsagePurpose| {
-        let key = KeyPair::generate().expect("a key can be made");
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names are valid");
-        params.distinguished_name = subject;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![purpose];
-        let certificate = params.signed_by(&key, &issuer).expect("a certificate can be signed");
-        (certificate.pem(), key.serialize_pem())
-    };
-    let server_names = ["localhost", "kubernetes.default.svc", "127.0.0.1"];
-    let (certificate, key) = issue(&server_names, name("server", None), ExtendedKeyUsagePurpose::ServerAuth);
-    write("ca.crt", &authority);
-    write("server.crt", &certificate);
-    write("server.key", &key);
-    let (certificate, key) = issue(&[], name("admin", Some("system:masters")), ExtendedKeyUsagePurpose::ClientAuth);
-    write("admin.crt", &certificate);
-    write("admin.key", &key);
-    let accounts = KeyPair::generate().expect("a key can be made");
-    write("sa.key", &accounts.serialize_pem());
-    write("sa.pub", &accounts.public_key_pem());
-    let file = |name: &str| directory.join(name).display().to_string();
-    let kubeconfig = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "t",
-        "contexts": [{"name": "t", "context": {"cluster": "t", "user": "admin"}}],
-        "clusters": [{"name": "t", "cluster": {
-            "server": format!("https://127.0.0.1:{}", ports.server), "certificate-authority": file("ca.crt"),
-        }}],
-        "users": [{"name": "admin", "user": {
-            "client-certificate": file("admin.crt"), "client-key": file("admin.key"),
-        }}],
-    });
-    write("admin.kubeconfig", &kubeconfig.to_string());
-}
-
-fn name(common: &str, organization: Option<&str>) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common);
-    if let Some(organization) = organization {
-        name.push(DnType::OrganizationName, organization);
-    }
-    name
 }

@@ -6,12 +6,16 @@
 
 mod balancing;
 mod certificates;
+mod chart;
 mod config;
 mod conformance;
 mod demos;
+mod e2e;
 mod egress;
 mod harness;
+mod images;
 mod kubernetes;
 mod local;
 mod resilience;
 mod security;
+mod telemetry;

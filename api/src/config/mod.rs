@@ -1,6 +1,7 @@
 //! The sidecar document: `config.json` as FSM's controller serves it to a sidecar, plus our additive fields.
 //!
-//! One document holds everything that one pod's proxy needs; there is no incremental form. The types follow the
+//! One document holds everything that one pod's proxy needs. fsm-control's stream may send what differs from the one
+//! before instead, as a [`Change`]. The types follow the
 //! document key by key and keep its spelling, so a reader who has a `config.json` open finds every field here.
 //! They say what was *written*; what it *means* (parsed CIDRs, compiled regular expressions, resolved clusters) is
 //! the business of the proxy's compiler.
@@ -12,6 +13,7 @@
 //! Additive fields (absent in documents of FSM's own controller) are marked *additive* where they are declared and
 //! listed in `docs/configuration.md`.
 
+mod change;
 mod inbound;
 mod outbound;
 mod policy;
@@ -22,6 +24,7 @@ mod rule;
 mod spec;
 mod write;
 
+pub use change::{Change, ChangeError, Touched};
 pub use inbound::{Inbound, InboundRouteRules, InboundTcpRouteRules, InboundTrafficMatch, SourceIpRange};
 pub use outbound::{
     ClusterConfig, DestinationIpRange, EgressGateway, Endpoint, Forward, Outbound, OutboundRouteRules,
@@ -35,8 +38,8 @@ pub use problem::{Problem, Severity};
 pub use read::{MAX_DOCUMENT_BYTES, ReadError};
 pub use rule::{HostService, PathType, RouteRule};
 pub use spec::{
-    DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Observability, Probe, Probes, RemoteLogging,
-    Spec, Tracing, Traffic,
+    AccessLog, DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Metrics, Observability, Probe,
+    Probes, RemoteLogging, Spec, Tracing, Traffic,
 };
 
 use serde::Serialize;

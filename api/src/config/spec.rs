@@ -133,15 +133,55 @@ pub struct Observability {
     /// Remote access log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_logging: Option<RemoteLogging>,
+    /// Ours: access log of the proxy itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
+    /// Ours: what the metrics page looks like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
 }
 
-/// Zipkin collector.
+/// Access log of the proxy itself; an addition to FSM's document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessLog {
+    /// `stdout`, `stderr` or the absolute path of a file; empty: `stdout`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// `json` or `text`; empty: `json`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub format: String,
+    /// Line of text with fields in braces; empty: the usual one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub template: String,
+    /// Only requests that failed.
+    pub errors_only: bool,
+    /// Fraction of logged requests, 0 to 1. A decimal string on the wire.
+    #[serde(serialize_with = "write::fraction_string", skip_serializing_if = "Option::is_none")]
+    pub sampled_fraction: Option<f64>,
+}
+
+/// What the metrics page looks like; an addition to FSM's document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    /// Buckets of histograms: `fsm`, `fine` or `coarse`; empty: `fsm`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub buckets: String,
+    /// Pods of a workload are told apart.
+    pub pod_labels: bool,
+}
+
+/// Collector of spans.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tracing {
+    /// Ours: `zipkin` or `otlp`; empty: `zipkin`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
     /// `host:port`.
     pub address: String,
-    /// Path, `/api/v2/spans` by default.
+    /// Path; empty: `/api/v2/spans`, and `/v1/traces` for OTLP.
     pub endpoint: String,
     /// Fraction of sampled traces, 0 to 1. A decimal string on the wire.
     #[serde(serialize_with = "write::fraction_string", skip_serializing_if = "Option::is_none")]

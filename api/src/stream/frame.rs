@@ -2,7 +2,7 @@
 //! payload as JSON. Decoding fails on a payload that is too long or no message of its kind; a kind that this version does
 //! not know is no failure. Never holds more than it is given.
 
-use super::{Ack, ControlMessage, Current, EndpointUpdate, Hello, Nack, ProxyMessage, Trust, Update};
+use super::{Ack, ControlMessage, Current, Delta, Hello, Nack, ProxyMessage, Trust, Update};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -83,7 +83,7 @@ impl<'a> Frame<'a> {
     pub fn control_message(&self) -> Result<ControlMessage, FrameError> {
         Ok(match self.kind {
             UPDATE => ControlMessage::Update(self.read::<Update>()?),
-            ENDPOINTS => ControlMessage::Endpoints(self.read::<EndpointUpdate>()?),
+            DELTA => ControlMessage::Delta(self.read::<Delta>()?),
             CURRENT => ControlMessage::Current(self.read::<Current>()?),
             TRUST => ControlMessage::Trust(self.read::<Trust>()?),
             _ => ControlMessage::Unknown,
@@ -112,7 +112,7 @@ impl ControlMessage {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Update(update) => encode(UPDATE, update),
-            Self::Endpoints(update) => encode(ENDPOINTS, update),
+            Self::Delta(delta) => encode(DELTA, delta),
             Self::Current(current) => encode(CURRENT, current),
             Self::Trust(trust) => encode(TRUST, trust),
             Self::Unknown => Vec::new(),
@@ -124,9 +124,10 @@ const HELLO: u8 = 1;
 const ACK: u8 = 2;
 const NACK: u8 = 3;
 const UPDATE: u8 = 16;
-const ENDPOINTS: u8 = 17;
+// 17 were endpoints of clusters.
 const CURRENT: u8 = 18;
 const TRUST: u8 = 19;
+const DELTA: u8 = 20;
 
 fn encode<T: Serialize>(kind: u8, message: &T) -> Vec<u8> {
     let mut frame = vec![0, 0, 0, 0, kind];

@@ -9,9 +9,15 @@
 //!    of [frames](frame) of one message each, [`ProxyMessage`] upwards and [`ControlMessage`] downwards. The first message
 //!    upwards is [`Hello`].
 //!
-//! Every [`Update`] and [`EndpointUpdate`] is answered by one [`Ack`] or [`Nack`] of its version; control may send a newer
+//! Every [`Update`] and [`Delta`] is answered by one [`Ack`] or [`Nack`] of its version; control may send a newer
 //! version without waiting. A document is sent without certificate and key: where the mesh uses mutual TLS its
 //! `Certificate` is `{"FsmIssued": true}`, in whose place the proxy puts its own identity.
+//!
+//! A [`Delta`] is sent only to a proxy whose [`Hello`] says that it takes them, and builds upon the version that it acknowledged
+//! last. The proxy compares what it has made with the digest that comes along. Where that differs (the proxy does not know
+//! some member that fsm-control wrote) or the base is not the one in force, nothing changes, and the answer is a [`Nack`] with
+//! `wantsWhole`; the whole document follows as an [`Update`] of the same version. A delta never has more than a quarter of the
+//! bytes of its document, or 4 KiB.
 //!
 //! [`Trust`] has no answer; the proxy trusts the roots at once and asks for a new certificate soon. [`Current`] has none
 //! either; a proxy that has another version in force takes it for a misunderstanding, ends the stream and comes back without
@@ -26,14 +32,14 @@
 //! back with the version it has.
 //!
 //! Unknown message types and members are ignored, so that either side may be newer. These types only say what is on the
-//! wire; limits of time and who may ask are the business of the two sides.
+//! wire; limits of time and who may ask are the business of the two sides. Kinds of messages that went out of use (17) are not given to
+//! others.
 
 pub mod frame;
 
-use crate::config::Endpoint;
+use crate::config::Change;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
 /// Where a proxy asks for its certificate.
 pub const IDENTITY_PATH: &str = "/v1/identity";
@@ -107,6 +113,9 @@ pub struct Hello {
     /// Version of the document in force, from before the connection broke or from the cache.
     #[serde(default)]
     pub version: Option<String>,
+    /// The proxy takes [`Delta`]s.
+    #[serde(default)]
+    pub deltas: bool,
 }
 
 /// A version is in force.
@@ -138,8 +147,8 @@ pub struct Nack {
 pub enum ControlMessage {
     /// A whole document.
     Update(Update),
-    /// Other endpoints of some clusters.
-    Endpoints(EndpointUpdate),
+    /// What differs from another version.
+    Delta(Delta),
     /// The version that the proxy said hello with is the newest.
     Current(Current),
     /// Other roots to trust; also a reason to ask for a new certificate.
@@ -158,16 +167,19 @@ pub struct Update {
     pub document: Box<RawValue>,
 }
 
-/// Other endpoints of some outbound clusters; everything else stays as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What differs from a document that the proxy has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct EndpointUpdate {
-    /// The version that the document has with these endpoints.
+pub struct Delta {
+    /// The version that the document has then.
     pub version: String,
-    /// The version that the update builds upon.
+    /// The version that it builds upon.
     pub base: String,
-    /// Cluster → all its endpoints.
-    pub clusters: BTreeMap<String, BTreeMap<String, Endpoint>>,
+    /// SHA-256, hexadecimal, of the text that the document has then without its stamps
+    /// ([`Config::stampless`](crate::config::Config::stampless)).
+    pub digest: String,
+    /// To be made one after another.
+    pub changes: Vec<Change>,
 }
 
 /// The proxy's version is the newest.

@@ -32,7 +32,7 @@ impl Describe {
         let mut texts = Vec::new();
         for named in select::named(&self.words)? {
             let namespace = self.scope.namespace_of(&named.resource, mesh);
-            for object in select::read(&state.objects(), &named, Some(&namespace), &selector)? {
+            for object in select::read_with_status(&state, &named, Some(&namespace), &selector)? {
                 texts.push(text(&object, &problems, Timestamp::now()));
             }
         }

@@ -78,7 +78,7 @@ impl Get {
         for named in named {
             let namespace = self.scope.namespace_of(&named.resource, mesh);
             let namespace = (!self.all_namespaces || named.name.is_some()).then_some(namespace.as_str());
-            let found = match select::read(&state.objects(), named, namespace, &selector) {
+            let found = match select::read_with_status(state, named, namespace, &selector) {
                 Err(_) if self.ignore_not_found && named.name.is_some() => Vec::new(),
                 found => found?,
             };

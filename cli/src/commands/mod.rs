@@ -6,12 +6,16 @@
 
 mod apply;
 mod certificate;
+mod check;
 mod completion;
+mod converged;
 mod create;
+mod dashboard;
 mod delete;
 mod describe;
 mod down;
 mod edges;
+mod environment;
 mod exec;
 mod explain;
 mod get;
@@ -22,7 +26,9 @@ mod manifest;
 mod merge;
 mod mesh;
 mod metadata;
+mod metrics;
 mod namespace;
+mod node;
 mod patch;
 mod pods;
 mod policy;
@@ -30,10 +36,12 @@ mod preset;
 mod problems;
 mod progress;
 mod proxy;
+mod release;
 mod rollout;
 mod scale;
 mod select;
 mod stat;
+mod support;
 mod tap;
 mod top;
 mod up;
@@ -47,8 +55,9 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::cluster::{Access, Cluster, ClusterError, ControlPlane};
 use crate::local::state::{Home, State};
-use crate::reach::Mesh;
+use crate::reach::{InCluster, Mesh};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -93,6 +102,16 @@ pub struct MeshChoice {
     /// Namespace of the mesh's own objects, such as its MeshConfig
     #[arg(short = 'N', long, env = "FSM_NAMESPACE", default_value = "fsm-system", global = true, value_name = "NS")]
     fsm_namespace: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// Where a command works.
+pub(crate) enum Place {
+    /// On a mesh of this machine.
+    Local(State),
+    /// On a cluster.
+    Cluster(Box<Cluster>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,12 +120,16 @@ enum Command {
     Apply(apply::Apply),
     /// Add or change annotations of an object
     Annotate(metadata::Change),
+    /// Look whether the mesh of a cluster is well, or whether one can be installed
+    Check(check::Check),
     /// Show the roots of the mesh, or replace them
     #[command(subcommand)]
     Certificate(certificate::Certificate),
     /// Create a namespace, a secret, a config map or a service account
     #[command(subcommand)]
     Create(create::Create),
+    /// Lead to the Grafana of a mesh in a cluster
+    Dashboard(dashboard::Dashboard),
     /// Delete objects by file, by name or by label
     Delete(delete::Delete),
     /// Show all of an object, and what is wrong with it
@@ -115,6 +138,9 @@ enum Command {
     Down(down::Down),
     /// Show who talks to whom, by which identities, and whether it is encrypted
     Edges(edges::Edges),
+    /// Tell what commands go by
+    #[command(name = "env")]
+    Environment(environment::Environment),
     /// Run a command in a pod
     Exec(exec::Exec),
     /// Say what a reason means, and what to do
@@ -123,13 +149,18 @@ enum Command {
     Get(get::Get),
     /// Print manifests with the sidecar in their pods, as the injector's webhook would put it there
     Inject(inject::Inject),
+    /// Install a mesh into a cluster
+    Install(release::install::Install),
     /// Add or change labels of an object
     Label(metadata::Change),
     /// Print what a container said
     Logs(logs::Logs),
-    /// List the meshes of this machine
+    /// List, change and upgrade meshes
     #[command(subcommand)]
     Mesh(mesh::Mesh),
+    /// Say whether Prometheus looks at the sidecars of a namespace
+    #[command(subcommand)]
+    Metrics(metrics::Metrics),
     /// Say which namespaces belong to the mesh
     #[command(subcommand, visible_alias = "ns")]
     Namespace(namespace::Namespace),
@@ -152,12 +183,18 @@ enum Command {
     Tap(tap::Tap),
     /// Show the same again and again, the busiest workload first
     Top(top::Top),
+    /// Help with what went wrong
+    #[command(subcommand)]
+    Support(support::Support),
     /// Wait until pods are ready, or objects are gone
     Wait(wait::Wait),
     /// Print the definitions of all custom resources, for `kubectl apply -f -`
     Crds,
     /// Print a script that lets the shell complete commands
     Completion(completion::Completion),
+    /// Take a mesh off a cluster
+    #[command(subcommand)]
+    Uninstall(release::uninstall::Uninstall),
     /// Print manifests without the sidecar in their pods
     Uninject(inject::Uninject),
     /// Run a mesh on this machine, from a directory of YAML
@@ -177,6 +214,9 @@ enum Command {
         #[arg(long)]
         isolated: bool,
     },
+    /// Run pods of a real API server on this machine, as a node of its cluster (for tests)
+    #[command(hide = true)]
+    Node(node::Node),
     /// Run one of the built-in programs that stand in for container images
     #[command(hide = true)]
     Program {
@@ -207,21 +247,27 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Apply(command) => return command.run(mesh),
         Command::Annotate(command) => command.run(mesh, metadata::Part::Annotations)?,
+        Command::Check(command) => return command.run(mesh),
         Command::Certificate(command) => command.run(mesh)?,
         Command::Create(command) => command.run(mesh)?,
         Command::Delete(command) => return command.run(mesh),
         Command::Daemon { attached, isolated } => return daemon(mesh, attached, !isolated),
+        Command::Dashboard(command) => command.run(mesh)?,
         Command::Describe(command) => command.run(mesh)?,
         Command::Down(command) => command.run(mesh)?,
         Command::Edges(command) => command.run(mesh)?,
         Command::Explain(command) => command.run()?,
+        Command::Environment(command) => command.run(mesh)?,
         Command::Exec(command) => return command.run(mesh),
         Command::Get(command) => return command.run(mesh),
         Command::Inject(command) => command.run(mesh)?,
+        Command::Install(command) => return command.run(mesh),
         Command::Label(command) => command.run(mesh, metadata::Part::Labels)?,
         Command::Logs(command) => command.run(mesh)?,
         Command::Mesh(command) => command.run(mesh)?,
+        Command::Metrics(command) => command.run(mesh)?,
         Command::Namespace(command) => command.run(mesh)?,
+        Command::Node(command) => command.run()?,
         Command::Patch(command) => command.run(mesh)?,
         Command::Policy(command) => return command.run(mesh),
         Command::Proxy(command) => return command.run(mesh),
@@ -230,9 +276,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Stat(command) => command.run(mesh)?,
         Command::Tap(command) => command.run(mesh)?,
         Command::Top(command) => command.run(mesh)?,
+        Command::Support(command) => command.run()?,
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,
+        Command::Uninstall(command) => return command.run(mesh),
         Command::Uninject(command) => command.run()?,
         Command::Up(command) => return command.run(mesh),
         Command::Verify(command) => return command.run(mesh),
@@ -260,9 +308,97 @@ impl MeshChoice {
         Home::new(self.state_dir.as_deref())
     }
 
+    /// The mesh of this machine, for commands that kubectl has for clusters.
+    fn here_or(&self, instead: &str) -> Result<State> {
+        match self.place()? {
+            Place::Local(state) => Ok(state),
+            Place::Cluster(cluster) => {
+                bail!(
+                    "{} is a cluster: there, use `{instead}`; --name chooses a mesh of this machine",
+                    cluster.describe()
+                )
+            }
+        }
+    }
+
     /// The mesh that commands which only look are about.
     fn reach(&self) -> Result<Mesh> {
-        Ok(Mesh::Local(self.state()?))
+        Ok(match self.place()? {
+            Place::Local(state) => Mesh::Local(state),
+            Place::Cluster(cluster) => Mesh::Cluster(InCluster::new(*cluster, &self.fsm_namespace)),
+        })
+    }
+
+    /// Where a command works: on the mesh of this machine that is named or runs, unless a cluster is named; else on the
+    /// cluster of the kubeconfig.
+    pub(crate) fn place(&self) -> Result<Place> {
+        if !self.access.is_given() {
+            let home = self.home();
+            let local = match &self.name {
+                Some(name) => home.mesh(name)?.exists(),
+                None => home.meshes()?.iter().any(State::is_running),
+            };
+            if local {
+                return Ok(Place::Local(self.state()?));
+            }
+        }
+        match Cluster::connect(&self.access) {
+            Ok(cluster) => Ok(Place::Cluster(Box::new(cluster))),
+            // Nothing was named and nothing is configured: then it is a mesh of this machine, even one that stands still.
+            Err(ClusterError::NotConfigured) if !self.access.is_given() => match self.state() {
+                Ok(state) => Ok(Place::Local(state)),
+                Err(error) => {
+                    Err(error.context("no cluster is configured (--kubeconfig, KUBECONFIG), and on this machine"))
+                }
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The cluster, for commands that look at everything: none where none is configured. With something else to show, one
+    /// that cannot be used is a note.
+    pub(crate) fn cluster_if_any(&self, something_else: bool) -> Result<Option<Cluster>> {
+        match Cluster::connect(&self.access).and_then(|cluster| cluster.text("/version").map(|_| cluster)) {
+            Ok(cluster) => Ok(Some(cluster)),
+            Err(ClusterError::NotConfigured) if !self.access.is_given() => Ok(None),
+            Err(error) if something_else => {
+                eprintln!("note: {error}");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The cluster that is meant, for commands that do nothing elsewhere.
+    pub(crate) fn cluster(&self) -> Result<Cluster> {
+        Ok(Cluster::connect(&self.access)?)
+    }
+
+    /// Name and namespace of the mesh of a cluster that is meant: the one named, else the one in `--fsm-namespace`, else the
+    /// only one.
+    pub(crate) fn release(&self, cluster: &Cluster) -> Result<(String, String)> {
+        let meshes = cluster.meshes()?;
+        let fits = |mesh: &&ControlPlane| self.name.as_ref().is_none_or(|name| *name == mesh.mesh);
+        let fitting: Vec<_> = meshes.iter().filter(fits).collect();
+        let at_home = fitting.iter().find(|mesh| mesh.namespace == self.fsm_namespace);
+        match (at_home, fitting.as_slice()) {
+            (Some(mesh), _) | (None, [mesh]) => Ok((mesh.mesh.clone(), mesh.namespace.clone())),
+            (None, _) => {
+                let there: Vec<_> = meshes.iter().map(|mesh| format!("{} in {}", mesh.mesh, mesh.namespace)).collect();
+                let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+                Err(anyhow!(
+                    "mesh [{}] does not exist in {}; there are: {there}. --mesh-name and --fsm-namespace choose one, `fsm \
+                     install` makes one",
+                    self.mesh_name(),
+                    cluster.describe()
+                ))
+            }
+        }
+    }
+
+    /// The name of the mesh, for commands on a cluster.
+    pub(crate) fn mesh_name(&self) -> &str {
+        self.name.as_deref().unwrap_or("fsm")
     }
 
     /// The mesh that is meant: the one named, else the only one there is, else the only one that runs.
@@ -300,16 +436,6 @@ impl MeshChoice {
     }
 }
 
-/// A time on the command line: `30s`, `1m30s`, `500ms`; a bare number is seconds.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let refused = || format!("`{text}` is no time: give for example 500ms, 30s or 1m30s");
-    if let Ok(seconds) = text.parse() {
-        return Ok(std::time::Duration::from_secs(seconds));
-    }
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
-    parsed.try_into().map_err(|_| refused())
-}
-
 /// Prints to the standard output. Whoever closed it (`| head`) has seen enough: that is no error.
 pub(crate) fn say(text: &str) {
     say_bytes(text.as_bytes());
@@ -329,6 +455,7 @@ pub(crate) fn say_line(text: impl AsRef<str>) {
     say(&format!("{}\n", text.as_ref()));
 }
 
+pub(crate) use crate::cluster::duration;
 pub(crate) use version::VERSION;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::MeshChoice;
 use super::kinds::Resource;
-use crate::local::state::{ObjectName, Objects};
+use crate::local::state::{ObjectName, Objects, State};
 
 /// Which namespace, as every command takes it.
 #[derive(Debug, Clone, Args)]
@@ -188,6 +188,25 @@ pub(super) fn read(
         None => objects.list(&resource.directory(), namespace)?,
     };
     found.retain(|object| selector.matches(object));
+    Ok(found)
+}
+
+/// The same for showing them: policies with the `status` that fsm-control gives them, which is not in the users' files.
+pub(super) fn read_with_status(
+    state: &State,
+    named: &Named,
+    namespace: Option<&str>,
+    selector: &Selector,
+) -> Result<Vec<Value>> {
+    let mut found = read(&state.objects(), named, namespace, selector)?;
+    let statuses = state.statuses();
+    for object in &mut found {
+        // It is fsm-control that writes there; what cannot be read is not known yet.
+        let status = ObjectName::of(object).ok().and_then(|name| statuses.get(&name).ok().flatten());
+        if let (Some(status), Some(object)) = (status, object.as_object_mut()) {
+            object.insert("status".to_owned(), status);
+        }
+    }
     Ok(found)
 }
 

@@ -14,11 +14,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::manifest::{self, Document};
 use super::progress::Progress;
-use super::{MeshChoice, apply, down, namespace, preset, say_line, wait};
+use super::{MeshChoice, apply, converged, down, namespace, preset, say_line, wait};
 use crate::local::daemon::{programs, wire};
 use crate::local::state::{ObjectName, Objects, State};
 
-/// How often the pods are looked at.
+/// How often the pods and their sidecars are looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How long a killed daemon may hold its lock.
 const DYING: Duration = Duration::from_secs(5);
@@ -30,13 +30,13 @@ const DYING: Duration = Duration::from_secs(5);
     are in are created, and belong to the mesh unless they have the label flomesh.io/monitored-by or flomesh.io/ignore, \
     or the annotation flomesh.io/sidecar-injection, of their own.\n\n\
     Without --detach the mesh stays until Ctrl-C, which takes everything down. \
-    With --detach it stays until `fsm down`; exit code 1 tells that not all pods became ready in time."
+    With --detach it stays until `fsm down`; exit code 1 tells that not all pods became ready in time, or not all sidecars got their configuration."
 )]
 pub(super) struct Up {
     /// What is to run: Kubernetes YAML
     #[arg(value_name = "DIR")]
     sources: Vec<PathBuf>,
-    /// Return when all pods are ready
+    /// Return when all pods are ready, and all sidecars have the newest configuration
     #[arg(short, long)]
     detach: bool,
     /// How long the pods may take to become ready, as in 90s or 3m
@@ -77,6 +77,8 @@ impl Up {
         let mut attached: Option<UnixStream> = None;
         let mut seen = Progress::default();
         let mut up = false;
+        // What keeps a mesh whose pods are ready from being up.
+        let mut behind: Option<String> = None;
         loop {
             if let Some(status) = daemon.try_wait()? {
                 if status.success() {
@@ -91,7 +93,8 @@ impl Up {
                 }
                 let now = look(&state.objects())?;
                 now.news(&seen).iter().for_each(say_line);
-                if now.is_done() && !up {
+                behind = if now.is_done() && !up { converged::missing(state)? } else { None };
+                if now.is_done() && behind.is_none() && !up {
                     up = true;
                     say_line(welcome(state, &now, begun.elapsed(), self.detach));
                     if self.detach {
@@ -101,17 +104,17 @@ impl Up {
                 seen = now;
             }
             if self.detach && begun.elapsed() >= self.timeout {
-                seen.complaints().iter().for_each(|line| eprintln!("{line}"));
+                seen.complaints().iter().chain(&behind).for_each(|line| eprintln!("{line}"));
                 bail!(
-                    "mesh {} runs, but not all of its pods were ready within {:?}: `fsm get pods -A` shows how they are, \
-                     `fsm down` ends the mesh",
+                    "mesh {} runs, but not all of its pods were ready and up to date within {:?}: `fsm get pods -A` shows \
+                     how they are, `fsm down` ends the mesh",
                     state.mesh(),
                     self.timeout
                 );
             }
             if !up && !self.detach && begun.elapsed() >= self.timeout {
                 // Told once; whoever watches may mend it while it runs.
-                seen.complaints().iter().for_each(|line| eprintln!("not ready: {line}"));
+                seen.complaints().iter().chain(&behind).for_each(|line| eprintln!("not ready: {line}"));
                 up = true;
             }
             tokio::select! {

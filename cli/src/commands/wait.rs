@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::select::{self, Named, Scope, Selector};
 use super::{MeshChoice, say_line};
-use crate::local::state::{ObjectName, Objects};
+use crate::local::state::{ObjectName, State};
 
 /// How often objects are looked at. Reading them takes well under a millisecond each.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -99,7 +99,7 @@ impl Wait {
         let deadline = Instant::now() + self.timeout;
         let mut told = Vec::new();
         loop {
-            let waiting = self.look(&state.objects(), mesh, &named, &mut told)?;
+            let waiting = self.look(&state, mesh, &named, &mut told)?;
             if waiting.as_ref().is_some_and(Vec::is_empty) {
                 return Ok(());
             }
@@ -129,7 +129,7 @@ impl Wait {
     /// Names of objects that are not yet as they should be; `None` if there are no such objects yet.
     fn look(
         &self,
-        objects: &Objects,
+        state: &State,
         mesh: &MeshChoice,
         named: &[Named],
         told: &mut Vec<ObjectName>,
@@ -140,7 +140,7 @@ impl Wait {
         for one in named {
             let namespace = self.scope.namespace_of(&one.resource, mesh);
             let namespace = (!self.all_namespaces || one.name.is_some()).then_some(namespace.as_str());
-            let Ok(found) = select::read(objects, one, namespace, &selector) else {
+            let Ok(found) = select::read_with_status(state, one, namespace, &selector) else {
                 if self.what != Condition::Delete {
                     return Ok(None);
                 }

@@ -12,9 +12,9 @@ mod containers;
 mod control;
 pub mod programs;
 mod socket;
+pub(in crate::local) mod streams;
 pub mod wire;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +33,8 @@ use super::node::{Node, NodeOptions};
 use super::state::{ProcessId, Run, State, StateError};
 use super::workload::{self, RunOptions};
 
-/// Port of fsm-control's stream, on the node's address.
-const STREAM_PORT: u16 = 15128;
+/// Port of fsm-control's stream, on the node's address; sidecars are injected with it.
+const STREAM_PORT: u16 = fsm_api::stream::DEFAULT_PORT;
 /// Port of fsm-control's admin pages, on the loopback address of the node's network.
 const ADMIN_PORT: u16 = 9091;
 /// How long fsm-control may take to its first readiness.
@@ -155,7 +155,7 @@ fn pods_of(options: &Options, node: &Node, containers: &Containers, control: &co
         node: node.clone(),
         containers: containers.clone(),
         fsm_namespace: options.fsm_namespace.clone(),
-        control: SocketAddr::from((node.address(), STREAM_PORT)),
+        control: node.address(),
         control_name: format!("fsm-controller.{}.svc", options.fsm_namespace),
         control_ca: control.bundle(),
     }

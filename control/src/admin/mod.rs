@@ -37,7 +37,7 @@ pub struct Admin {
     /// Everything about proxies.
     pub push: Arc<Push>,
     /// Who signs certificates.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// What is wrong with the users' objects.
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.
@@ -188,8 +188,8 @@ impl Authority {
         Self { kind: "tresor", issuer: tresor.clone(), tresor: Some(tresor) }
     }
 
-    /// How its roots stand, for people.
-    pub(crate) fn status(&self) -> Value {
+    /// Its roots, and how their rotation stands.
+    pub fn status(&self) -> Value {
         let mut status = match &self.tresor {
             Some(tresor) => json!(tresor.status()),
             None => json!({ "roots": roots_of(&self.issuer.trust_bundle().pem) }),

@@ -45,7 +45,7 @@ fn fixture() -> Fixture {
     let (ready, is_ready) = watch::channel(false);
     let waits_for = "the source has not been read yet";
     let vitals = Vitals { telemetry: push.telemetry.clone(), ready: is_ready, waits_for };
-    let authority = super::Authority::of_tresor(tresor);
+    let authority = Arc::new(super::Authority::of_tresor(tresor));
     let admin = Admin { push, authority, problems: Arc::default(), queries: sender, vitals };
     Fixture { admin, queries, ready, _directory: directory }
 }
@@ -87,7 +87,7 @@ async fn everything_in_the_index_is_there() {
                 Query::Explain { question, answer } => {
                     answer.send(Err(CannotExplain::NoService(question.to))).unwrap();
                 }
-                Query::View(..) | Query::Injection { .. } => {}
+                Query::View(..) | Query::Snapshot(..) | Query::Injection { .. } => {}
             }
         }
     });

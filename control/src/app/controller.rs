@@ -3,22 +3,23 @@
 //! Ready means: the source was read once, the documents of all groups are published, and all ports listen.
 
 use super::standing::{Standing, listen, open_signer};
+use super::webhooks::Ground;
 use crate::admin::{self, Admin, Vitals};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
 use crate::cert::Issuer;
 use crate::cert::server::ServerTls;
-use crate::controller::{self, Ends, Publisher, Query};
+use crate::controller::{self, Ends, Publisher};
 use crate::debug::{self, Debug};
 use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Leadership};
-use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo, injector};
+use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
 use crate::source::kubernetes::{self, Interest};
 use crate::source::{Event, Source};
 use crate::telemetry::Telemetry;
 use crate::webhook::OwnerFacts;
-use crate::world::{self, Problem, World};
+use crate::world::{self, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use serde_json::json;
@@ -36,7 +37,7 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     let (tasks, stop) = (&standing.tasks, &standing.stop);
     let api_server = connect(&options).await?;
     let signer = open_signer(&options.certificates, &options.mesh, api_server.as_ref()).await?;
-    let (issuer, authority) = (signer.issuer(), admin::Authority::of(&signer));
+    let (issuer, authority) = (signer.issuer(), Arc::new(admin::Authority::of(&signer)));
     let push = Arc::new(push(&options, &issuer, tokens(&options, api_server.as_ref())?));
     let tls = ServerTls::start(issuer.clone(), options.server_names(), options.write_ca_bundle.clone());
     let tls = Arc::new(tls.await.context("cannot make fsm-control's own certificate")?);
@@ -76,16 +77,15 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         let stop = stop.clone();
         async move { tls.maintain(stop).await }
     });
-    if let Some(address) = options.listen_webhook {
-        let listener = listen(address, "--listen-webhook")?;
-        addresses["webhook"] = listener.local_addr()?.to_string().into();
-        let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
-        let native = standing.native(options.injection.native_sidecars, api_server.as_ref());
-        let injection = (options.injection.settings(&options.mesh), native);
-        let names = options.certificates.names_of(injector::SERVICE, &options.mesh.fsm_namespace);
-        let identity = (issuer.clone(), names);
-        standing.serve_injection(listener, facts, injection, identity, push.telemetry.clone()).await?;
-    }
+    let ground = Ground {
+        standing: &standing,
+        options: &options,
+        api_server: api_server.as_ref(),
+        issuer: issuer.clone(),
+        telemetry: push.telemetry.clone(),
+    };
+    let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
+    ground.serve(facts, leadership.clone(), &mut addresses).await?;
     if let Some(bundles) = bundles {
         tasks.spawn(bundles.run_while_leading(leadership.clone(), stop.clone()));
     }
@@ -97,9 +97,14 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         ready: is_ready.clone(),
         waits_for: "the source has not been read yet",
     };
-    let debug = debug_server(&push, &authority, &problems, &queries);
+    let debug = Debug {
+        push: push.clone(),
+        authority: authority.clone(),
+        problems: problems.clone(),
+        queries: queries.clone(),
+    };
     let told = watch::Sender::new(None);
-    tasks.spawn(debug::serve_while_wanted(debug::PORT, debug, debug_wanted, stop.clone(), told));
+    tasks.spawn(debug::serve_while_wanted(debug::PORT, Arc::new(debug), debug_wanted, stop.clone(), told));
     let admin = Admin { push: push.clone(), authority, problems, queries, vitals };
     tasks.spawn(admin::serve(admin_port, Arc::new(admin), stop.clone()));
     if let Some(port) = repo_port {
@@ -114,16 +119,6 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     standing.end().await;
     // The owner has been told and waits for nothing but itself.
     tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
-}
-
-fn debug_server(
-    push: &Arc<Push>,
-    authority: &admin::Authority,
-    problems: &Arc<ArcSwap<Vec<Problem>>>,
-    queries: &mpsc::Sender<Query>,
-) -> Arc<Debug> {
-    let (push, authority) = (push.clone(), authority.clone());
-    Arc::new(Debug { push, authority, problems: problems.clone(), queries: queries.clone() })
 }
 
 pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {
@@ -218,7 +213,9 @@ fn bundles(
 
 /// Whether this controller is the one that writes, and that changes the roots: in a cluster, one of all replicas is.
 fn lead(options: &ControllerOptions, api_server: Option<&kube::Client>, standing: &Standing) -> Leadership {
-    let shares = options.write_objects == Some(WriteTo::Kubernetes) || options.certificates.state_dir.is_none();
+    let registers = options.listen_validator.is_some() && options.source == Source::Kubernetes;
+    let writes = options.write_objects == Some(WriteTo::Kubernetes);
+    let shares = writes || registers || options.certificates.state_dir.is_none();
     match api_server.filter(|_| shares) {
         Some(client) => standing.candidate(client.clone(), leader::LEASE_NAME, &options.mesh),
         None => Leadership::always(),

@@ -13,8 +13,8 @@ use crate::push::Roster;
 use crate::reconcile::Cluster;
 use crate::source::kubernetes::{self, Interest};
 use crate::telemetry::Telemetry;
-use crate::webhook::FollowedFacts;
 use crate::webhook::configuration::{Registration, Webhooks};
+use crate::webhook::{FollowedFacts, Webhook};
 use crate::world::World;
 use serde_json::json;
 use std::sync::Arc;
@@ -50,9 +50,10 @@ pub(super) async fn run(options: InjectorOptions) -> anyhow::Result<()> {
     let following = kubernetes::follow(client.clone(), followed(&options.mesh, Interest::Injection), events);
 
     let native = standing.native(options.injection.native_sidecars, Some(&client));
-    let injection = (options.injection.settings(&options.mesh), native);
+    let settings = options.injection.settings(&options.mesh);
     let names = options.certificates.names_of(SERVICE, &options.mesh.fsm_namespace);
-    standing.serve_injection(webhook_port, facts, injection, (issuer.clone(), names), telemetry.clone()).await?;
+    let webhook = Webhook { facts, settings, native, telemetry: telemetry.clone() };
+    standing.serve_webhook(webhook_port, webhook, issuer.clone(), names).await?;
     let registration = registration(&options, port);
     let leadership = standing.candidate(client.clone(), LEASE, &options.mesh);
     standing.keep_registered(Webhooks::Injector, registration, Cluster::new(client), issuer, leadership, &telemetry);

@@ -7,7 +7,6 @@ use crate::cert::rollout::{Rollout, RolloutSettings};
 use crate::cert::server::{ServerNames, ServerTls};
 use crate::cert::tresor::TresorSettings;
 use crate::cert::{Issuer, SecretPlace};
-use crate::inject;
 use crate::leader::{Candidate, Leadership, LeaseSettings, Terms};
 use crate::limits;
 use crate::options::{CertificateOptions, MeshOptions, NativeSidecars, OperationOptions, ProviderKind};
@@ -15,7 +14,7 @@ use crate::push::server;
 use crate::reconcile::{Cluster, Keeper, wake_on_changes, wake_on_roots};
 use crate::telemetry::Telemetry;
 use crate::webhook::configuration::{INSTANCE_LABEL, Kept, Registration, Webhooks};
-use crate::webhook::{self, Facts, Native, Webhook};
+use crate::webhook::{self, Native, Reviewer};
 use anyhow::Context;
 use fsm_api::resources::root_certificate::CertificateProvider;
 use serde_json::Value;
@@ -74,20 +73,16 @@ impl Standing {
         }
     }
 
-    /// Serves the injector's webhook, with a certificate of its own that is kept valid.
-    pub(super) async fn serve_injection<F: Facts>(
+    /// Serves a webhook, with a certificate of its own that is kept valid.
+    pub(super) async fn serve_webhook<R: Reviewer>(
         &self,
         listener: TcpListener,
-        facts: F,
-        injection: (inject::Settings, Native),
-        identity: (Arc<dyn Issuer>, ServerNames),
-        telemetry: Arc<Telemetry>,
+        webhook: R,
+        issuer: Arc<dyn Issuer>,
+        names: ServerNames,
     ) -> anyhow::Result<()> {
-        let (issuer, names) = identity;
         let tls = ServerTls::start(issuer, names, None).await.context("cannot make the webhook's own certificate")?;
         let tls = Arc::new(tls);
-        let (settings, native) = injection;
-        let webhook = Webhook { facts, settings, native, telemetry };
         self.tasks.spawn(webhook::serve(listener, Arc::new(webhook), tls.clone(), self.stop.clone()));
         let stop = self.stop.clone();
         self.tasks.spawn(async move { tls.maintain(stop).await });

@@ -1,7 +1,7 @@
 //! What a group of proxies must do: a pure function of the world.
 //!
 //! [`build`] turns everything that concerns one [`Group`] into the document that its proxies follow. It waits for
-//! nothing, reads no clock and keeps no state: the same world gives the same document, byte for byte, in whatever order
+//! nothing, reads no clock and keeps no state (but what is common to the groups of one world, [`Shared`]): the same world gives the same document, byte for byte, in whatever order
 //! its objects came. It never fails and never panics; what cannot be used has no effect, and a [`Problem`] says so and names the
 //! objects. One file for each concern; none reads what another one wrote.
 //!
@@ -38,11 +38,14 @@ mod plugin;
 mod problems;
 mod retry;
 mod route;
+mod shared;
 mod split;
 mod telemetry;
 mod upstream_setting;
 mod view;
 mod warm_up;
+
+pub use shared::Shared;
 
 use crate::world::{Group, Problem, World};
 use fsm_api::config::{Certificate, Config, FeatureFlags, Spec, Traffic};
@@ -62,10 +65,15 @@ pub struct Built {
 
 /// The document of one group of proxies.
 pub fn build(world: &World, group: &Group) -> Built {
+    build_with(world, group, &Shared::default())
+}
+
+/// The same where documents of several groups are made of one state of the world, with what they have in common in `shared`.
+pub fn build_with(world: &World, group: &Group, shared: &Shared) -> Built {
     let view = View::new(world, group);
     let mut problems = Problems::default();
     let inbound = inbound::build(&view, &mut problems);
-    let outbound = outbound::build(&view, &mut problems);
+    let outbound = shared.outbound(&view, &mut problems, outbound::build);
     let config = Config {
         ts: None,
         version: None,

@@ -31,6 +31,11 @@ impl Problems {
         self.warning(vec![policy, mesh_config], "FeatureDisabled", text);
     }
 
+    /// Takes over what was found for another group.
+    pub(super) fn extend(&mut self, found: &[Problem]) {
+        self.found.extend(found.iter().cloned());
+    }
+
     pub(super) fn into_sorted(self) -> Vec<Problem> {
         self.found.into_iter().collect()
     }

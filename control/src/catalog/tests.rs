@@ -55,9 +55,11 @@ fn world(objects: impl IntoIterator<Item = Object>) -> World {
 fn documents(world: &World) -> (BTreeMap<String, String>, Vec<String>) {
     let mut documents = BTreeMap::new();
     let mut problems = Vec::new();
+    let shared = super::Shared::default();
     for (id, group) in world.groups() {
         let first = world.members(id).next().expect("a group has pods");
-        let built = super::build(world, group);
+        let built = super::build_with(world, group, &shared);
+        assert_eq!(built, super::build(world, group), "what groups have in common is theirs");
         let mut text = serde_json::to_string_pretty(&built.config).unwrap();
         text.push('\n');
         documents.insert(format!("{}.{}", first.namespace, first.name), text);

@@ -7,6 +7,7 @@
 //! of its own, so that computing never delays what is being sent.
 
 mod collect;
+mod findings;
 mod publisher;
 
 pub use publisher::Publisher;
@@ -15,8 +16,10 @@ use crate::catalog::explain::{CannotExplain, Explanation, Question};
 use crate::limits;
 use crate::source::Event;
 use crate::webhook::InjectionFacts;
+use crate::world::World;
 use collect::Collect;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +39,8 @@ pub enum Query {
     },
     /// A part of the world, for developers.
     View(View, oneshot::Sender<serde_json::Value>),
+    /// The world as it is, to try a change in a copy of it; `None` before the source has said everything.
+    Snapshot(oneshot::Sender<Option<Arc<World>>>),
     /// What injection into pods of a namespace needs to know.
     Injection {
         /// Its name.
@@ -106,6 +111,7 @@ pub async fn run(mut publisher: Publisher, mut ends: Ends) {
                 Query::World(answer) => drop(answer.send(publisher.describe())),
                 Query::View(view, answer) => drop(answer.send(publisher.view(view))),
                 Query::Explain { question, answer } => drop(answer.send(publisher.explain(&question))),
+                Query::Snapshot(answer) => drop(answer.send(publisher.snapshot())),
                 Query::Injection { namespace, answer } => drop(answer.send(publisher.injection_facts(&namespace))),
             },
         }

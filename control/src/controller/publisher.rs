@@ -1,16 +1,18 @@
 //! From changes to publications: what the owner task does, without its waiting.
 
 use super::View;
+use super::findings::merged;
 use crate::catalog::explain::{CannotExplain, Explanation, Question, explain};
-use crate::catalog::{self, Built};
+use crate::catalog::{self, Built, Shared};
 use crate::cert::Identity;
 use crate::cert::server::ServerNames;
 use crate::issued::{self, Ledger, Wanted};
+use crate::log;
 use crate::push::publication::EncodeError;
 use crate::push::{PodKey, Publication, Push, Settings, Tenant};
 use crate::source::Event;
 use crate::telemetry::Kind as Label;
-use crate::webhook::InjectionFacts;
+use crate::webhook::{InjectionFacts, log_level};
 use crate::world::{Dirty, Group, GroupId, Problem, Severity, World};
 use arc_swap::ArcSwap;
 use fsm_api::resources::{Kind, ObjectKey};
@@ -40,6 +42,8 @@ pub struct Publisher {
     ledger: Ledger,
     debug: watch::Sender<bool>,
     synced: bool,
+    /// A copy for those who try changes, until there is another change.
+    snapshot: Option<Arc<World>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +68,7 @@ impl Publisher {
             ledger: Ledger::new(owner, ServerNames::default(), None),
             debug: watch::Sender::new(false),
             synced: false,
+            snapshot: None,
         }
     }
 
@@ -82,6 +87,12 @@ impl Publisher {
     /// Takes a change in. Whether something is to be published now.
     pub fn take_in(&mut self, event: Event) -> bool {
         self.ledger.note(&event);
+        self.snapshot = None;
+        let of_mesh = match &event {
+            Event::Applied(object) => object.value.kind() == Kind::MeshConfig,
+            Event::Removed(key) => key.kind == Kind::MeshConfig,
+            Event::Synced | Event::Problems { .. } => false,
+        };
         match event {
             Event::Applied(object) => {
                 self.push.telemetry.events.add();
@@ -103,6 +114,9 @@ impl Publisher {
                     self.source_problems.insert(origin, problems);
                 }
             }
+        }
+        if of_mesh {
+            log::follow(self.world.mesh_config().and_then(|config| log_level(config)));
         }
         self.synced
     }
@@ -130,6 +144,14 @@ impl Publisher {
         telemetry.groups.set(self.groups.len() as u64);
         telemetry.pods.set(self.push.board.len() as u64);
         debug!("{built} documents computed, {published} of them new, {} pods looked at", pods.len());
+    }
+
+    /// The world as it is; `None` before everything was said once.
+    pub fn snapshot(&mut self) -> Option<Arc<World>> {
+        if !self.synced {
+            return None;
+        }
+        Some(self.snapshot.get_or_insert_with(|| Arc::new(self.world.clone())).clone())
     }
 
     /// What injection into pods of a namespace needs to know; `None`: there is no such namespace here.
@@ -170,8 +192,12 @@ impl Publisher {
                 "problems": published.map(|published| published.problems.len()),
             })
         });
+        let endpoints: BTreeMap<String, usize> =
+            self.world.ready_endpoints().map(|(service, ready)| (service.to_string(), ready)).collect();
         json!({
             "synced": self.synced,
+            "settled": self.dirty.is_empty() && self.touched.is_empty(),
+            "endpoints": endpoints,
             "namespaces": self.world.namespaces().count(),
             "monitoredNamespaces":
                 self.world.namespaces().filter(|each| each.monitored).map(|each| each.name.clone()).collect::<Vec<_>>(),
@@ -237,9 +263,9 @@ impl Publisher {
 
     /// Each problem once, in a fixed order, wherever it was found.
     fn report_problems(&self) {
-        let mut all: BTreeSet<Problem> = self.source_problems.values().flatten().cloned().collect();
-        all.extend(self.world.problems());
-        all.extend(self.groups.values().flat_map(|published| published.problems.iter().cloned()));
+        let of_documents = self.groups.values().flat_map(|published| published.problems.iter().cloned());
+        let mut all = merged(self.world.problems(), of_documents);
+        all.extend(self.source_problems.values().flatten().cloned());
         let wanted = Wanted::of(&self.world, &self.ledger);
         all.extend(wanted.problems.iter().cloned());
         self.ledger.tell(wanted, &all, self.is_complete());
@@ -278,8 +304,9 @@ const MOST_THREADS: usize = 4;
 
 /// Computes documents, several at a time, and hands over each as soon as it is there.
 fn each_made(world: &World, tasks: &[Task<'_>], caused: Instant, mut take: impl FnMut(GroupId, Made)) {
+    let shared = Shared::default();
     let make = |task: &Task<'_>| -> Made {
-        let Built { config, problems } = catalog::build(world, task.group);
+        let Built { config, problems } = catalog::build_with(world, task.group, &shared);
         Ok((Publication::make(config, task.before.as_deref(), caused, SystemTime::now())?, problems))
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(tasks.len());

@@ -7,8 +7,7 @@
 
 mod profile;
 
-use crate::admin::Authority;
-use crate::admin::is_foreign;
+use crate::admin::{Authority, is_foreign};
 use crate::controller::{Query, View};
 use crate::http::{Ask, PortLimits, Reply, json, reads, reply, serve as serve_http, text};
 use crate::limits;
@@ -58,7 +57,7 @@ pub struct Debug {
     /// Everything about proxies.
     pub push: Arc<Push>,
     /// Who signs certificates.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// What is wrong with the users' objects.
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.

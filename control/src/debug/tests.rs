@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::auth::TokenDirectory;
+use crate::cert::Tresor;
 use crate::cert::tresor::TresorSettings;
 use crate::push::{Board, Roster, Settings};
 use crate::telemetry::Telemetry;
@@ -33,7 +34,7 @@ fn debug() -> (Arc<Debug>, TempDir) {
         }
     });
     let problems = Arc::default();
-    let authority = crate::admin::Authority::of_tresor(tresor);
+    let authority = Arc::new(Authority::of_tresor(tresor));
     (Arc::new(Debug { push, authority, problems, queries }), directory)
 }
 

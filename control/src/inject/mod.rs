@@ -16,6 +16,7 @@ mod graft;
 mod probes;
 mod remove;
 
+pub(crate) use annotations::is_quantity;
 pub(crate) use containers::TRUST_BUNDLE;
 pub use decision::{NamespaceFacts, SkipReason};
 pub use graft::graft;
@@ -133,7 +134,7 @@ pub fn inject(
     let object = object_of(&pod, namespace);
     let mut spec = pod.spec.take().unwrap_or_default();
     refuse_taken_names(&spec, &object)?;
-    let probed = probes::rewrite(&mut spec);
+    let probed = probes::rewrite(&mut spec, settings.native_sidecars);
     containers::add(&mut spec, &pod.metadata, &choices, &probed, settings, mesh);
     pod.spec = Some(spec);
     Ok(Decision::Inject(Box::new(pod)))

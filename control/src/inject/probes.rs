@@ -2,9 +2,9 @@
 //! application's own ports.
 //!
 //! The proxy answers on one port for each kind of probe and tells containers apart by headers (FSM's protocol). Probes
-//! that run a command or speak gRPC stay as they are; see `docs/admin.md` for what the proxy does with the others.
+//! that run a command stay as they are; see `docs/admin.md` for what the proxy does with the others.
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, HTTPHeader, PodSpec, Probe, TCPSocketAction};
+use k8s_openapi::api::core::v1::{Container, GRPCAction, HTTPGetAction, HTTPHeader, PodSpec, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 const PATH: &str = "/fsm-healthcheck";
@@ -13,16 +13,20 @@ const READINESS_PORT: i32 = 15902;
 const STARTUP_PORT: i32 = 15903;
 const TCP_PORT: i32 = 15904;
 const ORIGINAL_TCP_PORT: &str = "Original-Tcp-Port";
+const ORIGINAL_GRPC_PORT: &str = "Original-Grpc-Port";
+const ORIGINAL_GRPC_SERVICE: &str = "Original-Grpc-Service";
 const ORIGINAL_HTTP_PORT: &str = "Original-Http-Port";
 const ORIGINAL_HTTP_PATH: &str = "Original-Http-Path";
 
 /// Which of the proxy's probe ports are used: (name, port).
 pub(super) type Probed = Vec<(&'static str, i32)>;
 
-/// Rewrites the probes of all containers.
-pub(super) fn rewrite(spec: &mut PodSpec) -> Probed {
+/// Rewrites the probes of all containers. Of init containers, those that keep running have probes: they are led to the
+/// proxy if that is there before them (native).
+pub(super) fn rewrite(spec: &mut PodSpec, native: bool) -> Probed {
     let mut probed = Probed::new();
-    for container in &mut spec.containers {
+    let lasting = spec.init_containers.iter_mut().flatten().filter(|container| native && keeps_running(container));
+    for container in spec.containers.iter_mut().chain(lasting) {
         let named = named_ports(container);
         let kinds = [
             (&mut container.liveness_probe, "liveness-port", LIVENESS_PORT),
@@ -43,12 +47,29 @@ pub(super) fn rewrite(spec: &mut PodSpec) -> Probed {
     probed
 }
 
+fn keeps_running(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
 /// Gives the port that the probe asks now; `None` when it stays as it is.
 fn rewrite_probe(probe: &mut Probe, port: i32, named: &[(String, i32)]) -> Option<i32> {
     if let Some(socket) = probe.tcp_socket.take() {
         let original = number(&socket.port, named).unwrap_or(80);
         probe.http_get = Some(action(TCP_PORT, vec![header(ORIGINAL_TCP_PORT, original)]));
         return Some(TCP_PORT);
+    }
+    if let Some(asked) = probe.grpc.take() {
+        if asked.mode.as_deref().is_some_and(|mode| mode.eq_ignore_ascii_case("TLS")) {
+            // As with HTTPS: only whether somebody listens is asked.
+            probe.http_get = Some(action(port, vec![header(ORIGINAL_TCP_PORT, asked.port)]));
+            return Some(port);
+        }
+        let mut headers = vec![header(ORIGINAL_GRPC_PORT, asked.port)];
+        if let Some(service) = asked.service.filter(|service| !service.is_empty()) {
+            headers.push(HTTPHeader { name: ORIGINAL_GRPC_SERVICE.to_owned(), value: service });
+        }
+        probe.http_get = Some(action(port, headers));
+        return Some(port);
     }
     let asked = probe.http_get.as_mut()?;
     let secure = asked.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
@@ -70,7 +91,8 @@ fn rewrite_probe(probe: &mut Probe, port: i32, named: &[(String, i32)]) -> Optio
 /// Leads the probes back to where they came from; gives those whose path is a guess.
 pub(super) fn restore(spec: &mut PodSpec) -> Vec<String> {
     let mut guessed = Vec::new();
-    for container in &mut spec.containers {
+    let lasting = spec.init_containers.iter_mut().flatten();
+    for container in spec.containers.iter_mut().chain(lasting) {
         let kinds = [
             (&mut container.liveness_probe, "livenessProbe", LIVENESS_PORT),
             (&mut container.readiness_probe, "readinessProbe", READINESS_PORT),
@@ -109,6 +131,12 @@ fn restore_probe(probe: &mut Probe, port: i32) -> Option<Restored> {
     }
     if asked_port != port {
         return None;
+    }
+    if let Some(IntOrString::Int(port)) = number(ORIGINAL_GRPC_PORT) {
+        let service = original(ORIGINAL_GRPC_SERVICE);
+        probe.http_get = None;
+        probe.grpc = Some(GRPCAction { port, service, ..GRPCAction::default() });
+        return Some(Restored::Surely);
     }
     if let (Some(port), Some(path)) = (number(ORIGINAL_HTTP_PORT), original(ORIGINAL_HTTP_PATH)) {
         let mut headers = asked.http_headers.take().unwrap_or_default();

@@ -210,7 +210,7 @@ fn probes_are_led_to_the_proxy_with_their_timing_kept() {
         "livenessProbe": {"httpGet": {"path": "/live", "port": "http", "httpHeaders": [{"name": "a", "value": "b"}]}, "timeoutSeconds": 7},
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8443, "scheme": "HTTPS"}},
         "startupProbe": {"tcpSocket": {"port": 5432}},
-    }, {"name": "job", "livenessProbe": {"exec": {"command": ["true"]}}, "readinessProbe": {"grpc": {"port": 50051}}}]}}));
+    }, {"name": "job", "livenessProbe": {"exec": {"command": ["true"]}}, "readinessProbe": {"grpc": {"port": 50051, "service": "shop"}, "periodSeconds": 4}}]}}));
     let injected = inject_into(&probed, json!({}), &settings());
     let web = &injected["spec"]["containers"][1];
     assert_eq!(
@@ -224,10 +224,28 @@ fn probes_are_led_to_the_proxy_with_their_timing_kept() {
     assert_eq!(asked("startupProbe"), (json!(15904), json!([{"name": "Original-Tcp-Port", "value": "5432"}])));
     let job = &injected["spec"]["containers"][2];
     assert_eq!(job["livenessProbe"], json!({"exec": {"command": ["true"]}}));
-    assert_eq!(job["readinessProbe"]["grpc"]["port"], 50051);
+    assert_eq!(
+        job["readinessProbe"],
+        json!({"httpGet": {"path": "/fsm-healthcheck", "port": 15902, "scheme": "HTTP", "httpHeaders": [
+            {"name": "Original-Grpc-Port", "value": "50051"}, {"name": "Original-Grpc-Service", "value": "shop"}]},
+            "periodSeconds": 4})
+    );
     let ports = injected["spec"]["containers"][0]["ports"].as_array().unwrap();
     let numbers: Vec<i64> = ports.iter().map(|port| port["containerPort"].as_i64().unwrap()).collect();
     assert_eq!(numbers, [15000, 15003, 15010, 15901, 15902, 15904]);
+}
+
+#[test]
+fn probes_of_init_containers_that_keep_running_are_led_to_a_proxy_that_is_there_before_them() {
+    let lasting = pod(json!({"spec": {"initContainers": [
+        {"name": "logs", "restartPolicy": "Always", "livenessProbe": {"tcpSocket": {"port": 24224}}},
+        {"name": "migrate", "image": "migrate:1"},
+    ], "containers": [{"name": "web", "image": "web:1"}]}}));
+    let native = inject_into(&lasting, json!({}), &Settings { native_sidecars: true, ..settings() });
+    let logs = &native["spec"]["initContainers"][2];
+    assert_eq!((&logs["name"], &logs["livenessProbe"]["httpGet"]["port"]), (&json!("logs"), &json!(15904)));
+    let ordinary = inject_into(&lasting, json!({}), &settings());
+    assert_eq!(ordinary["spec"]["initContainers"][0]["livenessProbe"]["tcpSocket"]["port"], 24224);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Flags of the controller.
 
-use super::shared::{CertificateOptions, InjectionOptions, MeshOptions, OperationOptions};
+use super::shared::{CertificateOptions, InjectionOptions, MeshOptions, OperationOptions, UpkeepOptions};
 use super::values::{Tokens, WriteTo};
 use crate::cert::server::ServerNames;
 use crate::source::Source;
@@ -8,6 +8,9 @@ use clap::Args;
 use fsm_api::stream::DEFAULT_PORT;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+
+/// Name of the Service whose certificate API servers want to see of the validator.
+pub const VALIDATOR_SERVICE: &str = "fsm-validator";
 
 /// Flags of the controller.
 #[derive(Args, Clone, Debug)]
@@ -33,6 +36,21 @@ pub struct ControllerOptions {
     /// is the part of the role injector [default: off]
     #[arg(long, env = "FSM_CONTROL_LISTEN_WEBHOOK", value_name = "ADDRESS")]
     pub listen_webhook: Option<SocketAddr>,
+    /// Serve the validator's webhook here (HTTPS; port 9093 in FSM): API servers ask it about changes of policies. With
+    /// --source kubernetes its configuration is kept in the cluster [default: off]
+    #[arg(long, env = "FSM_CONTROL_LISTEN_VALIDATOR", value_name = "ADDRESS")]
+    pub listen_validator: Option<SocketAddr>,
+    /// Name of the ValidatingWebhookConfiguration that is kept in the cluster [default: fsm-validator-mesh-<mesh name>]
+    #[arg(long, env = "FSM_CONTROL_VALIDATOR_WEBHOOK_CONFIG", value_name = "NAME")]
+    pub validator_webhook_config: Option<String>,
+    /// API servers ask this address (https://HOST:PORT) and not the Service fsm-validator: for one that does not reach
+    /// Services. --server-name must name the host; port 0 stands for the one that is listened on
+    #[arg(long, env = "FSM_CONTROL_VALIDATOR_URL", value_name = "URL")]
+    pub validator_url: Option<String>,
+    /// Validate TrafficTargets, too
+    #[arg(long, env = "FSM_CONTROL_VALIDATE_TRAFFIC_TARGET", num_args = 0..=1, default_missing_value = "true",
+        default_value = "true", value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub validate_traffic_target: bool,
     /// Write the roots of the mesh to this file (PEM), and again whenever they change; pods are started with it
     #[arg(long, env = "FSM_CONTROL_WRITE_CA_BUNDLE", value_name = "FILE")]
     pub write_ca_bundle: Option<PathBuf>,
@@ -48,6 +66,9 @@ pub struct ControllerOptions {
     /// Scripts that every code base of the repository inherits, main.js first: what a Pipy sidecar runs [default: none]
     #[arg(long, env = "FSM_CONTROL_REPO_BASE", value_name = "DIRECTORY")]
     pub repo_base: Option<PathBuf>,
+    /// How webhook configurations and definitions are kept.
+    #[command(flatten)]
+    pub upkeep: UpkeepOptions,
     /// Which mesh.
     #[command(flatten)]
     pub mesh: MeshOptions,

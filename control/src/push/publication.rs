@@ -1,25 +1,28 @@
 //! One version of a group's document, encoded once and shared by all who follow it.
 //!
-//! The version is a hash of what the document says: the same world gives the same version, also after a restart, so
-//! that a proxy which has it needs nothing. A publication also knows how the ones before it differed: where only
-//! endpoints of outbound clusters changed, their new endpoints are sent instead of the document.
+//! The version is a hash of the document's text: the same world gives the same version, also after a restart, so
+//! that a proxy which has it needs nothing. A publication also knows how the ones before it differed: who has one of them is
+//! sent the [`Change`]s since instead of the document. They are found and encoded once, whoever asks.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use fsm_api::config::{Config, Endpoint};
-use fsm_api::stream::{ControlMessage, EndpointUpdate, Update};
+use fsm_api::config::{Change, Config};
+use fsm_api::stream::{ControlMessage, Delta, Update};
 use parking_lot::Mutex;
-use serde::Serialize;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use thiserror::Error;
 
 /// Versions that are remembered for telling what changed since; older ones get the whole document.
 const MAX_PAST: usize = 16;
+
+/// Changes that have more than this part of their document are not worth the trouble …
+const WORTHWHILE: usize = 4;
+
+/// … unless they have less than so many bytes.
+const SMALL: usize = 4 << 10;
 
 /// One version of a group's document.
 pub struct Publication {
@@ -28,14 +31,14 @@ pub struct Publication {
     published: SystemTime,
     update: Bytes,
     document: Bytes,
-    skeleton: Digest,
-    clusters: Clusters,
-    /// One for each of `clusters`, in their order.
-    endpoints: Arc<[u64]>,
-    /// Newest first. All have the same skeleton, and with it the same clusters.
+    /// SHA-256, hexadecimal, of the document without stamps.
+    digest: Box<str>,
+    /// The document, for finding what the next one changes.
+    config: Config,
+    /// Newest first.
     past: Vec<Past>,
-    /// Updates of endpoints that were asked for, by the version they build upon.
-    partial: Mutex<Vec<(Arc<str>, Bytes)>>,
+    /// Deltas that were asked for, by the version they build upon.
+    deltas: Mutex<Vec<(Arc<str>, Bytes)>>,
 }
 
 /// The document cannot be written.
@@ -43,13 +46,13 @@ pub struct Publication {
 #[error("a sidecar document cannot be written as JSON: {0}")]
 pub struct EncodeError(#[from] serde_json::Error);
 
-type Clusters = BTreeMap<String, BTreeMap<String, Endpoint>>;
-type Digest = [u8; 32];
-
+/// A version of before, and what has changed since.
 #[derive(Clone)]
 struct Past {
     version: Arc<str>,
-    endpoints: Arc<[u64]>,
+    changes: Vec<Arc<Change>>,
+    /// Of all changes together.
+    bytes: usize,
 }
 
 impl Publication {
@@ -64,33 +67,30 @@ impl Publication {
         caused: Instant,
         now: SystemTime,
     ) -> Result<Option<Self>, EncodeError> {
-        (config.ts, config.version) = (None, None);
-        let clusters = take_endpoints(&mut config);
-        let skeleton = digest(&config)?;
-        let digests = clusters.values().map(digest).collect::<Result<Vec<_>, _>>()?;
-        let version: Arc<str> = version(&skeleton, &digests).into();
+        let digest = digest(&SHA256, &config.stampless()?);
+        let version: Arc<str> = version(digest.as_ref()).into();
         if before.is_some_and(|before| before.version == version) {
             return Ok(None);
         }
-        put_endpoints(&mut config, clusters);
         config.version = Some(version.to_string());
         let text = serde_json::value::to_raw_value(&config)?;
+        config.version = None;
         let length = text.get().len();
         let update = Bytes::from(whole(&version, text));
         // The frame ends with the document and the brace of the message around it.
         let end = update.len() - 1;
         let document = update.slice(end - length..end);
+        let most = (length / WORTHWHILE).max(SMALL);
         Ok(Some(Self {
-            past: before.filter(|before| before.skeleton == skeleton).map(Self::as_past).unwrap_or_default(),
+            past: before.map(|before| before.as_past(&version, &config, most)).unwrap_or_default(),
             version,
             caused,
             published: now,
             update,
             document,
-            skeleton,
-            clusters: take_endpoints(&mut config),
-            endpoints: digests.iter().map(short).collect(),
-            partial: Mutex::default(),
+            digest: hexadecimal(digest.as_ref()),
+            config,
+            deltas: Mutex::default(),
         }))
     }
 
@@ -119,28 +119,38 @@ impl Publication {
         &self.update
     }
 
-    /// The frame that makes this version of version `base`; `None` when more than endpoints changed, or `base` is not
-    /// remembered.
-    pub fn endpoint_update(&self, base: &str) -> Option<Bytes> {
+    /// The frame that makes this version of version `base`; `None` when `base` is not remembered, or too much has changed
+    /// since.
+    pub fn delta(&self, base: &str) -> Option<Bytes> {
         let past = self.past.iter().find(|past| &*past.version == base)?;
-        let mut partial = self.partial.lock();
-        if let Some((_, frame)) = partial.iter().find(|(known, _)| **known == *base) {
+        let mut deltas = self.deltas.lock();
+        if let Some((_, frame)) = deltas.iter().find(|(known, _)| **known == *base) {
             return Some(frame.clone());
         }
-        let pairs = self.endpoints.iter().zip(past.endpoints.iter());
-        let changed = self.clusters.iter().zip(pairs).filter(|(_, (new, old))| new != old);
-        let clusters = changed.map(|((name, endpoints), _)| (name.clone(), endpoints.clone())).collect();
-        let update = EndpointUpdate { version: self.version.to_string(), base: base.to_owned(), clusters };
-        let frame = Bytes::from(ControlMessage::Endpoints(update).encode());
-        partial.push((past.version.clone(), frame.clone()));
+        let delta = Delta {
+            version: self.version.to_string(),
+            base: base.to_owned(),
+            digest: self.digest.to_string(),
+            changes: past.changes.iter().map(|change| Change::clone(change)).collect(),
+        };
+        let frame = Bytes::from(ControlMessage::Delta(delta).encode());
+        deltas.push((past.version.clone(), frame.clone()));
         Some(frame)
     }
 
-    fn as_past(&self) -> Vec<Past> {
-        let newest = Past { version: self.version.clone(), endpoints: self.endpoints.clone() };
-        // A version that comes back (an endpoint went and returned) is remembered once.
-        let older = self.past.iter().filter(|past| past.version != self.version).cloned();
-        std::iter::once(newest).chain(older).take(MAX_PAST).collect()
+    /// This version and those before it as the past of `next`; what has more than `most` bytes of changes is forgotten.
+    fn as_past(&self, version: &str, next: &Config, most: usize) -> Vec<Past> {
+        let Some(change) = Change::between(&self.config, next) else { return Vec::new() };
+        let change = Arc::new(change);
+        let bytes = size(&change);
+        let newest = Past { version: self.version.clone(), changes: vec![change.clone()], bytes };
+        // A version that comes back (an endpoint went and returned) is nobody's past.
+        let older = self.past.iter().filter(|past| *past.version != *version).map(|past| Past {
+            version: past.version.clone(),
+            changes: past.changes.iter().chain([&change]).cloned().collect(),
+            bytes: past.bytes + bytes,
+        });
+        std::iter::once(newest).chain(older).filter(|past| past.bytes <= most).take(MAX_PAST).collect()
     }
 }
 
@@ -154,50 +164,25 @@ fn whole(version: &str, document: Box<RawValue>) -> Vec<u8> {
     ControlMessage::Update(Update { version: version.to_owned(), document }).encode()
 }
 
-fn take_endpoints(config: &mut Config) -> Clusters {
-    let Some(outbound) = &mut config.outbound else { return Clusters::new() };
-    let clusters = outbound.clusters_configs.iter_mut();
-    clusters.map(|(name, cluster)| (name.clone(), std::mem::take(&mut cluster.endpoints))).collect()
-}
-
-fn put_endpoints(config: &mut Config, clusters: Clusters) {
-    let Some(outbound) = &mut config.outbound else { return };
-    for (cluster, endpoints) in outbound.clusters_configs.values_mut().zip(clusters.into_values()) {
-        cluster.endpoints = endpoints;
-    }
+/// About as many bytes as the change has on the wire.
+fn size(change: &Change) -> usize {
+    let removed: usize = change.removed.iter().map(|pointer| pointer.len() + 3).sum();
+    removed + change.put.as_ref().map_or(0, |put| put.get().len())
 }
 
 /// 63 bits in decimal digits: Pipy's runtime reads versions as signed 64-bit numbers.
-fn version(skeleton: &Digest, endpoints: &[Digest]) -> String {
-    let mut context = Context::new(&SHA256);
-    context.update(skeleton);
-    for digest in endpoints {
-        context.update(digest);
-    }
-    let mut whole = [0; 32];
-    whole.copy_from_slice(context.finish().as_ref());
-    (short(&whole) >> 1).to_string()
+fn version(digest: &[u8]) -> String {
+    let first = digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    (first >> 1).to_string()
 }
 
-fn short(digest: &Digest) -> u64 {
-    digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-fn digest<T: Serialize>(value: &T) -> Result<Digest, EncodeError> {
-    struct Hasher(Context);
-    impl io::Write for Hasher {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut hasher = io::BufWriter::new(Hasher(Context::new(&SHA256)));
-    serde_json::to_writer(&mut hasher, value)?;
-    let hasher = hasher.into_inner().map_err(|error| EncodeError(serde_json::Error::io(error.into_error())))?;
-    let mut digest = [0; 32];
-    digest.copy_from_slice(hasher.0.finish().as_ref());
-    Ok(digest)
+fn hexadecimal(digest: &[u8]) -> Box<str> {
+    digest
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+        .into()
 }

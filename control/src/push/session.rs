@@ -1,14 +1,18 @@
 //! What to send to one proxy: a pure machine.
 //!
 //! One message is on its way at a time: only when the proxy has answered is it told of what became of the world in the
-//! meantime. So versions are skipped by a slow proxy, and an update of endpoints always builds upon a version that the
-//! proxy said it has. A refused version is not sent again; the next one is.
+//! meantime. So versions are skipped by a slow proxy, and a delta always builds upon a version that the proxy said it
+//! has. A refused version is not sent again; the next one is. A proxy for which deltas have failed twice gets whole
+//! documents for the rest of its stream: it is of another version, and reads the document in another way.
 
 use super::Publication;
 use bytes::Bytes;
 use fsm_api::stream::{Ack, ControlMessage, Current, Nack};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Deltas may fail so often on one stream.
+const MAX_FAILED: u32 = 2;
 
 /// The state of one proxy's document.
 #[derive(Debug)]
@@ -17,6 +21,10 @@ pub(super) struct Session {
     in_force: Option<Arc<str>>,
     on_its_way: Option<Sent>,
     refused: Option<Arc<str>>,
+    /// The proxy takes deltas.
+    deltas: bool,
+    /// Deltas that the proxy could not use.
+    failed: u32,
     /// The proxy asked for a whole document.
     wants_whole: bool,
     greeted: bool,
@@ -32,7 +40,7 @@ pub(super) struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum MessageKind {
     Update,
-    Endpoints,
+    Delta,
     Current,
     Trust,
 }
@@ -52,19 +60,21 @@ pub(super) enum Answered {
     InForce { version: Arc<str>, caused: Instant },
     /// The version is refused for good.
     Refused,
-    /// The proxy lacks the version that an update built upon; the whole document is next.
+    /// A delta does not fit what the proxy has; the whole document is next.
     LacksBase,
     /// About a version that was not asked about.
     Stray,
 }
 
 impl Session {
-    /// `version` is what the proxy said it has.
-    pub(super) fn new(version: Option<String>) -> Self {
+    /// `version` is what the proxy said it has, `deltas` whether it takes them.
+    pub(super) fn new(version: Option<String>, deltas: bool) -> Self {
         Self {
             in_force: version.filter(|version| !version.is_empty()).map(Into::into),
             on_its_way: None,
             refused: None,
+            deltas,
+            failed: 0,
             wants_whole: false,
             greeted: false,
         }
@@ -84,13 +94,14 @@ impl Session {
         if self.refused.as_ref() == Some(version) {
             return None;
         }
-        let base = self.in_force.as_deref().filter(|_| !self.wants_whole);
-        let partial = base.and_then(|base| newest.endpoint_update(base));
-        let sent = Sent { version: version.clone(), caused: newest.caused(), at: now, whole: partial.is_none() };
+        let may_differ = self.deltas && self.failed < MAX_FAILED && !self.wants_whole;
+        let base = self.in_force.as_deref().filter(|_| may_differ);
+        let delta = base.and_then(|base| newest.delta(base));
+        let sent = Sent { version: version.clone(), caused: newest.caused(), at: now, whole: delta.is_none() };
         self.on_its_way = Some(sent);
         self.wants_whole = false;
-        Some(match partial {
-            Some(frame) => Message { frame, kind: MessageKind::Endpoints },
+        Some(match delta {
+            Some(frame) => Message { frame, kind: MessageKind::Delta },
             None => Message { frame: newest.update().clone(), kind: MessageKind::Update },
         })
     }
@@ -111,6 +122,7 @@ impl Session {
             // Whoever lacks something for a whole document lacks it for every one.
             Some(sent) if nack.wants_whole && !sent.whole => {
                 self.wants_whole = true;
+                self.failed += 1;
                 Answered::LacksBase
             }
             Some(sent) => {

@@ -122,7 +122,7 @@ async fn admit(push: &Push, peer: &Peer, mut upward: Upward) -> Result<Admitted,
     };
     let hello = timeout(limits::HELLO_TIMEOUT, upward.next()).await.map_err(|_| Refused::Late)??;
     let Some(ProxyMessage::Hello(hello)) = hello else { return Err(Refused::NoHello) };
-    let Hello { namespace, pod, uid, proxy_version, version } = hello;
+    let Hello { namespace, pod, uid, proxy_version, version, deltas } = hello;
     let pod = PodKey { namespace, name: pod };
     // Somebody else's pods are refused without telling whether they exist.
     if pod.namespace != identity.namespace() {
@@ -155,7 +155,7 @@ async fn admit(push: &Push, peer: &Peer, mut upward: Upward) -> Result<Admitted,
         certificate_expires: peer.expires,
     };
     let attendance = push.roster.arrive(arrival, SystemTime::now());
-    Ok((seat, attendance, Session::new(version), upward))
+    Ok((seat, attendance, Session::new(version, deltas), upward))
 }
 
 struct Stream {
@@ -317,7 +317,7 @@ impl MessageKind {
     fn label(self) -> &'static str {
         match self {
             Self::Update => "update",
-            Self::Endpoints => "endpoints",
+            Self::Delta => "delta",
             Self::Current => "current",
             Self::Trust => "trust",
         }

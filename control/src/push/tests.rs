@@ -2,9 +2,10 @@
 
 use super::{Board, PodKey, Publication, Tenant};
 use crate::cert::Identity;
-use fsm_api::config::{ClusterConfig, Config, Endpoint, Outbound};
-use fsm_api::stream::ControlMessage;
+use aws_lc_rs::digest::{SHA256, digest};
+use fsm_api::config::{ClusterConfig, Config, Endpoint, Outbound, Touched};
 use fsm_api::stream::frame::Frame;
+use fsm_api::stream::{ControlMessage, Delta};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -62,48 +63,71 @@ fn the_document_is_a_part_of_its_frame() {
     assert_eq!(read.outbound.unwrap().clusters_configs["a|80"].endpoints.len(), 1);
 }
 
-#[test]
-fn where_only_endpoints_changed_only_those_are_sent() {
-    let first = publish(config(&[("a|80", &["10.0.0.1:80"]), ("b|80", &["10.0.0.9:80"])]), None);
-    let second = publish(config(&[("a|80", &["10.0.0.2:80"]), ("b|80", &["10.0.0.9:80"])]), Some(&first));
-    let third = publish(config(&[("a|80", &["10.0.0.2:80"]), ("b|80", &[])]), Some(&second));
-    let ControlMessage::Endpoints(update) = message(&second.endpoint_update(first.version()).unwrap()) else {
-        panic!("no update of endpoints")
-    };
-    assert_eq!((&*update.base, &*update.version), (&**first.version(), &**second.version()));
-    assert_eq!(update.clusters.keys().collect::<Vec<_>>(), ["a|80"]);
-    assert_eq!(update.clusters["a|80"].keys().collect::<Vec<_>>(), ["10.0.0.2:80"]);
-    // Two versions back, both changes are in it.
-    let ControlMessage::Endpoints(update) = message(&third.endpoint_update(first.version()).unwrap()) else {
-        panic!("no update of endpoints")
-    };
-    assert_eq!(update.clusters.keys().collect::<Vec<_>>(), ["a|80", "b|80"]);
-    assert!(update.clusters["b|80"].is_empty());
-    assert!(third.endpoint_update("unknown").is_none());
-    assert!(third.endpoint_update(third.version()).is_none());
+/// What a proxy makes of a delta.
+fn apply(old: &Publication, frame: &[u8]) -> (Delta, Config) {
+    let ControlMessage::Delta(delta) = message(frame) else { panic!("no delta") };
+    let (mut config, problems) = Config::read(old.document()).unwrap();
+    assert_eq!(problems, []);
+    for change in &delta.changes {
+        change.apply(&mut config, &mut Touched::default()).unwrap();
+    }
+    let text = config.stampless().unwrap();
+    let digest: String = digest(&SHA256, &text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest, delta.digest);
+    (delta, config)
+}
+
+fn endpoints(config: &Config, cluster: &str) -> Vec<String> {
+    config.outbound.as_ref().unwrap().clusters_configs[cluster].endpoints.keys().cloned().collect()
 }
 
 #[test]
-fn an_update_of_endpoints_is_encoded_once_for_all() {
+fn whoever_has_a_version_of_before_is_sent_what_changed_since() {
+    let first = publish(config(&[("a|80", &["10.0.0.1:80"]), ("b|80", &["10.0.0.9:80"])]), None);
+    let second = publish(config(&[("a|80", &["10.0.0.2:80"]), ("b|80", &["10.0.0.9:80"])]), Some(&first));
+    let third = publish(config(&[("a|80", &["10.0.0.2:80"]), ("c|80", &[])]), Some(&second));
+    let (delta, config) = apply(&first, &second.delta(first.version()).unwrap());
+    assert_eq!((&*delta.base, &*delta.version), (&**first.version(), &**second.version()));
+    assert_eq!(endpoints(&config, "a|80"), ["10.0.0.2:80"]);
+    // Two versions back, both changes are in it.
+    let (delta, config) = apply(&first, &third.delta(first.version()).unwrap());
+    assert_eq!((&*delta.base, &*delta.version, delta.changes.len()), (&**first.version(), &**third.version(), 2));
+    assert_eq!(endpoints(&config, "a|80"), ["10.0.0.2:80"]);
+    assert!(endpoints(&config, "c|80").is_empty());
+    assert!(!config.outbound.unwrap().clusters_configs.contains_key("b|80"));
+    assert!(third.delta("unknown").is_none());
+    assert!(third.delta(third.version()).is_none());
+    // What was, and is again.
+    let again = publish(self::config(&[("a|80", &["10.0.0.1:80"]), ("b|80", &["10.0.0.9:80"])]), Some(&third));
+    assert_eq!(again.version(), first.version());
+    assert!(again.delta(first.version()).is_none());
+    apply(&third, &again.delta(third.version()).unwrap());
+}
+
+#[test]
+fn a_delta_is_encoded_once_for_all() {
     let first = publish(config(&[("a|80", &["10.0.0.1:80"])]), None);
     let second = publish(config(&[("a|80", &["10.0.0.2:80"])]), Some(&first));
-    let (one, other) =
-        (second.endpoint_update(first.version()).unwrap(), second.endpoint_update(first.version()).unwrap());
+    let (one, other) = (second.delta(first.version()).unwrap(), second.delta(first.version()).unwrap());
     assert_eq!(one.as_ptr(), other.as_ptr());
 }
 
 #[test]
-fn where_anything_else_changed_nothing_partial_is_offered() {
+fn where_a_delta_cannot_say_it_or_would_be_large_the_whole_is_sent() {
     let first = publish(config(&[("a|80", &["10.0.0.1:80"])]), None);
-    let mut more = config(&[("a|80", &["10.0.0.2:80"])]);
-    more.metrics = true;
-    assert!(publish(more, Some(&first)).endpoint_update(first.version()).is_none());
-    let another_cluster = config(&[("a|80", &["10.0.0.1:80"]), ("b|80", &[])]);
-    assert!(publish(another_cluster, Some(&first)).endpoint_update(first.version()).is_none());
-    let mut weights = config(&[("a|80", &["10.0.0.1:80"])]);
-    let cluster = weights.outbound.as_mut().unwrap().clusters_configs.get_mut("a|80").unwrap();
-    cluster.service_identities = vec!["a.b".into()];
-    assert!(publish(weights, Some(&first)).endpoint_update(first.version()).is_none());
+    let more = Config { metrics: true, ..config(&[("a|80", &["10.0.0.2:80"])]) };
+    let second = publish(more, Some(&first));
+    assert!(second.delta(first.version()).is_none());
+    // Nor does it help that the next difference is small.
+    let more = Config { metrics: true, ..config(&[("a|80", &["10.0.0.3:80"])]) };
+    let third = publish(more, Some(&second));
+    assert!(third.delta(first.version()).is_none() && third.delta(second.version()).is_some());
+
+    let names: Vec<String> = (0..1_000).map(|number| format!("service-{number}|80")).collect();
+    let clusters: Vec<(&str, &[&str])> = names.iter().map(|name| (name.as_str(), &[][..])).collect();
+    let all = publish(config(&clusters), None);
+    assert!(publish(config(&clusters[50..]), Some(&all)).delta(all.version()).is_some());
+    assert!(publish(config(&clusters[900..]), Some(&all)).delta(all.version()).is_none());
 }
 
 #[test]
@@ -114,7 +138,7 @@ fn versions_that_are_long_past_are_forgotten() {
     for round in 0..100_u32 {
         let address = format!("10.1.0.{round}:80");
         newest = publish(config(&[("a|80", &[address.as_str()])]), Some(&newest));
-        if newest.endpoint_update(first.version()).is_some() {
+        if newest.delta(first.version()).is_some() {
             last_with_it = round;
         }
     }

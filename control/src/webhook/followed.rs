@@ -4,9 +4,12 @@
 //! source has said everything once.
 
 use super::{Facts, InjectionFacts, NotReady};
+use crate::log;
 use crate::source::Event;
 use crate::telemetry::Telemetry;
 use crate::world::World;
+use fsm_api::resources::Kind;
+use fsm_api::resources::mesh_config::MeshConfig;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -62,11 +65,14 @@ impl Follower {
                 None => return,
                 Some(Event::Applied(object)) => {
                     self.telemetry.events.add();
+                    let of_mesh = object.value.kind() == Kind::MeshConfig;
                     self.world.write().apply(object.value);
+                    self.log_as_told(of_mesh);
                 }
                 Some(Event::Removed(key)) => {
                     self.telemetry.events.add();
                     self.world.write().remove(&key);
+                    self.log_as_told(key.kind == Kind::MeshConfig);
                 }
                 Some(Event::Synced) => {
                     self.ready.send_replace(true);
@@ -79,6 +85,21 @@ impl Follower {
             }
         }
     }
+}
+
+impl Follower {
+    /// The log's level is a setting of the mesh.
+    fn log_as_told(&self, changed: bool) {
+        if changed {
+            let config = self.world.read().mesh_config().cloned();
+            log::follow(config.as_deref().and_then(log_level));
+        }
+    }
+}
+
+/// `observability.fsmLogLevel`.
+pub(crate) fn log_level(config: &MeshConfig) -> Option<&str> {
+    config.spec.observability.as_ref()?.fsm_log_level.as_deref()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The injector's webhook: the API server asks about every pod that is about to be created, and is answered with the
-//! patch that puts the sidecar into it ([`crate::inject`] decides).
+//! Webhooks, which API servers ask. The injector's: about every pod that is about to be created, answered with the patch
+//! that puts the sidecar into it ([`crate::inject`] decides). The validator's: about every change of a policy
+//! ([`crate::validate`] decides).
 //!
 //! A pod that is none of the mesh's is admitted as it is. A pod that would silently be outside of the mesh is refused with
 //! the reason: wrong annotations, or a namespace that is not known here yet (controllers try again). What is no review is
@@ -11,10 +12,14 @@ mod followed;
 mod native;
 mod review;
 pub mod server;
+mod validator;
 
+pub(crate) use followed::log_level;
 pub use followed::{FollowedFacts, Follower};
 pub use native::Native;
+pub use review::{Request, Verdict};
 pub use server::serve;
+pub use validator::{Validator, Worlds};
 
 use crate::controller::Query;
 use crate::http::{Ask, Reply, reads, text};
@@ -38,7 +43,7 @@ pub const MUTATE_PATH: &str = "/mutate-pod-creation";
 pub const VALIDATE_PATH: &str = "/validate";
 
 /// The kinds whose changes are validated in the namespaces of the mesh.
-pub const VALIDATED: [Kind; 18] = [
+pub const VALIDATED: [Kind; 16] = [
     Kind::TrafficTarget,
     Kind::TrafficSplit,
     Kind::HttpRouteGroup,
@@ -55,8 +60,6 @@ pub const VALIDATED: [Kind; 18] = [
     Kind::PluginConfig,
     Kind::Cluster,
     Kind::GlobalTrafficPolicy,
-    Kind::ServiceExport,
-    Kind::NamespacedIngress,
 ];
 
 /// Where probes ask.
@@ -137,50 +140,73 @@ impl Facts for OwnerFacts {
     }
 }
 
-impl<F: Facts> Webhook<F> {
-    pub(crate) async fn answer(&self, ask: Ask) -> Reply {
-        match (ask.method(), ask.uri().path()) {
-            (&Method::POST, MUTATE_PATH) => {
-                let (outcome, reply) = self.review(ask).await;
-                self.telemetry.admissions.get_or_create(&Outcome { outcome }).add();
-                reply
-            }
-            (method, HEALTH_PATH) if reads(method) => text(StatusCode::OK, "Health OK"),
-            (_, MUTATE_PATH) => text(StatusCode::METHOD_NOT_ALLOWED, "only POST is served here\n"),
-            (_, HEALTH_PATH) => text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                format!("there is nothing here; API servers use {MUTATE_PATH}, probes {HEALTH_PATH}\n"),
-            ),
-        }
-    }
+impl<F: Facts> Reviewer for Webhook<F> {
+    const PATH: &'static str = MUTATE_PATH;
 
-    /// The reply, and the word under which it is counted.
-    async fn review(&self, ask: Ask) -> (&'static str, Reply) {
-        let invalid = |status, reason: String| ("invalid", text(status, format!("{reason}\n")));
-        let kind = ask.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-            let reason = format!("the request's Content-Type is {kind:?}; send a review as application/json");
-            return invalid(StatusCode::BAD_REQUEST, reason);
-        }
-        let Some(body) = ask.body() else {
-            let most = limits::MAX_REVIEW_BYTES;
-            return invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("the review is longer than {most} bytes"));
-        };
-        let request = match review::read(body) {
-            Ok(request) => request,
-            Err(error) => return invalid(StatusCode::BAD_REQUEST, error.to_string()),
-        };
+    async fn review(&self, request: &review::Request) -> Verdict {
         let facts =
             if request.concerns_new_pod() { self.facts.of_namespace(&request.namespace).await } else { Ok(None) };
         let (facts, settings) = match self.native.decided() {
             Some(native_sidecars) => (facts, Settings { native_sidecars, ..self.settings.clone() }),
             None => (Err(NotReady), self.settings.clone()),
         };
-        let verdict = review::judge(&request, facts, &settings);
-        tracing::debug!("{}: {} {}", request.subject(), verdict.outcome(), verdict.reason());
-        (verdict.outcome(), verdict.reply(&request))
+        review::judge(request, facts, &settings)
     }
+
+    fn count(&self, outcome: &'static str) {
+        self.telemetry.admissions.get_or_create(&Outcome { outcome }).add();
+    }
+}
+
+/// Whoever answers the reviews that are sent to one path.
+pub trait Reviewer: Send + Sync + 'static {
+    /// Where they are sent.
+    const PATH: &'static str;
+
+    /// Decides about one of them.
+    fn review(&self, request: &review::Request) -> impl Future<Output = Verdict> + Send;
+
+    /// Counts how one of them ended.
+    fn count(&self, outcome: &'static str);
+}
+
+/// Answers one request to a webhook's port.
+pub(crate) async fn answer<R: Reviewer>(reviewer: &R, ask: Ask) -> Reply {
+    match (ask.method(), ask.uri().path()) {
+        (&Method::POST, path) if path == R::PATH => {
+            let (outcome, reply) = reviewed(reviewer, ask).await;
+            reviewer.count(outcome);
+            reply
+        }
+        (method, HEALTH_PATH) if reads(method) => text(StatusCode::OK, "Health OK"),
+        (_, HEALTH_PATH) => text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"),
+        (_, path) if path == R::PATH => text(StatusCode::METHOD_NOT_ALLOWED, "only POST is served here\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            format!("there is nothing here; API servers use {}, probes {HEALTH_PATH}\n", R::PATH),
+        ),
+    }
+}
+
+/// The reply, and the word under which it is counted.
+async fn reviewed<R: Reviewer>(reviewer: &R, ask: Ask) -> (&'static str, Reply) {
+    let invalid = |status, reason: String| ("invalid", text(status, format!("{reason}\n")));
+    let kind = ask.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        let reason = format!("the request's Content-Type is {kind:?}; send a review as application/json");
+        return invalid(StatusCode::BAD_REQUEST, reason);
+    }
+    let Some(body) = ask.body() else {
+        let most = limits::MAX_REVIEW_BYTES;
+        return invalid(StatusCode::PAYLOAD_TOO_LARGE, format!("the review is longer than {most} bytes"));
+    };
+    let request = match review::read(body) {
+        Ok(request) => request,
+        Err(error) => return invalid(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let verdict = reviewer.review(&request).await;
+    tracing::debug!("{}: {} {}", request.subject(), verdict.outcome(), verdict.reason());
+    (verdict.outcome(), verdict.reply(&request))
 }
 
 #[cfg(test)]

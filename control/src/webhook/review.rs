@@ -33,29 +33,34 @@ pub(super) enum ReviewError {
 /// What the API server asks.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Request {
+pub struct Request {
     uid: String,
     #[serde(default)]
-    kind: GroupVersionKind,
+    pub(super) kind: GroupVersionKind,
     #[serde(default)]
     name: String,
     /// Empty for what has none.
     #[serde(default)]
     pub(super) namespace: String,
     #[serde(default)]
-    operation: String,
+    pub(super) operation: String,
     #[serde(default)]
-    sub_resource: String,
+    pub(super) sub_resource: String,
     #[serde(default)]
-    object: Value,
+    pub(super) object: Value,
+    /// As it was; null for what is new.
+    #[serde(default)]
+    pub(super) old_object: Value,
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct GroupVersionKind {
+pub(super) struct GroupVersionKind {
     #[serde(default)]
-    group: String,
+    pub(super) group: String,
     #[serde(default)]
-    kind: String,
+    pub(super) version: String,
+    #[serde(default)]
+    pub(super) kind: String,
 }
 
 #[derive(Deserialize)]
@@ -71,9 +76,11 @@ struct Review {
 
 /// What becomes of a request.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Admitted as it is, and why.
     Skipped(&'static str),
+    /// Admitted, with something to be said to whoever asks.
+    Admitted(Vec<String>),
     /// Admitted with the changes.
     Injected(json_patch::Patch),
     /// Not admitted, and why.
@@ -153,6 +160,8 @@ impl Verdict {
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Skipped(_) => "skipped",
+            Self::Admitted(warnings) if warnings.is_empty() => "admitted",
+            Self::Admitted(_) => "warned",
             Self::Injected(_) => "injected",
             Self::Refused(_) => "refused",
             Self::Later(_) => "not-ready",
@@ -163,7 +172,7 @@ impl Verdict {
     pub(super) fn reason(&self) -> &str {
         match self {
             Self::Skipped(reason) => reason,
-            Self::Injected(_) => "",
+            Self::Injected(_) | Self::Admitted(_) => "",
             Self::Refused(reason) | Self::Later(reason) => reason,
         }
     }
@@ -179,6 +188,11 @@ impl Verdict {
         };
         match self {
             Self::Skipped(_) => {}
+            Self::Admitted(warnings) => {
+                if !warnings.is_empty() {
+                    response["warnings"] = json!(warnings);
+                }
+            }
             Self::Injected(patch) => {
                 response["patchType"] = "JSONPatch".into();
                 // A patch is a list of plain objects: it can always be written.

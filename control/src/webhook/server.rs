@@ -3,7 +3,7 @@
 //! Connections, header sections and bodies are bounded, and every phase has a deadline. When the program stops, requests
 //! in progress have a moment to end.
 
-use super::{Facts, Webhook};
+use super::{Reviewer, answer};
 use crate::accept;
 use crate::cert::server::ServerTls;
 use crate::http::{PortLimits, serve_connection};
@@ -23,17 +23,12 @@ const LIMITS: PortLimits = PortLimits {
 };
 
 /// Serves until `stop`.
-pub async fn serve<F: Facts>(
-    listener: TcpListener,
-    webhook: Arc<Webhook<F>>,
-    tls: Arc<ServerTls>,
-    stop: CancellationToken,
-) {
+pub async fn serve<R: Reviewer>(listener: TcpListener, webhook: Arc<R>, tls: Arc<ServerTls>, stop: CancellationToken) {
     let connection = |socket, _| secure(socket, webhook.clone(), tls.clone(), stop.clone());
     accept::serve_each(listener, "the API server", LIMITS.connections, &stop, connection).await;
 }
 
-async fn secure<F: Facts>(socket: TcpStream, webhook: Arc<Webhook<F>>, tls: Arc<ServerTls>, stop: CancellationToken) {
+async fn secure<R: Reviewer>(socket: TcpStream, webhook: Arc<R>, tls: Arc<ServerTls>, stop: CancellationToken) {
     let handshake = TlsAcceptor::from(speaking_http1(&tls.config())).accept(socket);
     let secured = tokio::select! {
         () = stop.cancelled() => return,
@@ -43,7 +38,7 @@ async fn secure<F: Facts>(socket: TcpStream, webhook: Arc<Webhook<F>>, tls: Arc<
         Ok(Ok(secured)) => {
             let handler = move |ask| {
                 let webhook = webhook.clone();
-                async move { webhook.answer(ask).await }
+                async move { answer(webhook.as_ref(), ask).await }
             };
             serve_connection(secured, handler, LIMITS, stop).await;
         }

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Which services select which pods, both ways.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selected {
     pub(super) by_pod: BTreeMap<PodKey, BTreeSet<ServiceKey>>,
     pub(super) by_service: BTreeMap<ServiceKey, BTreeSet<PodKey>>,

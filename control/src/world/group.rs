@@ -84,7 +84,7 @@ impl Dirty {
 }
 
 /// All groups and who is in them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     last: u64,
     by_id: BTreeMap<GroupId, Entry>,
@@ -95,7 +95,7 @@ pub(super) struct Groups {
     by_service: BTreeMap<ServiceKey, BTreeSet<GroupId>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     group: Group,
     content: Arc<str>,

@@ -64,7 +64,7 @@ pub(super) enum Term {
 }
 
 /// Term → names of the objects that refer to it.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Index(BTreeMap<Term, BTreeSet<NamespacedName>>);
 
 impl Index {

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use super::model::WarmUp;
+use fsm_api::config::{AccessLog, Metrics};
 use fsm_api::resources::GoDuration;
 use fsm_api::resources::mesh_config::{
     self, EgressGatewayMode, FeatureFlags, MeshConfigSpec, Observability, Sidecar, Traffic,
@@ -56,6 +57,10 @@ pub struct Mesh {
     pub remote_logging: Option<RemoteLogging>,
     /// The control plane's debug server is open (`observability.enableDebugServer`).
     pub debug_server: bool,
+    /// Access log of the proxies themselves; `None`: off.
+    pub access_log: Option<AccessLog>,
+    /// What the proxies' metrics look like.
+    pub metrics: Metrics,
     /// Life of mesh certificates; 24 h unless set.
     pub certificate_validity: Duration,
     /// Size of RSA keys in bits, 2048 to 4096.
@@ -111,9 +116,11 @@ impl Default for AccessNames {
     }
 }
 
-/// Zipkin v2 export of spans.
+/// Export of spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracing {
+    /// `zipkin` or `otlp`.
+    pub protocol: String,
     /// Host of the collector; `jaeger.<fsm namespace>.svc.cluster.local` unless set.
     pub address: String,
     /// Port; 9411 unless set.
@@ -260,6 +267,8 @@ impl Mesh {
             tracing: None,
             remote_logging: None,
             debug_server: false,
+            access_log: None,
+            metrics: Metrics::default(),
             certificate_validity: Duration::from_secs(24 * 3600),
             certificate_key_bits: 2048,
             features: Features::default(),
@@ -358,10 +367,14 @@ impl Mesh {
         let port = |given: Option<u16>, usual: u16| given.filter(|&port| port > 0).unwrap_or(usual);
         let collector = format!("jaeger.{}.svc.{}", self.fsm_namespace, self.trust_domain);
         if let Some(tracing) = observability.tracing.as_ref().filter(|tracing| tracing.enable.unwrap_or_default()) {
+            let protocol = text(&tracing.protocol, "zipkin".into());
+            let (usual_port, usual_path) =
+                if protocol == "otlp" { (4318, "/v1/traces") } else { (9411, "/api/v2/spans") };
             self.tracing = Some(Tracing {
                 address: text(&tracing.address, collector),
-                port: port(tracing.port, 9411),
-                endpoint: text(&tracing.endpoint, "/api/v2/spans".into()),
+                port: port(tracing.port, usual_port),
+                endpoint: text(&tracing.endpoint, usual_path.into()),
+                protocol,
                 sampled_fraction: fraction(tracing.sampled_fraction.as_deref()),
             });
         }
@@ -376,6 +389,21 @@ impl Mesh {
                 authorization: logging.authorization.clone().unwrap_or_default(),
                 sampled_fraction: fraction(logging.sampled_fraction.as_deref()),
             });
+        }
+        if let Some(log) = observability.access_log.as_ref().filter(|log| log.enable.unwrap_or_default()) {
+            self.access_log = Some(AccessLog {
+                path: log.path.clone().unwrap_or_default(),
+                format: log.format.clone().unwrap_or_default(),
+                template: log.template.clone().unwrap_or_default(),
+                errors_only: log.errors_only.unwrap_or_default(),
+                sampled_fraction: Some(fraction(log.sampled_fraction.as_deref())).filter(|fraction| *fraction < 1.0),
+            });
+        }
+        if let Some(metrics) = &observability.metrics {
+            self.metrics = Metrics {
+                buckets: metrics.buckets.clone().unwrap_or_default(),
+                pod_labels: metrics.pod_labels.unwrap_or_default(),
+            };
         }
     }
 
@@ -425,7 +453,8 @@ impl PluginChains {
             ("outbound-tcp", &chains.outbound_tcp),
             ("outbound-http", &chains.outbound_http),
         ] {
-            if let Some(given) = given {
+            // A chain with nothing in it has not been said: to a Pipy sidecar it would mean that it sends everything back.
+            if let Some(given) = given.as_ref().filter(|given| !given.is_empty()) {
                 let enabled = given.iter().filter(|stage| !stage.disable);
                 let stages = enabled.map(|stage| Stage { name: stage.plugin.clone(), priority: stage.priority });
                 self.stages.insert(name.into(), stages.collect());

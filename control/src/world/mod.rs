@@ -68,8 +68,8 @@ impl Default for Settings {
     }
 }
 
-/// Everything that decides what proxies do.
-#[derive(Debug)]
+/// Everything that decides what proxies do. A copy shares the policies.
+#[derive(Clone, Debug)]
 pub struct World {
     settings: Settings,
     mesh: Mesh,

@@ -165,7 +165,10 @@ fn named_ports(spec: &core::PodSpec) -> BTreeMap<String, u16> {
 
 fn probes(spec: &core::PodSpec) -> Probes {
     let mut probes = Probes::default();
-    for container in &spec.containers {
+    // Init containers that keep running have probes, too.
+    let lasting = spec.init_containers.iter().flatten();
+    let lasting = lasting.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    for container in spec.containers.iter().chain(lasting) {
         let read = |probe: &Option<core::Probe>| probe.as_ref().and_then(|probe| http_probe(probe, container));
         probes.readiness_probes.extend(read(&container.readiness_probe));
         probes.liveness_probes.extend(read(&container.liveness_probe));

@@ -83,6 +83,12 @@ impl World {
         self.endpoints.get(service).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// How many endpoints of each service take traffic, in the mesh or not.
+    pub fn ready_endpoints(&self) -> impl Iterator<Item = (&ServiceKey, usize)> {
+        let ready = |endpoints: &[Endpoint]| endpoints.iter().filter(|one| one.condition == Condition::Ready).count();
+        self.endpoints.iter().map(move |(service, endpoints)| (service, ready(endpoints)))
+    }
+
     /// Where a port of a service is dialled inside this cluster: the ready endpoints, or for want of one those that are
     /// being ended and still serve. Isolated addresses are left out. Ordered by address.
     pub fn targets(&self, port: &MeshService) -> Vec<Target<'_>> {

@@ -178,6 +178,7 @@ impl Control {
             uid: uid(pod),
             proxy_version: "0.0.1-test".into(),
             version: version.map(str::to_owned),
+            deltas: true,
         };
         self.open(pod, Some(credentials), &ProxyMessage::Hello(hello), None).await
     }
@@ -293,7 +294,7 @@ impl Proxy {
         loop {
             let reached = match self.next().await.expect("the stream goes on") {
                 ControlMessage::Update(update) => update.version,
-                ControlMessage::Endpoints(update) => update.version,
+                ControlMessage::Delta(delta) => delta.version,
                 ControlMessage::Current(current) => {
                     assert_eq!(current.version, version);
                     return;
@@ -318,7 +319,8 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        tokio::task::yield_now().await;
+        // What is waited for needs the processor more than this look at it does.
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

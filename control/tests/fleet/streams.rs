@@ -1,6 +1,7 @@
 //! One proxy's stream over real TLS: what it gets, what it may not have, how it ends.
 
 use super::harness::{Control, document, eventually, patiently, pod, publish};
+use fsm_api::config::Config;
 use fsm_api::stream::{Ack, ControlMessage, Hello, Nack, ProxyMessage};
 use fsm_control::cert::Issuer as _;
 use fsm_control::cert::rotation::ANNOUNCE;
@@ -24,12 +25,12 @@ async fn a_proxy_gets_its_document_then_what_changes() {
 
     let second = publish(document(3, "10.9.0.2:80"), Some(&first));
     control.place(&buyer, "buyer", &second);
-    let Some(ControlMessage::Endpoints(update)) = proxy.next().await else { panic!("not only endpoints") };
-    assert_eq!((&*update.base, &*update.version), (&**first.version(), &**second.version()));
-    assert_eq!(update.clusters.len(), 1);
-    proxy.ack(&update.version).await;
+    let Some(ControlMessage::Delta(delta)) = proxy.next().await else { panic!("no delta") };
+    assert_eq!((&*delta.base, &*delta.version), (&**first.version(), &**second.version()));
+    assert_eq!(delta.changes.len(), 1);
+    proxy.ack(&delta.version).await;
 
-    let third = publish(document(4, "10.9.0.2:80"), Some(&second));
+    let third = publish(Config { metrics: true, ..document(4, "10.9.0.2:80") }, Some(&second));
     control.place(&buyer, "buyer", &third);
     let Some(ControlMessage::Update(update)) = proxy.next().await else { panic!("no whole document") };
     assert_eq!(update.version, **third.version());
@@ -64,11 +65,11 @@ async fn a_proxy_that_comes_back_with_the_newest_version_gets_no_document() {
     assert_eq!(current.version, **first.version());
     let second = publish(document(3, "10.9.0.2:80"), Some(&first));
     control.place(&buyer, "buyer", &second);
-    assert!(matches!(proxy.next().await, Some(ControlMessage::Endpoints(_))), "it builds upon what the proxy has");
+    assert!(matches!(proxy.next().await, Some(ControlMessage::Delta(_))), "it builds upon what the proxy has");
     // Gone before it answered, and back with what it had.
     drop(proxy);
     let mut proxy = control.follow(&buyer, &credentials, Some(first.version())).await.unwrap();
-    assert!(matches!(proxy.next().await, Some(ControlMessage::Endpoints(_))));
+    assert!(matches!(proxy.next().await, Some(ControlMessage::Delta(_))));
     assert!(control.push.telemetry.page().contains("fsm_proxy_reconnect_count 2"));
 }
 
@@ -81,7 +82,7 @@ async fn refusals_are_kept_and_a_missing_base_gets_the_whole() {
     control.place(&buyer, "buyer", &second);
     let credentials = control.credentials(&buyer, "buyer").await;
     let mut proxy = control.follow(&buyer, &credentials, Some(first.version())).await.unwrap();
-    let Some(ControlMessage::Endpoints(update)) = proxy.next().await else { panic!("not only endpoints") };
+    let Some(ControlMessage::Delta(update)) = proxy.next().await else { panic!("no delta") };
     let nack = |wants_whole| {
         ProxyMessage::Nack(Nack { version: update.version.clone(), reason: "no such base".into(), wants_whole })
     };
@@ -134,6 +135,7 @@ async fn a_stream_needs_a_certificate_and_a_hello() {
             uid: uid.to_owned(),
             proxy_version: String::new(),
             version: None,
+            deltas: true,
         })
     };
     let status = async |credentials, message: &ProxyMessage| {
@@ -221,7 +223,7 @@ async fn a_slow_reader_skips_versions_and_delays_nobody() {
     quick.reach(newest.version()).await;
     let mut published = vec![Arc::downgrade(&newest)];
     for round in 1..=200 {
-        // Every version differs in more than endpoints, so that each is a whole document.
+        // Every version differs in more than a delta can say, so that each is a whole document.
         let mut config = document(1_000, "10.9.0.0:80");
         config.chains.insert("round".into(), vec![round.to_string()]);
         newest = publish(config, Some(&newest));

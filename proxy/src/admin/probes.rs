@@ -1,12 +1,14 @@
 //! Ports 15901–15904: the kubelet's probes, carried to the application.
 //!
 //! The injector points the kubelet here because the application's own ports speak mTLS. A request names its target in
-//! headers (`Original-Http-Port` and `Original-Http-Path`, or `Original-Tcp-Port`), which is how several containers of
-//! a pod share one port. The target must be one that the configuration names: otherwise anyone who reaches the pod
+//! headers (`Original-Http-Port` and `Original-Http-Path`, `Original-Tcp-Port`, or `Original-Grpc-Port` and
+//! `Original-Grpc-Service`), which is how several containers of a pod share one port. The target must be one that the configuration names: otherwise anyone who reaches the pod
 //! could knock on every local port. A request without these headers means the first probe of its kind (FSM's rule).
 //!
 //! The application is asked on loopback without a bound source address: redirection leaves the proxy's own traffic on
 //! loopback alone, and the application sees what it would see from a local client.
+
+mod grpc;
 
 use super::reply::{Ask, Reply, reply, text, wrong_method};
 use super::server;
@@ -33,6 +35,8 @@ const PATH: &str = "/fsm-healthcheck";
 const HTTP_PORT: &str = "original-http-port";
 const HTTP_PATH: &str = "original-http-path";
 const TCP_PORT: &str = "original-tcp-port";
+const GRPC_PORT: &str = "original-grpc-port";
+const GRPC_SERVICE: &str = "original-grpc-service";
 
 /// Kubernetes' default for `timeoutSeconds`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -138,6 +142,11 @@ async fn answer(ask: &Ask, kind: ProbeKind, store: &Store) -> Reply {
             Ok(Err(failure)) => failed(failure, port),
             Err(_) => failed(Failure::Late, port),
         },
+        Target::Grpc { port, service } => match tokio::time::timeout(patience, ask_grpc(port, &service)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(failure)) => failed(failure, port),
+            Err(_) => failed(Failure::Late, port),
+        },
     }
 }
 
@@ -146,6 +155,7 @@ async fn answer(ask: &Ask, kind: ProbeKind, store: &Store) -> Reply {
 enum Target {
     Http { port: u16, path: String },
     Tcp(u16),
+    Grpc { port: u16, service: String },
 }
 
 type Refusal = (StatusCode, &'static str);
@@ -187,13 +197,17 @@ fn first_target(probe: &Probe, document: &Config) -> Result<Target, Refusal> {
     Ok(Target::Http { port: inbound.port, path: get.path.clone() })
 }
 
-/// Reads the three headers. `Ok(None)`: none of them is there.
+/// Reads the headers. `Ok(None)`: none of them is there.
 fn named_target<'a>(header: impl Fn(&str) -> Result<Option<&'a str>, Refusal>) -> Result<Option<Target>, Refusal> {
     const BAD_PORT: Refusal = (StatusCode::BAD_REQUEST, "the port in the headers is not a number from 1 to 65535");
     let port = |text: &str| text.parse().ok().filter(|port: &u16| *port != 0).ok_or(BAD_PORT);
     if let Some(text) = header(HTTP_PORT)? {
         let path = header(HTTP_PATH)?.filter(|path| !path.is_empty()).unwrap_or("/");
         return Ok(Some(Target::Http { port: port(text)?, path: path.to_owned() }));
+    }
+    if let Some(text) = header(GRPC_PORT)? {
+        let service = header(GRPC_SERVICE)?.unwrap_or_default().to_owned();
+        return Ok(Some(Target::Grpc { port: port(text)?, service }));
     }
     header(TCP_PORT)?.map(|text| port(text).map(Target::Tcp)).transpose()
 }
@@ -255,6 +269,11 @@ async fn check_port(port: u16, patience: Duration) -> Reply {
         Ok(Err(error)) => text(StatusCode::NOT_FOUND, format!("cannot connect to local port {port}: {error}\n")),
         Err(_) => text(StatusCode::NOT_FOUND, format!("local port {port} did not accept a connection in time\n")),
     }
+}
+
+async fn ask_grpc(port: u16, service: &str) -> Result<Reply, Failure> {
+    let stream = connect(port).await.map_err(Failure::Connect)?;
+    grpc::check(stream, port, service).await
 }
 
 async fn ask_application(ask: &Ask, port: u16, path: &str) -> Result<Reply, Failure> {

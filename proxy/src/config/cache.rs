@@ -1,7 +1,7 @@
 //! What a proxy needs for a restart during an outage of the controller, on disk.
 //!
 //! `<directory>/config.json` holds the document as its source served it (plain or gzip); fsm-control's stream keeps
-//! `endpoints.json` and `identity.json` beside it. `<directory>/source` says whose they are and where they came from: a
+//! `identity.json` beside it. `<directory>/source` says whose they are and where they came from: a
 //! directory that is handed from one pod to another must not hand over an identity, so files under another label are
 //! never used. They contain private keys, so the directory must belong to us and be closed to everybody else; if it is
 //! not, nothing is kept and a warning says so. Failures are logged and otherwise without effect: a proxy never stops for
@@ -52,12 +52,13 @@ pub enum CacheError {
 
 /// The document.
 pub const DOCUMENT: &str = "config.json";
-/// Endpoints that have changed since.
-pub const ENDPOINTS: &str = "endpoints.json";
 /// The proxy's own certificate, with key and roots.
 pub const IDENTITY: &str = "identity.json";
 
-const FILES: [&str; 3] = [DOCUMENT, ENDPOINTS, IDENTITY];
+/// What earlier versions kept, to be removed with the rest.
+const FORMER: &str = "endpoints.json";
+
+const FILES: [&str; 3] = [DOCUMENT, FORMER, IDENTITY];
 const SOURCE: &str = "source";
 
 impl Cache {

@@ -102,6 +102,9 @@ pub enum MeshTls {
         tcp: ServerTls,
         /// For all other ports, and clients outside the mesh: agrees on anything.
         tcp_outside: ServerTls,
+        /// Mesh clients must be workloads: their certificate names a service account of our trust domain. So where
+        /// fsm-control certifies them; of FSM's own controller also certificates without an identity are good.
+        workloads_only: bool,
     },
     /// Not at all: the document's certificate is unusable, and there is no earlier one.
     Broken,
@@ -200,7 +203,7 @@ pub struct Outbound {
 }
 
 /// One outbound port: entries by destination range, and entries for any destination (egress).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OutboundPort {
     /// Entries with destination ranges.
     pub ranged: Ranges<Arc<OutboundEntry>>,
@@ -213,6 +216,8 @@ pub struct OutboundPort {
 /// What may be called at one port and range.
 #[derive(Debug)]
 pub struct OutboundEntry {
+    /// Its place among the elements of its port; of several that share an entry the first one's.
+    pub element: usize,
     /// What it carries.
     pub carries: Carries,
     /// Services by host (HTTP).

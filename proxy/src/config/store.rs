@@ -14,8 +14,9 @@ use super::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::tls::Identity;
 use arc_swap::{ArcSwapOption, Guard};
-use fsm_api::config::{Config, Problem, ReadError, Severity};
-use fsm_api::stream::EndpointUpdate;
+use aws_lc_rs::digest::{SHA256, digest};
+use fsm_api::config::{ChangeError, Config, Problem, ReadError, Severity, Touched};
+use fsm_api::stream::Delta;
 use parking_lot::Mutex;
 use std::any::Any;
 use std::fmt;
@@ -106,28 +107,30 @@ pub enum Rejected {
     },
 }
 
-/// Why other endpoints were not put in force; nothing has changed then.
+/// Why a delta was not put in force; nothing has changed then.
 #[derive(Debug, Error)]
-pub enum EndpointsRejected {
-    /// They build upon another document.
-    #[error(
-        "the endpoints build upon version {base:?}, but version {in_force:?} is in force; the whole document helps"
-    )]
+pub enum DeltaRejected {
+    /// It builds upon another document.
+    #[error("the delta builds upon version {base:?}, but version {in_force:?} is in force; the whole document helps")]
     Base {
-        /// What they build upon.
+        /// What it builds upon.
         base: String,
         /// What is in force; empty: nothing.
         in_force: String,
     },
-    /// The document in force does not have the cluster.
+    /// The document in force is not the one that it was made for.
+    #[error("{0}; the whole document helps")]
+    Change(#[from] ChangeError),
+    /// Something else came out than fsm-control has.
     #[error(
-        "version {base:?} has no outbound cluster {cluster:?} whose endpoints could change; the whole document helps"
+        "what the delta makes of version {base:?} is not version {version:?}: this proxy does not know some member that \
+         fsm-control writes; the whole document helps"
     )]
-    Cluster {
-        /// What they build upon.
+    Digest {
+        /// What it builds upon.
         base: String,
-        /// The cluster.
-        cluster: String,
+        /// What should have come out.
+        version: String,
     },
     /// A defect of the proxy.
     #[error(transparent)]
@@ -249,40 +252,32 @@ impl Store {
         }
     }
 
-    /// Gives some outbound clusters of the document in force other endpoints. Where nothing else follows from that, only
-    /// those endpoints are replaced; else the document is compiled anew. Takes as long as that takes.
+    /// Puts what differs from the document in force in force. Where nothing but endpoints, and the hosts and ranges that
+    /// lead to them, is touched, only those are compiled; else the document as a whole. Takes as long as that takes.
     ///
     /// # Errors
-    /// [`EndpointsRejected`]; nothing has changed then.
-    pub fn apply_endpoints(&self, update: &EndpointUpdate, origin: &Origin) -> Result<Applied, EndpointsRejected> {
+    /// [`DeltaRejected`]; nothing has changed then.
+    pub fn apply_delta(&self, delta: &Delta, origin: &Origin) -> Result<Applied, DeltaRejected> {
         let mut in_force = self.applying.lock();
         let (Some(before), Some(previous)) = (in_force.config.clone(), self.snapshot()) else {
-            return Err(EndpointsRejected::Base { base: update.base.clone(), in_force: String::new() });
+            return Err(DeltaRejected::Base { base: delta.base.clone(), in_force: String::new() });
         };
-        if previous.version != update.base {
-            let (base, in_force) = (update.base.clone(), previous.version.clone());
-            return Err(EndpointsRejected::Base { base, in_force });
+        if previous.version != delta.base {
+            let (base, in_force) = (delta.base.clone(), previous.version.clone());
+            return Err(DeltaRejected::Base { base, in_force });
         }
-        let mut config = Config::clone(&before);
-        config.version = Some(update.version.clone());
-        for (cluster, endpoints) in &update.clusters {
-            let known = config.outbound.as_mut().and_then(|outbound| outbound.clusters_configs.get_mut(cluster));
-            let Some(known) = known else {
-                return Err(EndpointsRejected::Cluster { base: update.base.clone(), cluster: cluster.clone() });
-            };
-            known.endpoints.clone_from(endpoints);
-        }
-        let config = Arc::new(config);
+        let changed = catch_unwind(AssertUnwindSafe(|| changed(&before, delta)));
+        let (config, touched) =
+            changed.unwrap_or_else(|panic| Err(self.reject(self.panicked(origin, &*panic)).into()))?;
         let environment = in_force.environment.clone();
-        let replaced = catch_unwind(AssertUnwindSafe(|| {
-            with_other_endpoints(&config, update.clusters.keys().map(String::as_str), &previous, environment)
-        }));
+        let replaced =
+            catch_unwind(AssertUnwindSafe(|| with_other_endpoints(&config, &touched, &previous, environment)));
         match replaced {
             Ok(Some(snapshot)) => {
                 debug!(
-                    "version {} is in force: other endpoints for {} clusters",
-                    update.version,
-                    update.clusters.len()
+                    "version {} is in force: {} clusters have other endpoints",
+                    delta.version,
+                    touched.endpoints.len()
                 );
                 in_force.config = Some(config);
                 Ok(self.enter(Arc::new(snapshot), origin))
@@ -436,6 +431,28 @@ impl InForce {
         let stampless = |config: &Config| Config { ts: None, ..config.clone() };
         self.problems == problems && (**current == *config || stampless(current) == stampless(config))
     }
+}
+
+/// The document that a delta makes of another one, and what it touches.
+fn changed(before: &Config, delta: &Delta) -> Result<(Arc<Config>, Touched), DeltaRejected> {
+    let (mut config, mut touched) = (before.clone(), Touched::default());
+    for change in &delta.changes {
+        change.apply(&mut config, &mut touched)?;
+    }
+    let differs = || DeltaRejected::Digest { base: delta.base.clone(), version: delta.version.clone() };
+    let text = config.stampless().map_err(|_| differs())?;
+    let digest = digest(&SHA256, &text);
+    let same = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).eq(pairs(&delta.digest));
+    if !same {
+        return Err(differs());
+    }
+    config.version = Some(delta.version.clone());
+    Ok((Arc::new(config), touched))
+}
+
+/// A text in pieces of two characters.
+fn pairs(text: &str) -> impl Iterator<Item = &str> {
+    (0..text.len()).step_by(2).map(|at| text.get(at..at + 2).unwrap_or_default())
 }
 
 /// Logs the problems that the previous document did not have.

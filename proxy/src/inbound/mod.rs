@@ -151,11 +151,15 @@ async fn terminate_tls(
             }
         }
     };
-    match port.sources.find(info.peer.ip()) {
+    let source = port.sources.find(info.peer.ip());
+    match source {
         Some(Source::Plaintext) if http => plaintext_or_tls(proxy, stream, tls).await,
         Some(Source::Plaintext) => plaintext(proxy, stream, http).await,
         Some(Source::Tls { .. }) | None => {
             let accepted = accept(proxy, tls, stream).await?;
+            if source.is_none() {
+                require_workload(&inbound.mesh_tls, accepted.peer.as_ref())?;
+            }
             let (version, io) = if http {
                 detect_version(proxy, accepted.stream, accepted.alpn).await?
             } else {
@@ -164,6 +168,18 @@ async fn terminate_tls(
             Ok((Stream::Tls(io), accepted.peer, version, accepted.alpn))
         }
     }
+}
+
+/// Clients of no source range belong to the mesh. The mesh's authority certifies others too (AccessCert, an ingress, fsm-control
+/// itself): they come in where a policy lets them in, and nowhere else.
+fn require_workload(mesh_tls: &MeshTls, peer: Option<&Peer>) -> Result<(), Refusal> {
+    let MeshTls::On { workloads_only: true, .. } = mesh_tls else { return Ok(()) };
+    if peer.is_some_and(|peer| peer.service.is_some()) {
+        return Ok(());
+    }
+    let named = peer.and_then(|peer| peer.principal.as_deref()).unwrap_or("nobody");
+    let detail = format!("the client's certificate names {named}, which is no service account of this mesh");
+    Err(Refusal::explained(Reason::IdentityNotAllowed, detail))
 }
 
 async fn accept<IO>(proxy: &Proxy, tls: &ServerTls, stream: IO) -> Result<Accepted<ReadAhead<IO>>, Refusal>

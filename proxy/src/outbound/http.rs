@@ -92,8 +92,11 @@ async fn carry(
     let cluster = route.split.pick().ok_or(Reason::NoCluster)?;
     record.routed(service, Some(cluster));
 
-    // Tracing.
+    // Tracing. FSM's sidecars tell each other who calls then.
     record.tell(request.headers_mut());
+    if record.is_traced() && settings.stats_headers && cluster.is_of_sidecars() {
+        request.headers_mut().extend(connection.proxy.stats_request_headers.iter().cloned());
+    }
 
     // Headers: who we are, in the place where peers of FSM look for it. Ours trust the certificate instead.
     match &settings.service_identity {

@@ -1,9 +1,11 @@
 //! What happened: counters of the hot path, their names for Prometheus, and the log.
 
+pub mod access_log;
 pub mod build;
 pub mod certificates;
 pub mod control;
 pub mod counters;
+pub mod export;
 pub mod families;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -3,11 +3,16 @@
 //! [`Observe`] is compiled from the configuration; [`Observers`] lives as long as the process. Both are asked once for each
 //! request, by comparisons and one atomic load.
 
-use super::Telemetry;
+use super::access_log::{AccessLog, Writer};
+use super::export::Queue;
+use super::export::remote_log::RemoteLog;
 use super::families::Buckets;
 use super::record::Draft;
 use super::tap::Tap;
+use super::trace::Tracing;
 use super::trace::span::{Rules, Span};
+use super::{Direction, Telemetry};
+use crate::runtime;
 use std::sync::Arc;
 
 /// What the configuration wants to be told of single requests.
@@ -15,6 +20,12 @@ use std::sync::Arc;
 pub struct Observe {
     /// When and how requests become part of traces; `None`: their headers pass as they are.
     pub trace: Option<Rules>,
+    /// Where spans go.
+    pub tracing: Option<Arc<Tracing>>,
+    /// The access log.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// FSM's remote log.
+    pub remote_log: Option<Arc<RemoteLog>>,
     /// Buckets of the metrics page.
     pub buckets: Buckets,
     /// Pods are told apart in metrics, not only workloads.
@@ -52,16 +63,34 @@ impl Wants {
 
 impl Observe {
     /// Who wants to know of the next request.
-    pub fn wants(&self, telemetry: &Telemetry, span: Option<&Span>) -> Wants {
+    pub fn wants(&self, telemetry: &Telemetry, direction: Direction, span: Option<&Span>) -> Wants {
         let mut wants = Wants::default();
-        if span.is_some_and(|span| span.context.sampled) {
-            wants.add(Wants::SPAN);
-        }
         if telemetry.observers.tap.is_watched() {
             wants.add(Wants::TAP);
         }
+        if self.tracing.is_some() {
+            let sampled = span.is_some_and(|span| span.context.sampled);
+            telemetry.direction(direction).traced.count(sampled);
+            if sampled {
+                wants.add(Wants::SPAN);
+            }
+        }
+        if self.access_log.as_ref().is_some_and(|log| falls_below(log.threshold)) {
+            wants.add(Wants::LOG);
+        }
+        if let Some(log) = &self.remote_log {
+            let sampled = falls_below(log.threshold);
+            telemetry.direction(direction).logged.count(sampled);
+            if sampled {
+                wants.add(Wants::REMOTE);
+            }
+        }
         wants
     }
+}
+
+fn falls_below(threshold: Option<u64>) -> bool {
+    threshold.is_none_or(|threshold| runtime::random() < threshold)
 }
 
 /// Where records go.
@@ -69,15 +98,35 @@ impl Observe {
 pub struct Observers {
     /// Live views.
     pub tap: Tap,
+    /// The access log.
+    pub access_log: Writer,
+    /// FSM's remote log.
+    pub remote_log: Queue,
+    /// Spans.
+    pub spans: Queue,
 }
 
 impl Observers {
     /// Takes a finished record.
     pub fn take(&self, draft: Box<Draft>) {
         let wants = draft.wants;
+        let errors_only = draft.observe.access_log.as_ref().is_some_and(|log| log.errors_only);
+        let logged = wants.contains(Wants::LOG) && (!errors_only || draft.is_error());
+        if wants == Wants::LOG && !logged {
+            return;
+        }
         let draft: Arc<Draft> = Arc::from(draft);
+        if logged {
+            self.access_log.offer(&draft);
+        }
         if wants.contains(Wants::TAP) {
             self.tap.show(&draft);
+        }
+        if wants.contains(Wants::REMOTE) {
+            self.remote_log.offer(&draft);
+        }
+        if wants.contains(Wants::SPAN) {
+            self.spans.offer(&draft);
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::http::body::{BodyProgress, ResponseBody};
 use crate::http::reply::{self, Refusal};
 use crate::reason::Reason;
 use crate::route::table::Service;
+use crate::runtime;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
 use arcstr::ArcStr;
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Header that names a request across hops.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What a header takes in a map besides its name and value.
+const HEADER_BYTES: usize = 64;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What follows one request through the chain: its trace, and what is written down for others.
@@ -127,7 +130,7 @@ impl Record {
         let Some(observe) = observe else { return Self { started, span: None, draft: None } };
         let headers = request.headers();
         let span = observe.trace.as_ref().and_then(|rules| Span::begin(rules, direction, headers));
-        let wants = observe.wants(telemetry, span.as_ref());
+        let wants = observe.wants(telemetry, direction, span.as_ref());
         if wants.is_empty() {
             return Self { started, span, draft: None };
         }
@@ -179,10 +182,21 @@ impl Record {
         }
     }
 
-    /// Tells the next hop about the trace.
-    pub fn tell(&self, headers: &mut HeaderMap) {
-        if let Some(span) = &self.span {
-            span.write(headers);
+    /// Whether the request belongs to a trace, recorded or not.
+    pub const fn is_traced(&self) -> bool {
+        self.span.is_some()
+    }
+
+    /// Tells the next hop about the trace, and gives the request a name across hops if it has none.
+    pub fn tell(&mut self, headers: &mut HeaderMap) {
+        let Some(span) = &self.span else { return };
+        span.write(headers);
+        if !headers.contains_key(REQUEST_ID) {
+            let id = request_id();
+            if let Some(draft) = &mut self.draft {
+                draft.request_id = Some(id.clone());
+            }
+            headers.insert(REQUEST_ID, id);
         }
     }
 
@@ -230,10 +244,33 @@ impl Record {
     }
 }
 
+/// A UUID of version 4 (RFC 9562). It names, it does not protect.
+fn request_id() -> HeaderValue {
+    let (high, low) = (runtime::random(), runtime::random());
+    let text = format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        (high >> 16) & 0xffff,
+        high & 0xfff,
+        (low >> 48) & 0x3fff | 0x8000,
+        low & 0xffff_ffff_ffff,
+    );
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none"))
+}
+
 impl Draft {
     /// Bytes of the request's body that were sent on.
     pub fn request_bytes(&self) -> u64 {
         self.request_body.as_ref().map_or(0, |body| body.bytes())
+    }
+
+    /// About how much memory it takes, for the bounds of queues.
+    pub fn weight(&self) -> usize {
+        let headers = |headers: &Option<HeaderMap>| -> usize {
+            headers.iter().flatten().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum()
+        };
+        let target = self.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        size_of::<Self>() + target + headers(&self.request_headers) + headers(&self.response_headers)
     }
 
     /// When the request's head was here, by the wall clock.

@@ -3,7 +3,7 @@
 //! Taken once from the environment that FSM's injector sets; an absent variable is an empty label, which Prometheus
 //! treats as no label.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 /// The workload that this proxy belongs to: labels `source_*` of FSM's metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,20 @@ impl Workload {
         let Self { namespace, kind, name, pod } = self;
         let known = [namespace, kind, name, pod].iter().all(|part| !part.is_empty());
         known.then(|| HeaderValue::from_str(&format!("{namespace},{kind},{name},{pod}")).ok()).flatten()
+    }
+
+    /// FSM's `fsm-stats-…` request headers, by which a server learns who calls it; none outside a pod.
+    pub fn stats_request_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        if self.stats_header().is_none() {
+            return Vec::new();
+        }
+        let headers = [
+            (HeaderName::from_static("fsm-stats-namespace"), &self.namespace),
+            (HeaderName::from_static("fsm-stats-kind"), &self.kind),
+            (HeaderName::from_static("fsm-stats-name"), &self.name),
+            (HeaderName::from_static("fsm-stats-pod"), &self.pod),
+        ];
+        headers.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))).collect()
     }
 
     /// The label of FSM's counter `sidecar_local_rate_limit_inbound`:

@@ -73,8 +73,7 @@ async fn definitions_are_installed_upgraded_and_restored_and_mesh_config_is_made
     let metrics = page(bootstrap.address("admin"), "/metrics").await;
     assert!(metrics.contains(r#"fsm_reconciliation_total{kind="CustomResourceDefinition"}"#), "{metrics}");
     server.wait_for_definitions().await;
-    bootstrap.terminate();
-    drop(bootstrap);
+    bootstrap.end().await;
 
     // An upgrade adds what is new, and nothing that a user changed.
     let patch = r#"{"spec": {"sidecar": {"logLevel": "debug"}}}"#;
@@ -88,7 +87,7 @@ async fn definitions_are_installed_upgraded_and_restored_and_mesh_config_is_made
     assert_eq!(spec["sidecar"]["logLevel"], "debug", "{}", again.log());
     assert_eq!(spec["traffic"]["enableEgress"], true);
     assert_eq!(spec["certificate"]["serviceCertValidityDuration"], "1h");
-    again.terminate();
+    again.end().await;
 }
 
 #[tokio::test]

@@ -106,8 +106,7 @@ async fn pods_of_the_mesh_are_admitted_with_a_sidecar_and_wrong_ones_are_refused
     .await;
     server.delete("mutatingwebhookconfiguration fsm-webhook-inject").await;
     registered(&server, "fsm-webhook-inject").await;
-    injector.terminate();
     // Nobody answers any more: pods of this mesh would be refused for ever.
-    drop(injector);
+    injector.end().await;
     server.delete("mutatingwebhookconfiguration fsm-webhook-inject").await;
 }

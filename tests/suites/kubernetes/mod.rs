@@ -4,6 +4,7 @@ mod absence;
 mod bootstrap;
 mod control;
 mod injection;
+mod install;
 mod leadership;
 mod objects;
 mod program;
@@ -13,6 +14,7 @@ mod rights;
 mod root_certificates;
 mod roots;
 mod tokens;
+mod validation;
 mod writing;
 
 use fsm_api::resources::{Kind, Object, ObjectKey};

@@ -5,13 +5,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// A role that keeps running. Killed when it is dropped.
 pub(super) struct Running {
-    child: Child,
+    child: Mutex<Child>,
     /// Where it listens.
     pub(super) addresses: Value,
     directory: TempDir,
@@ -20,21 +21,21 @@ pub(super) struct Running {
 impl Running {
     /// Starts it and waits until it is ready. Without the name of a role first it is the controller.
     pub(super) async fn start(server: &ApiServer, mesh: &str, arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir_in(server.directory()).unwrap();
-        Self::start_in(server, mesh, arguments, directory).await
+        Self::start_as(&server.kubeconfig(), server, mesh, arguments).await
     }
 
-    /// The same with what an earlier one left in its directory.
-    pub(super) async fn start_in(server: &ApiServer, mesh: &str, arguments: &[&str], directory: TempDir) -> Self {
+    /// The same with the rights that this file gives.
+    pub(super) async fn start_as(kubeconfig: &Path, server: &ApiServer, mesh: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir_in(server.directory()).unwrap();
         let ready = directory.path().join("ready");
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(binary("fsm-control")).args(arguments);
         command.args(["--listen-admin", "127.0.0.1:0"]).arg("--ready-file").arg(&ready);
         command.args(["--mesh-name", mesh, "--fsm-namespace", &format!("{mesh}-system")]);
-        command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null());
+        command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
         let log = directory.path().join("log");
         command.stderr(File::create(&log).unwrap());
-        let mut running = Self { child: command.spawn().unwrap(), addresses: Value::Null, directory };
+        let mut running = Self { child: Mutex::new(command.spawn().unwrap()), addresses: Value::Null, directory };
         eventually(&format!("fsm-control is ready ({})", log.display()), async || ready.exists()).await;
         running.addresses = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
         running
@@ -52,24 +53,34 @@ impl Running {
 
     /// Asks it to end.
     pub(super) fn terminate(&self) {
-        let process = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let process = Pid::from_raw(i32::try_from(self.child.lock().unwrap().id()).unwrap());
         kill(process, Signal::SIGTERM).unwrap();
+    }
+}
+
+impl Running {
+    /// Asks it to end, and waits until it has.
+    pub(super) async fn end(self) {
+        self.terminate();
+        eventually("fsm-control ends", async || self.child.lock().unwrap().try_wait().unwrap().is_some()).await;
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
 /// Runs a role that does one thing and ends.
 pub(super) async fn once(server: &ApiServer, arguments: &[&str]) -> Outcome {
-    run(server.kubeconfig(), arguments).await
+    once_as(&server.kubeconfig(), arguments).await
 }
 
-async fn run(kubeconfig: PathBuf, arguments: &[&str]) -> Outcome {
+/// The same with the rights that this file gives.
+pub(super) async fn once_as(kubeconfig: &Path, arguments: &[&str]) -> Outcome {
     let mut command = Command::new(binary("fsm-control"));
     command.args(arguments).env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();

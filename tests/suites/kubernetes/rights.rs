@@ -1,23 +1,40 @@
 //! The rights that docs/kubernetes.md names are enough, and none of them is too much.
 
+use super::program::{Running, once_as};
 use super::{Follower, account, namespace, pod, token, uid};
 use fsm_control::auth::{ClusterTokens, Token, TokenReview};
 use fsm_control::leader::{Candidate, LEASE_NAME, LeaseSettings, Terms};
-use fsm_tests::{ApiServer, api_server, within};
+use fsm_tests::{ApiServer, api_server, api_server_alone, eventually, within};
 use kube::{Client, Config};
 use serde_json::json;
+use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 const PAGE: &str = include_str!("../../../docs/kubernetes.md");
+const NAMES: [&str; 13] = [
+    "source",
+    "tokens",
+    "writer",
+    "lease",
+    "roots",
+    "validator",
+    "injector",
+    "injector-lease",
+    "bootstrap",
+    "bootstrap-presets",
+    "preinstall",
+    "cleanup",
+    "cleanup-objects",
+];
 const OWN: &str = "https://kubernetes.default.svc";
 
 /// The roles of the page, renamed so that tests do not meet.
 pub(crate) fn roles(suffix: &str, namespace: &str) -> String {
     let blocks = PAGE.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let text: String = blocks.map(|block| format!("{block}---\n")).collect();
-    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 5);
+    assert_eq!(text.matches("kind: ClusterRole").count() + text.matches("kind: Role\n").count(), 13);
     let text = text.replace("namespace: fsm-system", &format!("namespace: {namespace}"));
-    ["source", "tokens", "writer", "lease", "roots"].iter().fold(text, |text, role| {
+    NAMES.iter().fold(text, |text, role| {
         text.replace(&format!("name: fsm-control-{role}\n"), &format!("name: fsm-control-{role}-{suffix}\n"))
     })
 }
@@ -96,4 +113,57 @@ async fn a_right_that_is_missing_is_named_and_half_of_the_policies_is_not_enough
     server.apply(&binding("ClusterRole", "fsm-control-more-lacking", "lacking-system")).await;
     let follower = follower.synced().await;
     assert_eq!(follower.problems.get("Kubernetes"), None);
+}
+
+/// The account `fsm` with these roles of the page, as a kubeconfig file.
+async fn with_roles(server: &ApiServer, mesh: &str, given: &[(&str, &str)]) -> PathBuf {
+    let system = format!("{mesh}-system");
+    server.apply(&(namespace(&system, mesh) + &account(&system, "fsm") + &roles(mesh, &system))).await;
+    for (kind, role) in given {
+        server.apply(&binding(kind, &format!("fsm-control-{role}-{mesh}"), &system)).await;
+    }
+    let token = token(server, &system, "fsm", OWN, None).await;
+    server.kubeconfig_with_token(&system, &token)
+}
+
+#[tokio::test]
+async fn every_role_does_its_work_with_its_own_rights() {
+    let Some(server) = api_server_alone().await else { return };
+    let cluster = "ClusterRole";
+    let boot = with_roles(&server, "rightb", &[(cluster, "bootstrap"), ("Role", "bootstrap-presets")]).await;
+    let preset = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "rightb-system", "name": "preset-mesh-config"}, "data": {"preset-mesh-config.json": "{}"}});
+    server.apply(&preset.to_string()).await;
+    let flags = ["bootstrap", "--enable-reconciler"];
+    let bootstrap = Running::start_as(&boot, &server, "rightb", &flags).await;
+    server.delete("crd retries.policy.flomesh.io").await;
+    eventually("the definition is there again", async || {
+        server.kubectl(&["get", "crd", "retries.policy.flomesh.io"], "").await.code == 0
+    })
+    .await;
+    server.wait_for_definitions().await;
+    assert!(!bootstrap.log().contains("forbidden"), "{}", bootstrap.log());
+    drop(bootstrap);
+
+    let injector =
+        with_roles(&server, "righti", &[(cluster, "injector"), ("Role", "injector-lease"), ("Role", "roots")]).await;
+    let flags = ["injector", "--listen-webhook", "127.0.0.1:0", "--enable-reconciler"];
+    let running = Running::start_as(&injector, &server, "righti", &flags).await;
+    let registered =
+        async || server.kubectl(&["get", "mutatingwebhookconfiguration", "fsm-webhook-righti"], "").await.code == 0;
+    eventually("the webhook is registered", registered).await;
+    assert!(!running.log().contains("forbidden"), "{}", running.log());
+    drop(running);
+
+    let pre = with_roles(&server, "rightp", &[(cluster, "preinstall")]).await;
+    let checked = once_as(&pre, &["preinstall", "--namespace", "rightp-system"]).await;
+    assert_eq!(checked.code, 0, "{checked:#?}");
+
+    // It removes what the injector registered.
+    let clean = with_roles(&server, "righti", &[(cluster, "cleanup"), ("Role", "cleanup-objects")]).await;
+    let flags = ["cleanup", "--mesh-name", "righti", "--fsm-namespace", "righti-system"];
+    let cleaned = once_as(&clean, &flags).await;
+    assert!(!registered().await, "{cleaned:#?}");
+    // By name, a Secret may be deleted where Secrets may be deleted: nothing is left out.
+    assert_eq!(cleaned.code, 0, "{cleaned:#?}");
 }

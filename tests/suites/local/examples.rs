@@ -253,3 +253,27 @@ fn readmes_are_read_as_they_say() {
     assert_eq!(shape(seen), shape(page));
     assert_ne!(shape("a 1ms"), shape("a -"));
 }
+
+/// "Up" is said when every sidecar has acknowledged what follows from every endpoint, and no sooner.
+#[tokio::test]
+async fn the_first_request_after_up_is_answered() {
+    let Some(mesh) = LocalMesh::up_example("examples/httpbin").await else { return };
+    let proxies = mesh.page(PROXIES).await;
+    let get = r#"fsm exec "$(pod_of curl)" -n curl -c curl -- curl -s -o /dev/null -w '%{http_code}' http://httpbin.httpbin:14001/get"#;
+    let first = mesh.page(get).await;
+    assert_eq!((first.code, first.stdout.as_str()), (0, "200"), "{first:?}");
+    let proxies: Vec<serde_json::Value> =
+        serde_json::from_str(&proxies.stdout).unwrap_or_else(|_| panic!("{proxies:?}"));
+    assert!(!proxies.is_empty());
+    for proxy in proxies {
+        assert!(proxy["versionWanted"].is_string(), "{proxy}");
+        assert_eq!(proxy["versionWanted"], proxy["versionAcknowledged"], "{proxy}");
+    }
+}
+
+/// What fsm-control says of sidecars.
+const PROXIES: &str = r#"
+control=$(grep -A2 '"control"' "$FSM_STATE_DIR/fsm/run.json" | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+user=; grep -q '"rootless": true' "$FSM_STATE_DIR/fsm/run.json" && user='--user --preserve-credentials'
+nsenter $user --net --target "$control" curl -sf http://127.0.0.1:9091/proxies
+"#;

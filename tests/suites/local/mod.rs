@@ -11,7 +11,7 @@ mod views;
 
 use fsm_tests::{LocalMesh, Outcome};
 
-const MANIFESTS: &str = "https://raw.githubusercontent.com/flomesh-io/fsm-docs/main/manifests";
+pub(crate) const MANIFESTS: &str = "https://raw.githubusercontent.com/flomesh-io/fsm-docs/main/manifests";
 
 /// The first step of most pages: the client, in a namespace of the mesh or outside of it.
 async fn deploy_curl(mesh: &LocalMesh, in_the_mesh: bool) {
@@ -35,7 +35,7 @@ async fn deploy_httpbin(mesh: &LocalMesh) {
 }
 
 /// MeshConfig's patch as pages write it.
-async fn patch(mesh: &LocalMesh, spec: &str) {
+pub(crate) async fn patch(mesh: &LocalMesh, spec: &str) {
     mesh.shows(&format!(
         r#"kubectl patch meshconfig fsm-mesh-config -n "$FSM_NAMESPACE" -p '{{"spec":{spec}}}' --type=merge"#
     ))

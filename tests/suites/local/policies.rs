@@ -241,6 +241,25 @@ kubectl rollout status deployment curl -n curl"#,
     mesh.eventually(&get, answered(200)).await;
     mesh.shows(&access_control(&both("other.curl.cluster.local"), "https", tls)).await;
     mesh.eventually(&get, answered(403)).await;
+    outsider(mesh, &get).await;
+}
+
+/// A certificate of the mesh's authority that names no service account opens nothing by itself, in permissive mode neither.
+async fn outsider(mesh: &LocalMesh, get: &str) {
+    let certificate = r"kubectl get secret curl-mtls-secret -n curl -o jsonpath='{.data.tls\.crt}'";
+    let before = mesh.shows(certificate).await;
+    mesh.shows("kubectl delete accesscontrol httpbin -n httpbin").await;
+    mesh.shows(
+        r#"kubectl patch accesscert curl-mtls-cert -n httpbin --type=merge -p '{"spec":{"subjectAltNames":["client.example.org"]}}'"#,
+    )
+    .await;
+    mesh.eventually(certificate, |outcome| outcome.code == 0 && outcome.stdout != before).await;
+    mesh.shows("kubectl rollout restart deployment curl -n curl && kubectl rollout status deployment curl -n curl")
+        .await;
+    patch(mesh, r#"{"traffic":{"enablePermissiveTrafficPolicyMode":true}}"#).await;
+    mesh.eventually(get, failed(56)).await;
+    let stats = r#"fsm proxy get stats "$(kubectl get pod -n httpbin -l app=httpbin -o jsonpath='{.items[0].metadata.name}')" -n httpbin"#;
+    mesh.eventually(stats, |outcome| outcome.stdout.contains("refusals.inbound.identity-not-allowed")).await;
 }
 
 #[tokio::test]

@@ -68,6 +68,16 @@ async fn two_settings_of_one_host() {
     for _ in 0..5 {
         assert!(answered(200)(&mesh.page(&get).await));
     }
+    // As FSM writes it, although nobody wrote it into the user's object.
+    let status = |name: &str, field: &str| {
+        format!("kubectl get upstreamtrafficsetting {name} -n httpbin -o jsonpath='{{.status.{field}}}'")
+    };
+    mesh.eventually(&status("first", "currentStatus"), |outcome| outcome.stdout == "error").await;
+    let reason = mesh.shows(&status("first", "reason")).await;
+    assert!(reason.contains("UpstreamTrafficSetting httpbin/second is newer"), "{reason}");
+    mesh.eventually(&status("second", "currentStatus"), |outcome| outcome.stdout == "committed").await;
+    let yaml = mesh.shows("kubectl get upstreamtrafficsetting second -n httpbin -o yaml").await;
+    assert!(yaml.contains("\nstatus:\n  currentStatus: committed\n"), "{yaml}");
 
     mesh.shows("kubectl delete upstreamtrafficsetting first -n httpbin").await;
     mesh.eventually(PROBLEMS, is_content).await;

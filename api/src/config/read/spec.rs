@@ -1,8 +1,8 @@
 //! Reading `Spec`. Nothing here permits anything but `Traffic.EnableEgress`, which is off unless it is readably on.
 
 use super::super::{
-    DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Observability, Probe, Probes, RemoteLogging,
-    Spec, Tracing, Traffic,
+    AccessLog, DnsServers, FeatureFlags, HttpGetProbe, HttpHeader, LocalDnsProxy, Metrics, Observability, Probe,
+    Probes, RemoteLogging, Spec, Tracing, Traffic,
 };
 use super::INFORMATION;
 use super::cursor::{Bearable, Loss, Node, Unreadable};
@@ -125,12 +125,16 @@ fn read_observability(node: &Node<'_>) -> Observability {
     const NONE: Loss = Loss::error("neither traces nor remote access logs are sent");
     const TRACING: Loss = Loss::error("no traces are sent");
     const LOGGING: Loss = Loss::error("no remote access log is sent");
+    const ACCESS_LOG: Loss = Loss::error("no access log is written");
+    const METRICS: Loss = Loss::note("the usual metrics are shown");
     let Some(observability) = node.object(NONE).value() else {
         return Observability::default();
     };
     Observability {
         tracing: read_tracing(&observability.member("tracing"), TRACING).unwrap_or_default(),
         remote_logging: read_remote_logging(&observability.member("remoteLogging"), LOGGING).unwrap_or_default(),
+        access_log: read_access_log(&observability.member("accessLog"), ACCESS_LOG).unwrap_or_default(),
+        metrics: read_metrics(&observability.member("metrics"), METRICS).unwrap_or_default(),
     }
 }
 
@@ -140,6 +144,7 @@ fn read_tracing(node: &Node<'_>, loss: Loss) -> Result<Option<Tracing>, Unreadab
     };
     let address = tracing.member("address");
     Ok(Some(Tracing {
+        protocol: tracing.member("protocol").text(loss)?.unwrap_or_default(),
         address: address.required(address.text(loss), loss)?,
         endpoint: tracing.member("endpoint").text(loss)?.unwrap_or_default(),
         sampled_fraction: tracing.member("sampledFraction").fraction(loss)?,
@@ -157,6 +162,29 @@ fn read_remote_logging(node: &Node<'_>, loss: Loss) -> Result<Option<RemoteLoggi
         endpoint: logging.member("endpoint").text(loss)?.unwrap_or_default(),
         authorization: logging.member("authorization").text(loss)?.unwrap_or_default(),
         sampled_fraction: logging.member("sampledFraction").fraction(loss)?,
+    }))
+}
+
+fn read_access_log(node: &Node<'_>, loss: Loss) -> Result<Option<AccessLog>, Unreadable> {
+    let Some(log) = node.object(loss)? else {
+        return Ok(None);
+    };
+    Ok(Some(AccessLog {
+        path: log.member("path").text(loss)?.unwrap_or_default(),
+        format: log.member("format").text(loss)?.unwrap_or_default(),
+        template: log.member("template").text(loss)?.unwrap_or_default(),
+        errors_only: log.member("errorsOnly").flag(loss)?.unwrap_or_default(),
+        sampled_fraction: log.member("sampledFraction").fraction(loss)?,
+    }))
+}
+
+fn read_metrics(node: &Node<'_>, loss: Loss) -> Result<Option<Metrics>, Unreadable> {
+    let Some(metrics) = node.object(loss)? else {
+        return Ok(None);
+    };
+    Ok(Some(Metrics {
+        buckets: metrics.member("buckets").text(loss)?.unwrap_or_default(),
+        pod_labels: metrics.member("podLabels").flag(loss)?.unwrap_or_default(),
     }))
 }
 

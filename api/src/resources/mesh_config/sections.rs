@@ -19,6 +19,50 @@ pub struct Observability {
     /// Shipping of access logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_logging: Option<RemoteLogging>,
+    /// Access log of the proxies themselves (not in FSM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
+    /// What the proxies' metrics look like (not in FSM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+}
+
+/// Access log of the proxies themselves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessLog {
+    /// Whether there is one; absent: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable: Option<bool>,
+    /// `stdout`, `stderr` or the absolute path of a file in the sidecar's container; absent: `stdout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `json` or `text`; absent: `json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["json", "text"]))]
+    pub format: Option<String>,
+    /// Line of text with fields in braces, e.g. `{method} {path} {status}`; absent: the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Only requests that failed; absent: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors_only: Option<bool>,
+    /// Share of requests that are logged, 0 to 1, as text; absent: 1.
+    #[serde(default, deserialize_with = "number::as_text", skip_serializing_if = "Option::is_none")]
+    pub sampled_fraction: Option<String>,
+}
+
+/// What the proxies' metrics look like.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    /// Buckets of histograms: `fsm`, `fine` or `coarse`; absent: `fsm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["fsm", "fine", "coarse"]))]
+    pub buckets: Option<String>,
+    /// Whether pods of a workload are told apart; absent: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_labels: Option<bool>,
 }
 
 /// Traces.
@@ -31,10 +75,14 @@ pub struct Tracing {
     /// Host of the collector; absent: `jaeger.<namespace of the mesh>.svc.cluster.local`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Port of the collector; absent: 9411.
+    /// What the collector understands: `zipkin`, or `otlp` (over HTTP; not in FSM); absent: `zipkin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["zipkin", "otlp"]))]
+    pub protocol: Option<String>,
+    /// Port of the collector; absent: 9411, and 4318 for `otlp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Path of the collector; absent: `/api/v2/spans`.
+    /// Path of the collector; absent: `/api/v2/spans`, and `/v1/traces` for `otlp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// Share of requests that are traced, 0 to 1, as text (v1alpha1: as a number); absent: 1.

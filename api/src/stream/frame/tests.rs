@@ -24,6 +24,7 @@ fn an_incomplete_frame_is_waited_for_at_every_cut() {
         uid: String::new(),
         proxy_version: "1".into(),
         version: Some("6".into()),
+        deltas: true,
     };
     let bytes = ProxyMessage::Hello(hello.clone()).encode();
     for cut in 0..bytes.len() {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 
+use super::streams::Streams;
 use super::wire::{Answer, ExecRequest, Frame, LONGEST_LINE, Request, Target, malformed};
 use super::{ADMIN_PORT, Containers};
 use crate::local::node::{Exec, ExecIo, ExecRequest as Start, Node, PodKey};
@@ -216,41 +217,6 @@ async fn relay(mut program: Exec, input: BufReader<OwnedReadHalf>, output: Owned
 
 fn code(ended: ExitStatus) -> i32 {
     ended.code().or_else(|| ended.signal().map(|signal| 128 + signal)).unwrap_or(1)
-}
-
-/// The program's ends of its pipes or of its terminal.
-struct Streams {
-    input: Option<pipe::Sender>,
-    output: Option<pipe::Receiver>,
-    errors: Option<pipe::Receiver>,
-}
-
-impl Streams {
-    fn of(program: &mut Exec) -> io::Result<Self> {
-        if let Some(terminal) = &program.terminal {
-            let (typed, shown) = (terminal.try_clone()?, terminal.try_clone()?);
-            // Both are the same open terminal, and with it this flag.
-            set_nonblocking(&typed)?;
-            return Ok(Self {
-                input: Some(pipe::Sender::from_file_unchecked(typed)?),
-                output: Some(pipe::Receiver::from_file_unchecked(shown)?),
-                errors: None,
-            });
-        }
-        let receiver = |fd: OwnedFd| pipe::Receiver::from_owned_fd(fd);
-        Ok(Self {
-            input: program.stdin.take().map(OwnedFd::from).map(pipe::Sender::from_owned_fd).transpose()?,
-            output: program.stdout.take().map(OwnedFd::from).map(receiver).transpose()?,
-            errors: program.stderr.take().map(OwnedFd::from).map(receiver).transpose()?,
-        })
-    }
-}
-
-fn set_nonblocking(file: &std::fs::File) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let flags = OFlag::from_bits_truncate(fcntl(file, FcntlArg::F_GETFL)?);
-    fcntl(file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
 }
 
 async fn send(from: Option<pipe::Receiver>, frame: impl Fn(Vec<u8>) -> Frame, to: &Mutex<OwnedWriteHalf>) {

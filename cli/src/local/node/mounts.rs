@@ -105,7 +105,10 @@ impl View<'_> {
     fn cover(&mut self, directory: &Path) -> io::Result<()> {
         // Only a name: whoever may not read it may still show what is in it.
         let original = File::options().read(true).custom_flags(libc::O_PATH).open(directory)?;
-        let mode = format!("{MEMORY},mode={:o}", original.metadata()?.permissions().mode() & 0o7777);
+        // Whoever has something mounted below must get there, also where others may not go on the machine: the other
+        // entries keep what protects them.
+        let mode = original.metadata()?.permissions().mode() & 0o7777 | 0o111;
+        let mode = format!("{MEMORY},mode={mode:o}");
         let root = directory == Path::new("/");
         let place = if root { self.staging } else { directory };
         let entries: Vec<_> = fs::read_dir(directory)?.collect::<io::Result<_>>()?;

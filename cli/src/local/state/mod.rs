@@ -161,6 +161,12 @@ impl State {
         Objects::new(self.root.join("objects"))
     }
 
+    /// What fsm-control says of policies, in files as [`State::objects`] has them: their `status`.
+    #[must_use]
+    pub fn statuses(&self) -> Objects {
+        Objects::new(self.root.join("status"))
+    }
+
     /// Directory of token files, see `fsm-control --tokens`.
     #[must_use]
     pub fn tokens(&self) -> PathBuf {

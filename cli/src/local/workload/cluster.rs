@@ -10,17 +10,20 @@ mod publish;
 pub use publish::Publication;
 
 use super::images::Tools;
-use super::inject::{self, Mesh, Traffic};
+use super::inject::{self, Mesh};
 use super::names::Names;
 use super::network;
 use super::objects::{Key, Wanted};
 use super::pod::{Life, Refusal, Resolve};
 use super::process;
-use super::runtime::{Action, PodId, Process, Report};
+use super::runtime::{Action, PodId, Process, Report, Volume};
+use super::volumes;
 use crate::local::node::NameRecord;
+use fsm_api::resources::mesh_config::{MeshConfig, MeshConfigSpec};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod};
 use owners::Owner;
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -103,7 +106,7 @@ impl Cluster {
         match kind {
             "MeshConfig.config.flomesh.io" => {
                 if key.0 == self.options.mesh.fsm_namespace && key.1 == "fsm-mesh-config" {
-                    self.options.mesh.traffic = Traffic::of_mesh_config(object);
+                    self.options.mesh.config = MeshConfig::deserialize(object)?.spec;
                     self.static_names = network::static_names(object);
                 }
                 Ok(())
@@ -111,6 +114,23 @@ impl Cluster {
             "Pod" => self.apply_pod(key, object),
             _ => self.wanted.apply(kind, key, object),
         }
+    }
+
+    /// Takes the certificates by which sidecars know the control plane; they may change.
+    pub fn trust(&mut self, bundle: String) {
+        let data = BTreeMap::from([("ca.crt".to_owned(), bundle)]);
+        self.wanted.trust_bundle = Some(Arc::new(ConfigMap { data: Some(data), ..ConfigMap::default() }));
+    }
+
+    /// ConfigMaps or Secrets have changed: containers that wait for one are tried again.
+    pub fn retry(&mut self, now: Duration) {
+        self.entries.values_mut().for_each(|entry| entry.life.retry(now));
+    }
+
+    /// What volumes of the pods that have an address should show now.
+    pub fn volumes(&self) -> impl Iterator<Item = (PodId, Vec<Volume>)> {
+        let up = self.entries.values().map(|entry| &entry.life).filter(|life| !life.addresses().is_empty());
+        up.map(|life| (life.id().clone(), volumes::current(life.pod(), life.addresses(), &self.wanted)))
     }
 
     /// Names that MeshConfig gives to addresses (`sidecar.localDNSProxy.db`).
@@ -123,7 +143,7 @@ impl Cluster {
         self.note_change();
         self.wanted.remove(kind, key);
         if kind == "MeshConfig.config.flomesh.io" && key.1 == "fsm-mesh-config" {
-            self.options.mesh.traffic = Traffic::default();
+            self.options.mesh.config = MeshConfigSpec::default();
             self.static_names.clear();
         }
         if kind == "Pod"
@@ -228,7 +248,7 @@ impl Cluster {
         if is_owned {
             return Ok(());
         }
-        let mut pod: Pod = serde::Deserialize::deserialize(object)?;
+        let mut pod = Pod::deserialize(object)?;
         inject::strip(&mut pod);
         pod.status = None;
         pod.metadata.deletion_timestamp = None;

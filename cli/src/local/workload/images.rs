@@ -62,6 +62,9 @@ const BUILT_IN: [(&str, &str); 9] = [
     ("http-echo", "respond"),
 ];
 
+/// The mesh's own programs, which are built with `fsm`; an image whose name ends in one of them has it.
+const OF_THE_MESH: [&str; 3] = ["fsm-proxy", "fsm-control", "fsm-init"];
+
 /// The program and arguments to run.
 ///
 /// # Errors
@@ -70,6 +73,12 @@ pub fn command(wanted: &Wanted<'_>, tools: &dyn Tools) -> Result<Vec<String>, Re
     let repository = repository(wanted.image);
     let last = repository.rsplit('/').next().unwrap_or_default();
     let first_word = wanted.command.first().map(|word| base_name(word));
+    let of_mesh = |name: &str| OF_THE_MESH.into_iter().find(|program| name.ends_with(program));
+    if let Some(program) =
+        first_word.map_or_else(|| of_mesh(last), |word| OF_THE_MESH.into_iter().find(|one| *one == word))
+    {
+        return of_the_mesh(program, wanted, tools);
+    }
     let is_pipy_image = last.starts_with("pipy") && wanted.command.is_empty();
     if first_word == Some("pipy") || is_pipy_image {
         return pipy(wanted, tools);
@@ -106,6 +115,18 @@ pub fn command(wanted: &Wanted<'_>, tools: &dyn Tools) -> Result<Vec<String>, Re
         [] => words.extend(default_arguments.iter().map(|argument| (*argument).to_owned())),
         arguments => words.extend(arguments.iter().cloned()),
     }
+    Ok(words)
+}
+
+fn of_the_mesh(program: &str, wanted: &Wanted<'_>, tools: &dyn Tools) -> Result<Vec<String>, Refusal> {
+    let path = tools.find(program).ok_or_else(|| {
+        no_image(format!(
+            "the program {program} is neither beside fsm nor on PATH: build or install it (it comes with fsm), or name its \
+             directory in FSM_TOOLS"
+        ))
+    })?;
+    let mut words = vec![path.to_string_lossy().into_owned()];
+    words.extend(wanted.command.iter().skip(1).chain(wanted.arguments).cloned());
     Ok(words)
 }
 

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! What is left out on purpose: scheduling (there is one node), resources and quotas, CronJobs, persistent volumes
-//! (a claim is an empty directory), lifecycle hooks, service account tokens for the Kubernetes API.
+//! (a claim is an empty directory). For a real API server [`super::kubelet`] uses the same lives and the same runtime.
 
 pub mod cluster;
 pub mod endpoints;
@@ -31,6 +31,7 @@ pub mod run;
 pub mod runtime;
 pub mod sets;
 pub mod tools;
+pub mod volumes;
 
 pub use cluster::{Cluster, ClusterOptions, Publication};
 pub use run::{RunError, RunOptions, run};

@@ -5,7 +5,7 @@ use super::objects::{Key, Wanted};
 use super::pod::Life;
 use crate::local::node::{NameRecord, Protocol, ServiceRule};
 use ipnet::Ipv4Net;
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ impl Addresses {
         if let Some(address) = self.given.get(key) {
             return Some(*address);
         }
-        let written = wanted.services.values().filter_map(|service| address_of(service.spec.as_ref()?));
+        let written = wanted.services.values().filter_map(|service| address_of(service));
         let taken: BTreeSet<Ipv4Addr> = written.chain(self.given.values().copied()).collect();
         // The first addresses of the range are left to those that users choose.
         let mut free = self.range.hosts().skip(100).chain(self.range.hosts());
@@ -50,32 +50,37 @@ impl Addresses {
         self.given.remove(key);
     }
 
-    fn contains(&self, address: Ipv4Addr) -> bool {
+    /// Whether it is an address that a Service can have.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
         self.range.contains(&address) && address != self.reserved
     }
 }
 
-/// The rules and names for all Services. Addresses outside of the range are left out: the node cannot serve them.
-pub fn plan(
-    wanted: &Wanted,
-    lives: &[&Life],
-    addresses: &Addresses,
+/// The slices of a Service that selects pods of its namespace.
+pub fn slices_of(lives: &[&Life], key: &Key, service: &Service) -> Vec<EndpointSlice> {
+    endpoints::slices(service, lives.iter().copied().filter(|life| life.id().namespace == key.0))
+}
+
+/// The rules and names for all Services. Addresses that the node cannot serve (`is_served`) get no rules.
+pub fn plan<'a>(
+    services: impl Iterator<Item = (&'a Key, &'a Service)>,
+    slices: impl Fn(&Key, &Service) -> Vec<EndpointSlice>,
+    is_served: impl Fn(Ipv4Addr) -> bool,
     domain: &str,
 ) -> (Vec<ServiceRule>, Vec<NameRecord>) {
     let (mut rules, mut names) = (Vec::new(), Vec::new());
-    for (key, service) in &wanted.services {
+    for (key, service) in services {
         let Some(spec) = &service.spec else { continue };
         let name = format!("{}.{}.svc.{domain}", key.1, key.0);
         if let (Some("ExternalName"), Some(target)) = (spec.type_.as_deref(), &spec.external_name) {
             names.push(NameRecord::alias(name, target));
             continue;
         }
-        let of_namespace = lives.iter().copied().filter(|life| life.id().namespace == key.0);
-        let slices = endpoints::slices(service, of_namespace);
-        match address_of(spec) {
+        let slices = slices(key, service);
+        match address_of(service) {
             Some(vip) => {
                 names.push(NameRecord::addresses(name.clone(), [IpAddr::V4(vip)]));
-                if addresses.contains(vip) {
+                if is_served(vip) {
                     rules.extend(rules_of(service, vip, &slices));
                 }
             }
@@ -108,8 +113,9 @@ pub fn static_names(mesh_config: &Value) -> Vec<NameRecord> {
     entries.into_iter().flatten().filter_map(record).collect()
 }
 
-fn address_of(spec: &ServiceSpec) -> Option<Ipv4Addr> {
-    spec.cluster_ip.as_ref()?.parse().ok()
+/// The Service's own address, if it has one.
+pub fn address_of(service: &Service) -> Option<Ipv4Addr> {
+    service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()
 }
 
 fn rules_of(service: &Service, vip: Ipv4Addr, slices: &[EndpointSlice]) -> Vec<ServiceRule> {

@@ -35,7 +35,12 @@ pub struct Wanted {
     pub jobs: BTreeMap<Key, Arc<Job>>,
     /// Pods that are nobody's.
     pub pods: BTreeMap<Key, Arc<Pod>>,
+    /// The ConfigMap [`TRUST_BUNDLE`] of all namespaces that have none of this name.
+    pub trust_bundle: Option<Arc<ConfigMap>>,
 }
+
+/// The ConfigMap by which sidecars know the control plane.
+pub const TRUST_BUNDLE: &str = "fsm-trust-bundle";
 
 /// The kinds that matter here, as the state directory names them.
 pub const KINDS: [&str; 11] = [
@@ -93,7 +98,9 @@ impl Wanted {
 
 impl Settings for Wanted {
     fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap> {
-        self.config_maps.get(&(namespace.to_owned(), name.to_owned())).map(Arc::as_ref)
+        let written = self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
+        let everywhere = || self.trust_bundle.as_ref().filter(|_| name == TRUST_BUNDLE);
+        written.or_else(everywhere).map(Arc::as_ref)
     }
 
     fn secret(&self, namespace: &str, name: &str) -> Option<&Secret> {

@@ -6,8 +6,11 @@
 
 mod checks;
 mod files;
+mod tokens;
 
-use super::runtime::{Action, ContainerId, Exit, PodId, Process, Report, Runtime, Stop, User};
+pub use tokens::{Issued, LocalTokens, Tokens};
+
+use super::runtime::{Action, ContainerId, Exit, PodId, Process, Report, Runtime, Stop, User, Volume};
 use crate::local::daemon::Containers;
 use crate::local::node::{self, Container, ContainerProcess, Limits, Node, NodeError, Output, PodKey, PodNetwork};
 use crate::local::state::State;
@@ -30,10 +33,21 @@ pub struct NodeRuntimeOptions {
     pub state: State,
     /// Running containers are entered here, for `fsm exec`.
     pub containers: Containers,
-    /// The bundle by which sidecars know the control plane; it may come later and change.
-    pub control_ca: PathBuf,
+    /// Who issues tokens.
+    pub tokens: Arc<dyn Tokens>,
+    /// Where probes come from.
+    pub probes: Prober,
     /// `PATH` of containers that have none of their own.
     pub path: String,
+}
+
+/// Where probes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prober {
+    /// From inside the pod, where the redirection leaves them alone.
+    Pod,
+    /// From the node, as a kubelet's do.
+    Node,
 }
 
 /// Pods on a node.
@@ -56,9 +70,9 @@ impl NodeRuntime {
         Self { inner: Arc::new(Inner { options, files, reports, running: Mutex::default() }) }
     }
 
-    /// Gives all sidecars the control plane's bundle as it is now. Cheap when it has not changed.
-    pub fn renew_bundles(&self) {
-        self.inner.files.renew_bundles();
+    /// Brings a pod's volumes up to date, those that are mounted. Cheap when nothing has changed.
+    pub fn refresh(&self, pod: PodId, volumes: Vec<Volume>) {
+        Arc::clone(&self.inner).blocking(move |inner| inner.files.refresh(&pod, volumes));
     }
 }
 
@@ -155,7 +169,11 @@ impl Inner {
             args: words.collect(),
             env,
             directory: process.directory.map(PathBuf::from),
-            user: if process.user == User::Sidecar { node::User::SIDECAR } else { node::User::Node },
+            user: match process.user {
+                User::Sidecar => node::User::SIDECAR,
+                User::Ids { user, group } => node::User::Ids { user, group },
+                User::Application | User::Redirection => node::User::Node,
+            },
             output: Output::File(self.log(id)),
             mounts,
             limits: Limits::default(),

@@ -1,23 +1,41 @@
 //! From a container's spec to the process that runs: environment, files, working directory, program.
 //!
-//! `$(NAME)` is expanded as Kubernetes does; ConfigMaps and Secrets are read at each start. Volumes that need storage
-//! or a cloud are empty directories of the pod.
+//! `$(NAME)` is expanded as Kubernetes does; ConfigMaps and Secrets are read at each start ([`super::volumes`]).
 
 use super::images::{self, Tools, Wanted};
 use super::inject;
 use super::pod::Refusal;
-use super::runtime::{Mount, MountSource, Process, User};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, KeyToPath, Pod, Secret, Volume};
+use super::runtime::{self, Mount, MountSource, Process, User};
+use super::volumes::{Place, below, config_error, secret_values};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Pod, Secret, Volume};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// ConfigMaps and Secrets of a pod's namespace.
+/// What containers need to know of what is around them.
 pub trait Settings {
     /// A ConfigMap by name.
     fn config_map(&self, namespace: &str, name: &str) -> Option<&ConfigMap>;
     /// A Secret by name.
     fn secret(&self, namespace: &str, name: &str) -> Option<&Secret>;
+    /// The node of a cluster; `None`: there is no cluster, all this is one machine.
+    fn host(&self) -> Option<&Host> {
+        None
+    }
+    /// Variables that tell where Services are; `links`: not only the API server.
+    fn service_variables(&self, _namespace: &str, _links: bool) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// A node of a cluster. Containers run there as whom their security context names, and the redirection is the program
+/// that its image has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
 }
 
 /// The process of a container.
@@ -31,26 +49,24 @@ pub fn of_container(
     settings: &dyn Settings,
     tools: &dyn Tools,
 ) -> Result<Process, Refusal> {
-    let place = Place { pod, container, addresses, settings };
-    let environment = place.environment()?;
+    let site = Site { place: Place { pod, addresses, settings }, container };
+    let environment = site.environment()?;
     let expand = |words: &Option<Vec<String>>| -> Vec<String> {
         words.iter().flatten().map(|word| expand(word, &environment)).collect()
     };
     let (command, arguments) = (expand(&container.command), expand(&container.args));
-    let mut mounts = place.mounts(&environment)?;
+    let mounts = site.mounts(&environment)?;
     let files = file_contents(&mounts);
-    let user = if inject::is_sidecar(pod, container) {
-        mounts.extend(sidecar_mounts(pod));
-        User::Sidecar
-    } else if inject::is_redirection(pod, container) {
-        User::Redirection
-    } else {
-        User::Application
+    let user = match settings.host() {
+        Some(_) => user_of(pod, container),
+        None if inject::is_sidecar(pod, container) => User::Sidecar,
+        None if inject::is_redirection(pod, container) => User::Redirection,
+        None => User::Application,
     };
     let command = if user == User::Redirection {
         // No program: the runtime does it itself.
         command.into_iter().chain(arguments).collect()
-    } else if user == User::Application {
+    } else {
         let first_port = container.ports.iter().flatten().next();
         let wanted = Wanted {
             image: container.image.as_deref().unwrap_or_default(),
@@ -60,8 +76,6 @@ pub fn of_container(
             files: &files,
         };
         images::command(&wanted, tools)?
-    } else {
-        own_program(command, arguments, tools)?
     };
     let directory = container.working_dir.clone().filter(|directory| !directory.is_empty());
     let mut environment: Vec<(String, String)> = environment.into_iter().collect();
@@ -72,37 +86,49 @@ pub fn of_container(
     Ok(Process { command, environment, directory, user, mounts })
 }
 
-struct Place<'a> {
-    pod: &'a Pod,
-    container: &'a Container,
-    addresses: &'a [IpAddr],
-    settings: &'a dyn Settings,
+/// Whom the container says it runs as; without a word that is the one who runs all this.
+fn user_of(pod: &Pod, container: &Container) -> User {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let own = container.security_context.as_ref();
+    let id = |own: Option<i64>, of_pod: Option<i64>| own.or(of_pod).and_then(|id| u32::try_from(id).ok());
+    let user = id(own.and_then(|own| own.run_as_user), of_pod.and_then(|pod| pod.run_as_user));
+    let group = id(own.and_then(|own| own.run_as_group), of_pod.and_then(|pod| pod.run_as_group));
+    match (user, group) {
+        (None | Some(0), _) => User::Application,
+        (Some(user), group) => User::Ids { user, group: group.unwrap_or(0) },
+    }
 }
 
-impl Place<'_> {
-    fn namespace(&self) -> &str {
-        self.pod.metadata.namespace.as_deref().unwrap_or_default()
-    }
+/// A container and its pod.
+struct Site<'a> {
+    place: Place<'a>,
+    container: &'a Container,
+}
 
+impl Site<'_> {
     fn environment(&self) -> Result<BTreeMap<String, String>, Refusal> {
-        let mut environment = BTreeMap::new();
+        let Place { pod, settings, .. } = &self.place;
+        let namespace = self.place.namespace();
+        let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
+        let mut environment: BTreeMap<String, String> =
+            settings.service_variables(namespace, links).into_iter().collect();
         for source in self.container.env_from.iter().flatten() {
             let prefix = source.prefix.as_deref().unwrap_or_default();
             let mut add = |name: &str, value: String| environment.insert(format!("{prefix}{name}"), value);
             if let Some(from) = &source.config_map_ref {
-                match self.settings.config_map(self.namespace(), &from.name) {
+                match settings.config_map(namespace, &from.name) {
                     Some(map) => map.data.iter().flatten().for_each(|(name, value)| drop(add(name, value.clone()))),
                     None if from.optional == Some(true) => {}
-                    None => return Err(self.missing("ConfigMap", &from.name)),
+                    None => return Err(self.place.missing("ConfigMap", &from.name)),
                 }
             }
             if let Some(from) = &source.secret_ref {
-                match self.settings.secret(self.namespace(), &from.name) {
+                match settings.secret(namespace, &from.name) {
                     Some(secret) => secret_values(secret).into_iter().for_each(|(name, value)| {
                         add(&name, String::from_utf8_lossy(&value).into_owned());
                     }),
                     None if from.optional == Some(true) => {}
-                    None => return Err(self.missing("Secret", &from.name)),
+                    None => return Err(self.place.missing("Secret", &from.name)),
                 }
             }
         }
@@ -119,25 +145,27 @@ impl Place<'_> {
             return Ok(Some(expand(value, earlier)));
         }
         let Some(source) = &variable.value_from else { return Ok(Some(String::new())) };
+        let Place { settings, .. } = &self.place;
+        let namespace = self.place.namespace();
         if let Some(field) = &source.field_ref {
-            return self.field(&field.field_path).map(Some);
+            return self.place.field(&field.field_path).map(Some);
         }
         if let Some(key) = &source.config_map_key_ref {
-            let map = self.settings.config_map(self.namespace(), &key.name);
+            let map = settings.config_map(namespace, &key.name);
             let value = map.and_then(|map| map.data.as_ref()?.get(&key.key).cloned());
             return match value {
                 None if key.optional != Some(true) => {
-                    Err(self.missing("ConfigMap", &format!("{} with the key {}", key.name, key.key)))
+                    Err(self.place.missing("ConfigMap", &format!("{} with the key {}", key.name, key.key)))
                 }
                 value => Ok(value),
             };
         }
         if let Some(key) = &source.secret_key_ref {
-            let secret = self.settings.secret(self.namespace(), &key.name);
+            let secret = settings.secret(namespace, &key.name);
             let value = secret.and_then(|secret| secret_values(secret).remove(&key.key));
             return match value {
                 None if key.optional != Some(true) => {
-                    Err(self.missing("Secret", &format!("{} with the key {}", key.name, key.key)))
+                    Err(self.place.missing("Secret", &format!("{} with the key {}", key.name, key.key)))
                 }
                 value => Ok(value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
             };
@@ -146,41 +174,8 @@ impl Place<'_> {
         Ok(Some("0".to_owned()))
     }
 
-    /// A field of the pod, as the downward API names it.
-    fn field(&self, path: &str) -> Result<String, Refusal> {
-        let metadata = &self.pod.metadata;
-        let spec = self.pod.spec.as_ref();
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        if let Some((kind, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
-            let map = match kind {
-                "metadata.labels" => &metadata.labels,
-                "metadata.annotations" => &metadata.annotations,
-                _ => return Err(self.no_field(path)),
-            };
-            return Ok(map.as_ref().and_then(|map| map.get(key)).cloned().unwrap_or_default());
-        }
-        let all = |map: &Option<BTreeMap<String, String>>| {
-            let lines = map.iter().flatten().map(|(name, value)| format!("{name}={value:?}"));
-            lines.collect::<Vec<String>>().join("\n")
-        };
-        Ok(match path {
-            "metadata.name" => text(&metadata.name),
-            "metadata.namespace" => text(&metadata.namespace),
-            "metadata.uid" => text(&metadata.uid),
-            "metadata.labels" => all(&metadata.labels),
-            "metadata.annotations" => all(&metadata.annotations),
-            "spec.nodeName" | "status.hostIP" | "status.hostIPs" => "local".to_owned(),
-            "spec.serviceAccountName" => {
-                spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_else(|| "default".to_owned())
-            }
-            "status.podIP" => self.addresses.first().map(ToString::to_string).unwrap_or_default(),
-            "status.podIPs" => self.addresses.iter().map(ToString::to_string).collect::<Vec<String>>().join(","),
-            _ => return Err(self.no_field(path)),
-        })
-    }
-
     fn mounts(&self, environment: &BTreeMap<String, String>) -> Result<Vec<Mount>, Refusal> {
-        let volumes: Vec<&Volume> = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).collect();
+        let volumes: Vec<&Volume> = self.place.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).collect();
         let mut mounts = Vec::new();
         for wanted in self.container.volume_mounts.iter().flatten() {
             let sub_path = match (&wanted.sub_path, &wanted.sub_path_expr) {
@@ -191,7 +186,7 @@ impl Place<'_> {
             // A claim of a StatefulSet's template has no volume of its own in the pod.
             let volume = volumes.iter().find(|volume| volume.name == wanted.name);
             let source = match volume {
-                Some(volume) => self.source(volume)?,
+                Some(volume) => self.place.source(volume)?,
                 None => MountSource::Shared(wanted.name.clone()),
             };
             let source = below(source, &sub_path).ok_or_else(|| {
@@ -205,99 +200,6 @@ impl Place<'_> {
         }
         Ok(mounts)
     }
-
-    fn source(&self, volume: &Volume) -> Result<MountSource, Refusal> {
-        if let Some(source) = &volume.config_map {
-            let Some(map) = self.settings.config_map(self.namespace(), &source.name) else {
-                return match source.optional {
-                    Some(true) => Ok(MountSource::Files(Vec::new())),
-                    _ => Err(self.missing("ConfigMap", &source.name)),
-                };
-            };
-            return Ok(MountSource::Files(selected(config_map_values(map), source.items.as_deref())));
-        }
-        if let Some(source) = &volume.secret {
-            let name = source.secret_name.as_deref().unwrap_or_default();
-            let Some(secret) = self.settings.secret(self.namespace(), name) else {
-                return match source.optional {
-                    Some(true) => Ok(MountSource::Files(Vec::new())),
-                    _ => Err(self.missing("Secret", name)),
-                };
-            };
-            return Ok(MountSource::Files(selected(secret_values(secret), source.items.as_deref())));
-        }
-        if let Some(source) = &volume.host_path {
-            return Ok(MountSource::Host(PathBuf::from(&source.path)));
-        }
-        if let Some(source) = &volume.downward_api {
-            let items = source.items.iter().flatten().filter_map(|item| Some((&item.path, item.field_ref.as_ref()?)));
-            let files = items.map(|(path, field)| Ok((path.clone(), self.field(&field.field_path)?.into_bytes())));
-            return Ok(MountSource::Files(files.collect::<Result<_, Refusal>>()?));
-        }
-        if let Some(source) = &volume.projected {
-            let mut files = Vec::new();
-            for part in source.sources.iter().flatten() {
-                if let Some(map) = &part.config_map {
-                    match self.settings.config_map(self.namespace(), &map.name) {
-                        Some(found) => files.extend(selected(config_map_values(found), map.items.as_deref())),
-                        None if map.optional == Some(true) => {}
-                        None => return Err(self.missing("ConfigMap", &map.name)),
-                    }
-                }
-                if let Some(secret) = &part.secret {
-                    match self.settings.secret(self.namespace(), &secret.name) {
-                        Some(found) => files.extend(selected(secret_values(found), secret.items.as_deref())),
-                        None if secret.optional == Some(true) => {}
-                        None => return Err(self.missing("Secret", &secret.name)),
-                    }
-                }
-            }
-            return Ok(MountSource::Files(files));
-        }
-        Ok(MountSource::Shared(volume.name.clone()))
-    }
-
-    fn missing(&self, kind: &str, name: &str) -> Refusal {
-        config_error(format!(
-            "there is no {kind} {name} in the namespace {}: create it; the container starts when it is there",
-            self.namespace()
-        ))
-    }
-
-    fn no_field(&self, path: &str) -> Refusal {
-        config_error(format!("the pod has no field {path} that can be passed on"))
-    }
-}
-
-/// The sidecar's program is built with `fsm` and stands beside it.
-fn own_program(command: Vec<String>, arguments: Vec<String>, tools: &dyn Tools) -> Result<Vec<String>, Refusal> {
-    let name = command.first().cloned().unwrap_or_default();
-    let path = tools.find(&name).ok_or_else(|| Refusal {
-        reason: "ErrImagePull".to_owned(),
-        message: format!(
-            "the program {name} is neither beside fsm nor on PATH: build or install it (it comes with fsm), or name its \
-             directory in FSM_TOOLS"
-        ),
-    })?;
-    let mut words = vec![path.to_string_lossy().into_owned()];
-    words.extend(command.into_iter().skip(1).chain(arguments));
-    Ok(words)
-}
-
-fn sidecar_mounts(pod: &Pod) -> [Mount; 2] {
-    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
-    [
-        Mount {
-            source: MountSource::Identity { service_account: account.unwrap_or_else(|| "default".to_owned()) },
-            target: PathBuf::from(inject::IDENTITY_DIRECTORY),
-            read_only: true,
-        },
-        Mount {
-            source: MountSource::Shared("fsm-sidecar-cache".to_owned()),
-            target: PathBuf::from(inject::CACHE_DIRECTORY),
-            read_only: false,
-        },
-    ]
 }
 
 /// Expands `$(NAME)`; `$$` is a dollar sign, and an unknown name stays as it is.
@@ -323,36 +225,11 @@ fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
     expanded
 }
 
-fn below(source: MountSource, sub_path: &str) -> Option<MountSource> {
-    let sub_path = sub_path.trim_matches('/');
-    if sub_path.is_empty() {
-        return Some(source);
-    }
-    if Path::new(sub_path).components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-        return None;
-    }
-    match source {
-        MountSource::Files(files) => match files.iter().find(|(name, _)| name == sub_path) {
-            Some((_, content)) => Some(MountSource::File(content.clone())),
-            None => {
-                let prefix = format!("{sub_path}/");
-                let inside =
-                    |(name, content): (String, Vec<u8>)| Some((name.strip_prefix(&prefix)?.to_owned(), content));
-                let files: Vec<(String, Vec<u8>)> = files.into_iter().filter_map(inside).collect();
-                (!files.is_empty()).then_some(MountSource::Files(files))
-            }
-        },
-        MountSource::Shared(name) => Some(MountSource::Shared(format!("{name}/{sub_path}"))),
-        MountSource::Host(path) => Some(MountSource::Host(path.join(sub_path))),
-        MountSource::File(_) | MountSource::Identity { .. } => None,
-    }
-}
-
 fn file_contents(mounts: &[Mount]) -> Vec<(PathBuf, Vec<u8>)> {
     let mut contents = Vec::new();
     for mount in mounts {
         match &mount.source {
-            MountSource::Files(files) => {
+            MountSource::Files(files) | MountSource::Volume(runtime::Volume { files, .. }) => {
                 contents.extend(files.iter().map(|(name, content)| (mount.target.join(name), content.clone())));
             }
             MountSource::File(content) => contents.push((mount.target.clone(), content.clone())),
@@ -360,32 +237,6 @@ fn file_contents(mounts: &[Mount]) -> Vec<(PathBuf, Vec<u8>)> {
         }
     }
     contents
-}
-
-fn config_map_values(map: &ConfigMap) -> BTreeMap<String, Vec<u8>> {
-    let text = map.data.iter().flatten().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
-    let binary = map.binary_data.iter().flatten().map(|(name, value)| (name.clone(), value.0.clone()));
-    text.chain(binary).collect()
-}
-
-/// `stringData` wins over `data`, as the API server merges them.
-fn secret_values(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
-    let encoded = secret.data.iter().flatten().map(|(name, value)| (name.clone(), value.0.clone()));
-    let text = secret.string_data.iter().flatten().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
-    encoded.chain(text).collect()
-}
-
-fn selected(mut values: BTreeMap<String, Vec<u8>>, items: Option<&[KeyToPath]>) -> Vec<(String, Vec<u8>)> {
-    match items {
-        Some(items) if !items.is_empty() => {
-            items.iter().filter_map(|item| Some((item.path.clone(), values.remove(&item.key)?))).collect()
-        }
-        _ => values.into_iter().collect(),
-    }
-}
-
-fn config_error(message: String) -> Refusal {
-    Refusal { reason: "CreateContainerConfigError".to_owned(), message }
 }
 
 #[cfg(test)]

@@ -6,20 +6,21 @@
 
 use super::cluster::{Cluster, ClusterOptions, Publication};
 use super::follow::{Change, Follower};
-use super::inject::{Mesh, Traffic};
+use super::inject::Mesh;
 use super::network::{self, Addresses};
 use super::objects::Key;
-use super::on_node::{NodeRuntime, NodeRuntimeOptions};
+use super::on_node::{LocalTokens, NodeRuntime, NodeRuntimeOptions, Prober};
 use super::pod::Life;
 use super::runtime::{Report, Runtime};
 use super::tools::MachineTools;
 use crate::local::daemon::Containers;
 use crate::local::node::{NameRecord, Node, ServiceRule};
 use crate::local::state::{ObjectName, Objects, State};
+use fsm_api::resources::mesh_config::MeshConfigSpec;
 use notify::{RecursiveMode, Watcher};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
@@ -47,9 +48,9 @@ pub struct RunOptions {
     pub containers: Containers,
     /// FSM's own namespace.
     pub fsm_namespace: String,
-    /// Address of fsm-control's stream, as pods reach it.
-    pub control: SocketAddr,
-    /// Name in fsm-control's certificate.
+    /// Where pods reach fsm-control.
+    pub control: Ipv4Addr,
+    /// The name by which they do, without the cluster's domain; its certificate has it too.
     pub control_name: String,
     /// The bundle by which sidecars know fsm-control; it may come later and change.
     pub control_ca: PathBuf,
@@ -115,6 +116,8 @@ struct Pods {
     /// What the node was told last.
     services: Option<Vec<ServiceRule>>,
     names: Option<Vec<NameRecord>>,
+    /// The control plane's certificates as sidecars were given them last.
+    bundle: String,
     /// Told to the log already.
     problems: BTreeMap<String, String>,
 }
@@ -132,16 +135,15 @@ impl Pods {
         let mesh = Mesh {
             name: options.state.mesh().to_owned(),
             fsm_namespace: options.fsm_namespace.clone(),
-            control: format!("https://{}", options.control),
-            control_name: options.control_name.clone(),
             mark: (!node.can_switch_users()).then_some(SIDECAR_MARK),
-            traffic: Traffic::default(),
+            config: MeshConfigSpec::default(),
         };
         let runtime = NodeRuntimeOptions {
             node: node.clone(),
             state: options.state.clone(),
             containers: options.containers.clone(),
-            control_ca: options.control_ca.clone(),
+            tokens: Arc::new(LocalTokens::new(options.state.clone())),
+            probes: Prober::Pod,
             path: tools.path(),
         };
         let cluster = ClusterOptions { mesh, epoch: jiff::Timestamp::now(), seed: seed(), tools: Arc::new(tools) };
@@ -154,6 +156,7 @@ impl Pods {
             writer: start_writer(options.state.clone())?,
             services: None,
             names: None,
+            bundle: String::new(),
             problems: BTreeMap::new(),
             options,
         })
@@ -175,11 +178,12 @@ impl Pods {
 
     /// Takes in what users and others have written.
     fn look(&mut self) {
-        self.runtime.renew_bundles();
         let now = self.now();
+        let mut is_content_changed = self.look_at_bundle();
         for change in self.follower.look() {
             match change {
                 Change::Applied { kind, key, object } => {
+                    is_content_changed |= ["ConfigMap", "Secret"].contains(&kind);
                     if let Err(error) = self.cluster.apply(kind, key.clone(), &object) {
                         tracing::warn!("{kind} {}/{} is not followed: {error}; correct it", key.0, key.1);
                         continue;
@@ -203,6 +207,23 @@ impl Pods {
                 }
             }
         }
+        if is_content_changed {
+            self.cluster.retry(now);
+            for (pod, volumes) in self.cluster.volumes() {
+                self.runtime.refresh(pod, volumes);
+            }
+        }
+    }
+
+    /// Whether the control plane's certificates are others than before.
+    fn look_at_bundle(&mut self) -> bool {
+        let Ok(bundle) = std::fs::read_to_string(&self.options.control_ca) else { return false };
+        if bundle.is_empty() || bundle == self.bundle {
+            return false;
+        }
+        self.cluster.trust(bundle.clone());
+        self.bundle = bundle;
+        true
     }
 
     fn advance(&mut self) {
@@ -228,8 +249,13 @@ impl Pods {
     fn tell_node(&mut self) {
         let lives: Vec<&Life> = self.cluster.lives().collect();
         let domain = self.options.node.options().cluster_domain.clone();
-        let (services, of_services) = network::plan(self.cluster.wanted(), &lives, &self.addresses, &domain);
-        let names = [self.cluster.static_names().to_vec(), of_services].concat();
+        let wanted = self.cluster.wanted().services.iter().map(|(key, service)| (key, service.as_ref()));
+        let slices = |key: &Key, service: &_| network::slices_of(&lives, key, service);
+        let is_served = |address| self.addresses.contains(address);
+        let (services, of_services) = network::plan(wanted, slices, is_served, &domain);
+        let control = format!("{}.{domain}", self.options.control_name);
+        let control = NameRecord::addresses(control, [IpAddr::V4(self.options.control)]);
+        let names = [self.cluster.static_names(), &[control], &of_services].concat();
         if self.names.as_ref() != Some(&names) {
             for refused in self.options.node.set_names(names.clone()) {
                 tracing::warn!("{} cannot be a DNS name", refused.name);

@@ -166,6 +166,13 @@ pub enum User {
     Application,
     /// The sidecar (uid 1500 where the node can map it), whose traffic the redirection leaves alone.
     Sidecar,
+    /// Whom the container's security context names.
+    Ids {
+        /// User id.
+        user: u32,
+        /// Group id.
+        group: u32,
+    },
     /// The redirection. There is no process: the runtime reads the command as that of `fsm-init`, does what it says, and
     /// reports a start and an end.
     Redirection,
@@ -185,20 +192,41 @@ pub struct Mount {
 /// What a mount shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
-    /// A directory of files with these names and contents (ConfigMap, Secret, downward API).
+    /// A volume made of objects, which goes on to say what they say.
+    Volume(Volume),
+    /// A directory of files with these names and contents, as they were at the start (`subPath` of such a volume).
     Files(Vec<(String, Vec<u8>)>),
     /// One file (`subPath` of such a volume).
     File(Vec<u8>),
-    /// A directory with the sidecar's credentials: `token`, which says that the bearer is this pod, and `ca.pem`, by
-    /// which it knows the control plane. The runtime makes them and keeps them current.
-    Identity {
-        /// The pod's service account.
-        service_account: String,
-    },
     /// A directory that the pod's containers share and that ends with the pod.
     Shared(String),
     /// A file or directory of the machine.
     Host(PathBuf),
+}
+
+/// A volume whose files come from objects (ConfigMap, Secret, downward API) and from whoever issues tokens. All
+/// containers that mount it see one directory.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Volume {
+    /// Its name in the pod.
+    pub name: String,
+    /// Files with their contents.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Files with tokens. The runtime has them issued, and renewed in time.
+    pub tokens: Vec<TokenWish>,
+}
+
+/// A token that says that its bearer is this pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenWish {
+    /// The file, below the volume.
+    pub path: String,
+    /// The pod's service account.
+    pub service_account: String,
+    /// Whom it is for; `None`: the API server.
+    pub audience: Option<String>,
+    /// How long it is to be good.
+    pub lifetime: Duration,
 }
 
 /// How a container is stopped.
@@ -229,8 +257,9 @@ impl Exit {
     }
 }
 
-/// One look at a container. Network checks are made **inside the pod**, where the redirection leaves them alone: the
-/// application's own port answers, not the sidecar, whatever the mesh's policy is.
+/// One look at a container, or one of its hooks. On one machine network checks are made **inside the pod**, where the
+/// redirection leaves them alone: the application's own port answers, not the sidecar, whatever the mesh's policy is. On
+/// a node of a cluster they come from the node, as a kubelet's do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
     /// A GET that must be answered with 200–399.

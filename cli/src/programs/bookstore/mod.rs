@@ -11,7 +11,7 @@ pub mod warehouse;
 use super::serve::Reply;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
 
@@ -22,6 +22,25 @@ const PORT: u16 = 14001;
 const IDENTITY: &str = "identity";
 /// Response header with the number of books that a store has sold.
 const BOOKS_BOUGHT: &str = "booksbought";
+
+/// Headers by which a mesh tells which trace a request belongs to. A program that calls others on behalf of a request has
+/// to pass them on: its sidecar cannot know which call belongs to which request.
+const TRACE_HEADERS: [&str; 9] = [
+    "x-request-id",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "b3",
+    "traceparent",
+    "tracestate",
+];
+
+fn trace_headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    TRACE_HEADERS.iter().filter_map(|name| Some((*name, value(name)?))).collect()
+}
 
 fn page(title: &str, lines: &[(&str, u64)]) -> Reply {
     let rows: String = lines.iter().map(|(name, number)| format!("<p>{name}: <b>{number}</b></p>\n")).collect();

@@ -7,7 +7,7 @@
 use super::super::arguments::Arguments;
 use super::super::serve::{self, Reply};
 use super::super::{Usage, client};
-use super::{BOOKS_BOUGHT, IDENTITY, PORT, json, page, text, variable};
+use super::{BOOKS_BOUGHT, IDENTITY, PORT, json, page, text, trace_headers, variable};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -60,6 +60,7 @@ pub(super) struct Store {
 impl Store {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
+        let trace = trace_headers(request.headers());
         let mut reply = match (request.method(), path.as_str()) {
             (&Method::POST, "/books-bought") => {
                 let body = Limited::new(request.into_body(), BODY_BYTES).collect();
@@ -68,7 +69,7 @@ impl Store {
                 let number = number.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.trim().parse().ok());
                 self.set(number)
             }
-            (&Method::GET | &Method::HEAD, "/buy-a-book/new") => self.sell(),
+            (&Method::GET | &Method::HEAD, "/buy-a-book/new") => self.sell(trace),
             (&Method::GET | &Method::HEAD, path) => self.show(path),
             _ => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"),
         };
@@ -102,19 +103,19 @@ impl Store {
         text(StatusCode::OK, format!("{number} books were bought\n"))
     }
 
-    fn sell(self: &Arc<Self>) -> Reply {
+    fn sell(self: &Arc<Self>, trace: Vec<(&'static str, String)>) -> Reply {
         let sold = self.sold.fetch_add(1, Ordering::Relaxed) + 1;
         println!("sold a book: {sold} so far");
         if let Some(warehouse) = self.warehouse.clone() {
             let store = Arc::clone(self);
             // The buyer does not wait for the warehouse.
-            tokio::spawn(async move { store.restock(&warehouse).await });
+            tokio::spawn(async move { store.restock(&warehouse, &trace).await });
         }
         json(&serde_json::json!({"identity": self.identity, "booksBought": sold}))
     }
 
-    async fn restock(&self, warehouse: &str) {
-        match client::ask(Method::POST, warehouse, "/restock-books", &[]).await {
+    async fn restock(&self, warehouse: &str, trace: &[(&'static str, String)]) {
+        match client::ask(Method::POST, warehouse, "/restock-books", trace).await {
             Ok(answer) if answer.status.is_success() => drop(self.restocked.fetch_add(1, Ordering::Relaxed)),
             Ok(answer) => println!("{warehouse} does not restock: {}", answer.status),
             Err(why) => println!("not restocked: {why}"),

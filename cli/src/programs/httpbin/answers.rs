@@ -72,6 +72,8 @@ impl Asked {
             "headers" => json_reply(&json!({"headers": self.headers()})),
             "ip" => json_reply(&json!({"origin": self.origin()})),
             "user-agent" => json_reply(&json!({"user-agent": self.text(&USER_AGENT)})),
+            // As go-httpbin has it: which of several pods this is.
+            "hostname" => json_reply(&json!({"hostname": std::env::var("HOSTNAME").unwrap_or_default()})),
             "uuid" => json_reply(&json!({"uuid": random_uuid()})),
             "cookies" => json_reply(&json!({"cookies": self.cookies()})),
             "response-headers" => self.response_headers(),

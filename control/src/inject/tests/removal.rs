@@ -30,6 +30,7 @@ fn probe() -> impl Strategy<Value = Value> {
         http,
         (1..=65535u16).prop_map(|port| json!({"tcpSocket": {"port": port}, "timeoutSeconds": 2})),
         Just(json!({"exec": {"command": ["true"]}})),
+        (1..=65535u16, "[a-z]{1,4}").prop_map(|(port, service)| json!({"grpc": {"port": port, "service": service}})),
         (1..=65535u16).prop_map(|port| json!({"grpc": {"port": port}})),
     ]
 }

@@ -92,6 +92,11 @@ fn fill_in(publication: &Publication, certificate: &Certificate, salt: u64) -> R
     let (mut config, _) = Config::read(publication.document()).map_err(|error| error.to_string())?;
     if let Some(own) = &mut config.certificate {
         own.clone_from(certificate);
+        // To our own proxies an empty list means that certificates decide; to Pipy's scripts, that nobody may connect.
+        if config.allowed_endpoints.is_empty() {
+            let anywhere = ["0.0.0.0/0", "::/0"].map(|range| (range.to_owned(), "any member of the mesh".to_owned()));
+            config.allowed_endpoints.extend(anywhere);
+        }
     }
     config.version = Some(super::version(publication.version(), salt));
     serde_json::to_vec(&config).map(Into::into).map_err(|error| error.to_string())

@@ -197,6 +197,8 @@ async fn with_private_keys_a_document_is_complete_and_follows_the_roots() {
     let (read, problems) = Config::read(&text).unwrap();
     assert_eq!(problems, []);
     assert_eq!(read.version.as_deref(), Some(&*version));
+    let anywhere: Vec<&str> = read.allowed_endpoints.keys().map(String::as_str).collect();
+    assert_eq!(anywhere, ["0.0.0.0/0", "::/0"], "Pipy's scripts take an empty list for nobody");
     let certificate = read.certificate.unwrap();
     assert_eq!(certificate.common_name, "buyer.bookstore.cluster.local");
     assert_eq!(certificate.issuing_ca, fixture.tresor.trust_bundle().pem);
@@ -216,7 +218,8 @@ async fn with_private_keys_a_document_is_complete_and_follows_the_roots() {
     // A mesh without mutual TLS has no certificate, and gets none.
     fixture.place(&publish(config(&[]), None));
     let text = body(ask(&repo, Method::GET, &document).await).await;
-    assert_eq!(Config::read(&text).unwrap().0.certificate, None);
+    let (read, _) = Config::read(&text).unwrap();
+    assert_eq!((read.certificate, read.allowed_endpoints.len()), (None, 0), "there addresses decide");
 }
 
 #[tokio::test]

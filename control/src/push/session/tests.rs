@@ -3,6 +3,7 @@
 use super::super::tests::{config, message, publish};
 use super::{Answered, MessageKind, Session};
 use crate::push::Publication;
+use fsm_api::config::Config;
 use fsm_api::stream::{Ack, ControlMessage, Nack};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -20,18 +21,18 @@ fn next(session: &mut Session, newest: &Publication) -> Option<MessageKind> {
     session.next(newest, Instant::now()).map(|message| message.kind)
 }
 
-/// Three versions; the second differs from the first in endpoints only, the third in more.
+/// Three versions; the second differs from the first in what a delta can say, the third in more.
 fn versions() -> [Arc<Publication>; 3] {
     let first = publish(config(&[("a|80", &["10.0.0.1:80"])]), None);
     let second = publish(config(&[("a|80", &["10.0.0.2:80"])]), Some(&first));
-    let third = publish(config(&[("a|80", &["10.0.0.2:80"]), ("b|80", &[])]), Some(&second));
+    let third = publish(Config { metrics: true, ..config(&[("a|80", &["10.0.0.2:80"])]) }, Some(&second));
     [first, second, third]
 }
 
 #[test]
 fn a_new_proxy_gets_the_whole_document_once() {
     let [first, ..] = versions();
-    let mut session = Session::new(None);
+    let mut session = Session::new(None, true);
     assert_eq!(next(&mut session, &first), Some(MessageKind::Update));
     assert_eq!(next(&mut session, &first), None);
     assert!(session.waiting_since().is_some());
@@ -44,7 +45,7 @@ fn a_new_proxy_gets_the_whole_document_once() {
 #[test]
 fn a_proxy_that_has_the_newest_is_told_so_and_nothing_else() {
     let [first, ..] = versions();
-    let mut session = Session::new(Some(first.version().to_string()));
+    let mut session = Session::new(Some(first.version().to_string()), true);
     let sent = session.next(&first, Instant::now()).unwrap();
     let ControlMessage::Current(current) = message(&sent.frame) else { panic!("{sent:?}") };
     assert_eq!(current.version, **first.version());
@@ -55,17 +56,17 @@ fn a_proxy_that_has_the_newest_is_told_so_and_nothing_else() {
 #[test]
 fn a_proxy_that_comes_back_gets_what_changed_since() {
     let [first, second, third] = versions();
-    let back = |newest: &Publication| next(&mut Session::new(Some(first.version().to_string())), newest);
-    assert_eq!(back(&second), Some(MessageKind::Endpoints));
+    let back = |newest: &Publication| next(&mut Session::new(Some(first.version().to_string()), true), newest);
+    assert_eq!(back(&second), Some(MessageKind::Delta));
     assert_eq!(back(&third), Some(MessageKind::Update));
-    assert_eq!(next(&mut Session::new(Some("12345".into())), &second), Some(MessageKind::Update));
-    assert_eq!(next(&mut Session::new(Some(String::new())), &second), Some(MessageKind::Update));
+    assert_eq!(next(&mut Session::new(Some("12345".into()), true), &second), Some(MessageKind::Update));
+    assert_eq!(next(&mut Session::new(Some(String::new()), true), &second), Some(MessageKind::Update));
 }
 
 #[test]
 fn what_happens_while_an_answer_is_missing_is_sent_as_one() {
     let [first, second, third] = versions();
-    let mut session = Session::new(None);
+    let mut session = Session::new(None, true);
     next(&mut session, &first);
     assert_eq!(next(&mut session, &second), None);
     assert_eq!(next(&mut session, &third), None);
@@ -76,13 +77,13 @@ fn what_happens_while_an_answer_is_missing_is_sent_as_one() {
 #[test]
 fn a_refused_version_is_not_sent_again_and_the_next_one_builds_upon_the_one_in_force() {
     let [first, second, third] = versions();
-    let mut session = Session::new(None);
+    let mut session = Session::new(None, true);
     next(&mut session, &first);
     session.acknowledged(&ack(&first));
     next(&mut session, &third);
     assert_eq!(session.refused(&nack(&third, false)), Answered::Refused);
     assert_eq!(next(&mut session, &third), None);
-    assert_eq!(next(&mut session, &second), Some(MessageKind::Endpoints), "the first one is still in force");
+    assert_eq!(next(&mut session, &second), Some(MessageKind::Delta), "the first one is still in force");
     session.acknowledged(&ack(&second));
     assert_eq!(next(&mut session, &third), Some(MessageKind::Update), "another state of the proxy, another try");
 }
@@ -90,8 +91,8 @@ fn a_refused_version_is_not_sent_again_and_the_next_one_builds_upon_the_one_in_f
 #[test]
 fn a_proxy_that_lacks_the_base_gets_the_whole_document() {
     let [first, second, _] = versions();
-    let mut session = Session::new(Some(first.version().to_string()));
-    assert_eq!(next(&mut session, &second), Some(MessageKind::Endpoints));
+    let mut session = Session::new(Some(first.version().to_string()), true);
+    assert_eq!(next(&mut session, &second), Some(MessageKind::Delta));
     assert_eq!(session.refused(&nack(&second, true)), Answered::LacksBase);
     assert_eq!(next(&mut session, &second), Some(MessageKind::Update));
     // Whoever asks for more than everything is not asked again and again.
@@ -100,9 +101,34 @@ fn a_proxy_that_lacks_the_base_gets_the_whole_document() {
 }
 
 #[test]
+fn a_proxy_that_takes_no_deltas_gets_whole_documents() {
+    let [first, second, _] = versions();
+    let mut session = Session::new(Some(first.version().to_string()), false);
+    assert_eq!(next(&mut session, &second), Some(MessageKind::Update));
+}
+
+#[test]
+fn a_proxy_that_cannot_use_deltas_is_not_bothered_with_them_for_ever() {
+    let [first, second, _] = versions();
+    let mut session = Session::new(Some(first.version().to_string()), true);
+    let mut kinds = Vec::new();
+    let mut newest = second;
+    for round in 0..4 {
+        kinds.push(next(&mut session, &newest));
+        if session.refused(&nack(&newest, true)) == Answered::LacksBase {
+            assert_eq!(next(&mut session, &newest), Some(MessageKind::Update));
+        }
+        session.acknowledged(&ack(&newest));
+        newest = publish(config(&[("a|80", &[&*format!("10.0.1.{round}:80")])]), Some(&newest));
+    }
+    let [delta, update] = [Some(MessageKind::Delta), Some(MessageKind::Update)];
+    assert_eq!(kinds, [delta, delta, update, update]);
+}
+
+#[test]
 fn answers_about_other_versions_mean_nothing() {
     let [first, second, _] = versions();
-    let mut session = Session::new(None);
+    let mut session = Session::new(None, true);
     assert_eq!(session.acknowledged(&ack(&first)), Answered::Stray);
     next(&mut session, &first);
     assert_eq!(session.acknowledged(&ack(&second)), Answered::Stray);
@@ -120,7 +146,7 @@ proptest! {
             &[("a", &["1:1"]), ("b", &[])], &[("a", &["1:1"]), ("b", &["3:1"])], &[],
         ];
         let mut newest = publish(config(shapes[0]), None);
-        let mut session = Session::new(None);
+        let mut session = Session::new(None, true);
         let mut has: Option<String> = None;
         let mut refused: Option<String> = None;
         let mut pending = None;
@@ -133,7 +159,7 @@ proptest! {
             if mood == 0 { return Ok(()); }
             let (version, base) = match pending.take() {
                 Some(ControlMessage::Update(update)) => (update.version, None),
-                Some(ControlMessage::Endpoints(update)) => (update.version, Some(update.base)),
+                Some(ControlMessage::Delta(delta)) => (delta.version, Some(delta.base)),
                 Some(ControlMessage::Current(current)) => {
                     prop_assert_eq!(Some(&current.version), has.as_ref());
                     return Ok(());

@@ -20,12 +20,12 @@ impl World {
         let backends = self.objects.ingress_backends.iter().filter(|(name, _)| self.policy_counts(name));
         let claims = |backend: &IngressBackend| claimed_ports(&backend.spec.backends, &backend.metadata);
         for (loser, winner, (service, port)) in losers(backends, Counts::Oldest, claims) {
-            found.fail(
+            found.warn(
                 [key(&Kind::IngressBackend, loser), key(&Kind::IngressBackend, winner)],
                 "BackendConflict",
                 format!(
-                    "IngressBackend {winner} comes first and says who may reach port {port} of service \
-                    {service}; remove that from one of them"
+                    "opens port {port} of service {service}, which IngressBackend {winner} opens too: whoever either of them \
+                        lets in comes in; if that is not meant, remove the port from one of them"
                 ),
             );
         }
@@ -44,24 +44,31 @@ impl World {
         let all = || self.objects.access_controls.iter().filter(|(name, _)| self.policy_counts(name));
         let claims = |control: &AccessControl| claimed_ports(&control.spec.backends, &control.metadata);
         for (loser, winner, (service, port)) in losers(all(), Counts::Oldest, claims) {
-            found.fail(
+            found.warn(
                 [key(&Kind::AccessControl, loser), key(&Kind::AccessControl, winner)],
                 "BackendConflict",
                 format!(
-                    "AccessControl {winner} comes first and says who may reach port {port} of service \
-                    {service}; remove that from one of them"
+                    "opens port {port} of service {service}, which AccessControl {winner} opens too: whoever either of them \
+                        lets in comes in; if that is not meant, remove the port from one of them"
                 ),
             );
         }
-        let everywhere = |control: &AccessControl| if control.spec.backends.is_empty() { vec![()] } else { Vec::new() };
-        for (loser, winner, ()) in losers(all(), Counts::Oldest, everywhere) {
-            found.fail(
+        // Each holds for the services of its own namespace.
+        let everywhere = |control: &AccessControl| match control.spec.backends.is_empty() {
+            true => vec![crate::world::parse::name_of(&control.metadata).namespace],
+            false => Vec::new(),
+        };
+        for (loser, winner, namespace) in losers(all(), Counts::Oldest, everywhere) {
+            let of = match namespace == self.settings.fsm_namespace {
+                true => "the mesh".to_owned(),
+                false => format!("namespace {namespace}"),
+            };
+            found.warn(
                 [key(&Kind::AccessControl, loser), key(&Kind::AccessControl, winner)],
                 "EverywhereConflict",
                 format!(
-                    "AccessControl {winner} comes first and holds for every service of the mesh, and only one \
-                        without spec.backends may; \
-                     merge them into one, or name backends"
+                    "has no spec.backends and so opens every service of {of}, which AccessControl {winner} does too: \
+                        whoever either of them lets in comes in; if that is not meant, merge them or name backends"
                 ),
             );
         }

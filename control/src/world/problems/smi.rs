@@ -123,11 +123,23 @@ impl World {
                     );
                 }
             }
-            if split.spec.backends.is_empty() || split.spec.backends.iter().all(|backend| backend.weight == 0) {
+            if split.spec.backends.is_empty() {
                 found.fail(
-                    [object()],
+                    [object(), key(&Kind::Service, &root)],
+                    "NoBackends",
+                    format!(
+                        "has no effect because it has no backends: service {root} is called like any other; name its \
+                            backends"
+                    ),
+                );
+            } else if split.spec.backends.iter().all(|backend| backend.weight == 0) {
+                found.warn(
+                    [object(), key(&Kind::Service, &root)],
                     "NoWeight",
-                    "sends traffic nowhere because no backend has a weight above 0; give one a weight".into(),
+                    format!(
+                        "all its backends have weight 0 and so share the traffic to service {root} alike; give those \
+                            that are to get some a weight above 0"
+                    ),
                 );
             }
             for route in

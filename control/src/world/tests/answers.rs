@@ -396,7 +396,7 @@ fn the_mesh_config_is_read() {
             "remoteLogging": {"enable": true, "address": "logs", "authorization": "secret"}},
         "certificate": {"serviceCertValidityDuration": "1h", "certKeyBitSize": 4096},
         "featureFlags": {"enableRetryPolicy": true, "enableEgressPolicy": false},
-        "pluginChains": {"inbound-tcp": [{"plugin": "one", "priority": 10, "disable": false}, {"plugin": "two", "priority": 1, "disable": true}]},
+        "pluginChains": {"inbound-http": [], "inbound-tcp": [{"plugin": "one", "priority": 10, "disable": false}, {"plugin": "two", "priority": 1, "disable": true}]},
         "clusterSet": {"name": "c1", "region": "r"},
         "egressGateway": {"enabled": true, "mode": "sock5", "port": 1081},
         "warmup": {"enable": true, "duration": "10s"}});
@@ -417,6 +417,7 @@ fn the_mesh_config_is_read() {
     assert!(mesh.features.retry_policy && !mesh.features.egress_policy);
     assert_eq!(mesh.plugin_chains.stages["inbound-tcp"].len(), 1);
     assert_eq!(mesh.plugin_chains.stages["outbound-tcp"].len(), 3, "chains that are not named keep their stages");
+    assert_eq!(mesh.plugin_chains.stages["inbound-http"].len(), 9, "and so do those in which nothing is named");
     assert_eq!(mesh.cluster_set.key(), "r/default/default/c1");
     assert_eq!((mesh.egress_gateway.mode.as_str(), mesh.egress_gateway.port), ("sock5", 1081));
     assert_eq!(mesh.warm_up.unwrap().duration, Duration::from_secs(10));

@@ -148,9 +148,32 @@ fn doors_that_open_nothing_are_found() {
     assert!(problem.text.starts_with("endpoints not found for service b/none"), "{problem}");
     let mut second = door("web", 8080, range.clone());
     second["metadata"]["name"] = json!("j");
-    finds([door("web", 8080, range.clone()), second], "BackendConflict", &["IngressBackend a/j", "IngressBackend a/i"]);
+    let both = [door("web", 8080, range.clone()), second];
+    let problem = finds(both, "BackendConflict", &["IngressBackend a/j", "IngressBackend a/i"]);
+    assert_eq!(problem.severity, Severity::Warning, "both count");
+    assert!(problem.text.contains("which IngressBackend a/i opens too: whoever either of them"), "{problem}");
     let everywhere = |name: &str| policy("AccessControl", name, json!({"sources": [range.clone()]}));
-    finds([everywhere("c"), everywhere("d")], "EverywhereConflict", &["AccessControl a/d", "AccessControl a/c"]);
+    let both = [everywhere("c"), everywhere("d")];
+    let problem = finds(both, "EverywhereConflict", &["AccessControl a/d", "AccessControl a/c"]);
+    assert_eq!(problem.severity, Severity::Warning, "both count");
+    assert!(problem.text.contains("every service of namespace a, which AccessControl a/c does too"), "{problem}");
+    let mut elsewhere = everywhere("e");
+    elsewhere["metadata"]["namespace"] = json!("b");
+    assert_eq!(with([namespace("b"), everywhere("c"), elsewhere]).problems(), [], "they open other services");
+}
+
+#[test]
+fn a_split_that_shares_nothing_out_is_found() {
+    let mut weightless = split("s", "root", "web");
+    weightless["spec"]["backends"][0]["weight"] = json!(0);
+    let problem = finds([service("a", "root"), weightless], "NoWeight", &["TrafficSplit a/s", "Service a/root"]);
+    assert_eq!(problem.severity, Severity::Warning);
+    assert!(problem.text.contains("share the traffic to service a/root alike"), "{problem}");
+    let mut without = split("s", "root", "web");
+    without["spec"]["backends"] = json!([]);
+    let problem = finds([service("a", "root"), without], "NoBackends", &["TrafficSplit a/s", "Service a/root"]);
+    assert_eq!(problem.severity, Severity::Error);
+    assert!(problem.text.contains("service a/root is called like any other"), "{problem}");
 }
 
 #[test]

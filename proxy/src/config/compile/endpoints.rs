@@ -2,27 +2,36 @@
 //!
 //! Endpoints change far more often than rules do, and they live in a cell of their own ([`Cluster`]): where nothing but
 //! endpoints differs, the clusters stay, with every route that leads to them, and only what is in their cells is
-//! replaced. Where more follows from the endpoints than the endpoints themselves (a cluster becomes external, gets its
+//! replaced; hosts and destination ranges that name the same pods are replaced with them (`addresses.rs`). Where more follows from the endpoints than the endpoints themselves (a cluster becomes external, gets its
 //! first stand-in, has variants for single ranges, or something about it is wrong), the answer is `None`, and the document is
 //! compiled as a whole. Nothing is replaced then.
 
+use super::addresses::with_other_addresses;
 use super::clusters::{fails_over, is_external};
 use super::{Compiler, Environment};
 use crate::config::snapshot::Snapshot;
 use crate::telemetry::Direction;
 use crate::upstream::cluster::Cluster;
-use fsm_api::config::Config;
+use fsm_api::config::{Config, Touched};
 use std::sync::Arc;
 
-/// `previous` with the endpoints that `document` has for the outbound clusters `names`. Everything else in `document` must be
-/// as in `previous`'s own.
-pub fn with_other_endpoints<'a>(
+/// `previous` with what `document` has in the places that are `touched`. Everything else in `document` must be as in
+/// `previous`'s own.
+pub fn with_other_endpoints(
     document: &Arc<Config>,
-    names: impl Iterator<Item = &'a str>,
+    touched: &Touched,
     previous: &Snapshot,
     environment: Environment,
 ) -> Option<Snapshot> {
+    if touched.more {
+        return None;
+    }
+    let outbound = match touched.elements.is_empty() {
+        true => Arc::clone(&previous.outbound),
+        false => Arc::new(with_other_addresses(document, &touched.elements, previous)?),
+    };
     let mut compiler = Compiler::new(document, Vec::new(), Some(previous), environment);
+    let names = touched.endpoints.iter();
     let replaced: Option<Vec<_>> = names.map(|name| compiler.replacement(name, previous)).collect();
     for (cluster, replacement) in replaced? {
         cluster.take_endpoints(&replacement);
@@ -36,7 +45,7 @@ pub fn with_other_endpoints<'a>(
         settings: previous.settings.clone(),
         observe: Arc::clone(&previous.observe),
         inbound: previous.inbound.clone(),
-        outbound: Arc::clone(&previous.outbound),
+        outbound,
         carried: Arc::clone(&previous.carried),
     })
 }

@@ -5,12 +5,14 @@
 //! belongs to did not change: counters by cluster name, connections by endpoint and transport, positions of round robin
 //! by route and weights.
 
+mod addresses;
 mod certificates;
 mod clusters;
 mod endpoints;
 mod gateways;
 mod inbound;
 mod limits;
+mod observe;
 mod outbound;
 
 use super::snapshot::{Carried, MeshTls, Settings, Snapshot};
@@ -54,6 +56,7 @@ pub fn compile(
     compiler.remote_clusters(&settings, identity.as_ref());
     let inbound = compiler.inbound(identity.as_ref());
     let outbound = compiler.outbound(&settings, &identity);
+    let observe = compiler.observe();
     compiler.report_gateways();
     compiler.report_what_is_not_done();
     let Compiler { problems, carried, local, mut remote, variants, .. } = compiler;
@@ -68,7 +71,7 @@ pub fn compile(
         clusters: local.into_values().chain(remote.into_values()).collect(),
         identity,
         settings,
-        observe: Arc::default(),
+        observe: Arc::new(observe),
         inbound: inbound.map(Arc::new),
         outbound: Arc::new(outbound),
         carried: Arc::new(carried),
@@ -206,11 +209,14 @@ impl<'a> Compiler<'a> {
             return if self.document.certificate.is_some() { MeshTls::Broken } else { MeshTls::Off };
         };
         let server = |alpn| ServerTls::new(identity, ClientCertificate::Required, alpn);
+        let own = self.document.certificate.as_ref();
+        let workloads_only = own.is_some_and(|certificate| certificate.is_issued_by_control());
         let both = || {
             Ok::<_, IdentityError>(MeshTls::On {
                 http: server(Alpn::HTTP)?,
                 tcp: server(Alpn::MESH_TCP)?,
                 tcp_outside: server(Alpn::ANY)?,
+                workloads_only,
             })
         };
         both().unwrap_or_else(|error| {

@@ -41,21 +41,25 @@ impl Compiler<'_> {
     ) -> OutboundPort {
         let mut port = OutboundPort::default();
         let mut egress_http: Vec<(String, &OutboundTrafficMatch)> = Vec::new();
+        let mut first_egress = 0;
         for (index, entry) in entries.iter().enumerate() {
             let path = format!("Outbound.TrafficMatches[\"{number}\"][{index}]");
             let ranges = entry.destination_ip_ranges.as_ref().filter(|ranges| !ranges.is_empty());
             let Some(ranges) = ranges else {
                 if carries(entry) == Carries::Http || carries(entry) == Carries::Grpc {
+                    if egress_http.is_empty() {
+                        first_egress = index;
+                    }
                     egress_http.push((path, entry));
                 } else if port.any_tcp.is_none() {
-                    port.any_tcp = Some(Arc::new(self.outbound_entry(&[(path, entry)], surroundings, None)));
+                    port.any_tcp = Some(Arc::new(self.outbound_entry(index, &[(path, entry)], surroundings, None)));
                 } else {
                     let message = "a second TCP or TLS entry without destination ranges; the first one is used";
                     self.error(path, message);
                 }
                 continue;
             };
-            let plain = Arc::new(self.outbound_entry(&[(path.clone(), entry)], surroundings, None));
+            let plain = Arc::new(self.outbound_entry(index, &[(path.clone(), entry)], surroundings, None));
             let mut certified: Vec<(TlsKey, Arc<OutboundEntry>)> = Vec::new();
             for (range, how) in ranges {
                 let at = format!("{path}.DestinationIPRanges[{range:?}]");
@@ -77,7 +81,7 @@ impl Compiler<'_> {
                         let view = self.certified(entry, certificate, range, &at, surroundings);
                         // The rules are those of the plain entry, whose problems have been reported.
                         let problems = self.problems.len();
-                        let compiled = self.outbound_entry(&[(path.clone(), entry)], surroundings, Some(&view));
+                        let compiled = self.outbound_entry(index, &[(path.clone(), entry)], surroundings, Some(&view));
                         self.problems.truncate(problems);
                         let compiled = Arc::new(compiled);
                         certified.push((key, Arc::clone(&compiled)));
@@ -88,7 +92,7 @@ impl Compiler<'_> {
             }
         }
         if !egress_http.is_empty() {
-            port.any_http = Some(Arc::new(self.outbound_entry(&egress_http, surroundings, None)));
+            port.any_http = Some(Arc::new(self.outbound_entry(first_egress, &egress_http, surroundings, None)));
         }
         port
     }
@@ -96,6 +100,7 @@ impl Compiler<'_> {
     /// One entry; several egress entries of a port share one, as FSM merges them.
     fn outbound_entry(
         &mut self,
+        element: usize,
         entries: &[(String, &OutboundTrafficMatch)],
         surroundings: Surroundings<'_>,
         certified: Option<&Certified>,
@@ -110,7 +115,7 @@ impl Compiler<'_> {
                 Carries::Tcp | Carries::Tls => tcp = self.outbound_tcp(entry, path, surroundings, certified),
             }
         }
-        OutboundEntry { carries: carried, hosts, tcp }
+        OutboundEntry { element, carries: carried, hosts, tcp }
     }
 
     fn outbound_tcp(

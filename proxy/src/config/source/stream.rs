@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 const USER_AGENT: &str = concat!("fsm-proxy/", env!("CARGO_PKG_VERSION"));
 
@@ -98,6 +98,7 @@ pub async fn follow(options: ControlOptions, store: Arc<Store>, telemetry: Arc<T
         identities: watch::Sender::new(None),
         certificate: Mutex::default(),
         wanted: Notify::new(),
+        suspected: Notify::new(),
         own_version: AtomicBool::new(false),
     });
     // Before fsm-control is asked: what it says is newer than what was kept.
@@ -118,6 +119,8 @@ struct Control {
     certificate: Mutex<Option<(Certificate, SystemTime)>>,
     /// A new certificate is wanted.
     wanted: Notify,
+    /// A new certificate may help.
+    suspected: Notify,
     /// The document in force is fsm-control's, for the identity that we have.
     own_version: AtomicBool,
 }
@@ -133,6 +136,10 @@ impl Control {
 
     fn want_certificate(&self) {
         self.wanted.notify_one();
+    }
+
+    fn suspect_certificate(&self) {
+        self.suspected.notify_one();
     }
 
     /// The version to say hello with; `None` asks for the whole document.
@@ -172,9 +179,6 @@ impl Control {
             {
                 return;
             }
-            if let Some(Err(error)) = kept.endpoints.map(|update| control.store.apply_endpoints(&update, &origin)) {
-                debug!("the endpoints in the cache do not fit its document: {error}");
-            }
             control.remember_version();
             let version = control.version_in_force().unwrap_or_default();
             control.link.in_force(&version);
@@ -206,10 +210,11 @@ impl Control {
         self.keepsake.as_ref().is_some_and(|keepsake| keepsake.has_unsaved())
     }
 
-    async fn keep_endpoints(&self) {
-        if let Some(keepsake) = self.keepsake.clone().filter(|keepsake| keepsake.has_unsaved()) {
-            let _ = tokio::task::spawn_blocking(move || keepsake.keep_endpoints()).await;
-        }
+    /// Keeps what deltas have made of the document that is kept.
+    async fn keep_document(&self) {
+        let Some(keepsake) = self.keepsake.clone().filter(|keepsake| keepsake.take_unsaved()) else { return };
+        let Some(snapshot) = self.store.snapshot() else { return };
+        let _ = tokio::task::spawn_blocking(move || keepsake.keep_change(&snapshot.document)).await;
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn encode(
     connection_families(page, &view.telemetry)?;
     gateway_families(page, &view.telemetry)?;
     probe_families(page, &view.telemetry)?;
+    export_families(page, &view.telemetry)?;
     config_families(page, view)?;
     control_families(page, &view.telemetry)?;
     certificate_families(page, view.snapshot.as_deref())?;
@@ -120,6 +121,32 @@ fn gateway_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
         ("receive_bytes_total", "Bytes received from destinations.", counters.received_bytes.get()),
     ] {
         page.single(&format!("{prefix}_{name}"), help, MetricType::Counter, value)?;
+    }
+    Ok(())
+}
+
+/// What became of records: access log, remote log and spans.
+fn export_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
+    let observers = &telemetry.observers;
+    let lines = observers.access_log.counts();
+    for (name, help, value) in [
+        ("fsm_proxy_access_log_lines_total", "Lines written to the access log.", lines.written.get()),
+        (
+            "fsm_proxy_access_log_dropped_total",
+            "Lines that the access log's sink was too slow for.",
+            lines.dropped.get(),
+        ),
+    ] {
+        page.single(name, help, MetricType::Counter, value)?;
+    }
+    for (name, queue) in [("spans", &observers.spans), ("remote_log", &observers.remote_log)] {
+        for (outcome, help, value) in [
+            ("sent", "Records that a collector took.", queue.sent.get()),
+            ("dropped", "Records that no longer fitted into the queue.", queue.dropped.get()),
+            ("failed", "Records that a collector did not take.", queue.failed.get()),
+        ] {
+            page.single(&format!("fsm_proxy_{name}_{outcome}_total"), help, MetricType::Counter, value)?;
+        }
     }
     Ok(())
 }
@@ -255,6 +282,9 @@ fn process_families(page: &mut Page<'_>, telemetry: &Telemetry) -> fmt::Result {
         Gauge,
         started.map(|started| started.as_secs_f64()),
     )?;
+    // FSM's scrape configuration keeps no `process_…`.
+    page.optional("fsm_proxy_cpu_seconds_total", "CPU time, user and system.", Counter, process.cpu_seconds)?;
+    page.optional("fsm_proxy_resident_memory_bytes", "Resident memory.", Gauge, process.resident_bytes)?;
     page.optional("process_cpu_seconds_total", "CPU time, user and system.", Counter, process.cpu_seconds)?;
     page.optional("process_resident_memory_bytes", "Resident memory.", Gauge, process.resident_bytes)?;
     page.optional("process_virtual_memory_bytes", "Virtual memory.", Gauge, process.virtual_bytes)?;

@@ -146,6 +146,28 @@ async fn mounts_appear_where_the_machine_has_nothing_and_leave_it_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_mount_below_a_private_directory_of_the_machine_is_reached_by_every_user() {
+    let Some(ground) = ground() else { return };
+    let pod = ground.pod("shop", "web");
+    let private = tempfile::tempdir_in("/tmp").unwrap();
+    fs::write(private.path().join("own"), "private").unwrap();
+    fs::set_permissions(private.path().join("own"), fs::Permissions::from_mode(0o600)).unwrap();
+    let source = ground.state.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("token"), "secret").unwrap();
+    let target = private.path().join("identity");
+    let script = format!("cat {}/token; cat {}/own || echo refused", target.display(), private.path().display());
+    let (_, output) = ground
+        .run_as(&pod, &["sh", "-c", &script], |process| {
+            process.mounts = vec![Mount { source: source.clone(), target: target.clone(), read_only: true }];
+            process.user = User::SIDECAR;
+        })
+        .await;
+    assert!(output.starts_with("secret") && output.ends_with("refused\n"), "{output}");
+    assert_eq!(fs::metadata(private.path()).unwrap().permissions().mode() & 0o777, 0o700, "the machine's is as it was");
+}
+
+#[tokio::test]
 async fn the_log_has_both_streams_and_is_continued() {
     let Some(ground) = ground() else { return };
     let pod = ground.pod("shop", "web");

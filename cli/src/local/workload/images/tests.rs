@@ -112,3 +112,20 @@ fn what_nothing_stands_in_for_is_refused_with_a_remedy() {
         assert!(remedies.iter().any(|remedy| refusal.message.contains(remedy)), "{image}: {}", refusal.message);
     }
 }
+
+#[test]
+fn images_of_the_mesh_are_its_programs() {
+    let machine = Machine(&["fsm-proxy", "fsm-init", "fsm-control"]);
+    let table: [(&str, &[&str], &str); 4] = [
+        ("registry.example/team/fsm-control:1.0", &[], "fsm-control"),
+        ("flomesh/fsm-proxy:dev", &[], "fsm-proxy"),
+        // One image has both programs.
+        ("flomesh/fsm-proxy:dev", &["fsm-init"], "fsm-init"),
+        ("whatever", &["/fsm-proxy"], "fsm-proxy"),
+    ];
+    for (image, command, program) in table {
+        let words = run(image, command, &["--flag"], &machine).unwrap();
+        assert_eq!(words, [format!("/usr/bin/{program}"), "--flag".to_owned()], "{image}");
+    }
+    assert!(run("flomesh/fsm-proxy:dev", &[], &[], &PLAIN).unwrap_err().message.contains("fsm-proxy"));
+}

@@ -1,17 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
+
+const INJECTION: &str = "flomesh.io/sidecar-injection";
 
 fn mesh() -> Mesh {
-    Mesh {
-        name: "fsm".into(),
-        fsm_namespace: "fsm-system".into(),
-        control: "https://10.244.0.1:15128".into(),
-        control_name: "fsm-controller.fsm-system.svc".into(),
-        mark: None,
-        traffic: Traffic::default(),
-    }
+    Mesh { name: "fsm".into(), fsm_namespace: "fsm-system".into(), mark: None, config: MeshConfigSpec::default() }
 }
 
 fn namespace(labels: Value, annotations: Value) -> Namespace {
@@ -34,18 +29,14 @@ fn member() -> Namespace {
 fn only_pods_of_the_mesh_that_want_to_get_a_sidecar() {
     let monitored = json!({MONITORED_BY: "fsm"});
     let none = json!({});
+    let wants = json!({INJECTION: "enabled"});
     let table = [
-        (namespace(monitored.clone(), json!({INJECTION: "enabled"})), none.clone(), true),
-        (namespace(monitored.clone(), json!({INJECTION: "Yes"})), none.clone(), true),
+        (namespace(monitored.clone(), wants.clone()), none.clone(), true),
         (namespace(monitored.clone(), none.clone()), none.clone(), false),
         (namespace(monitored.clone(), none.clone()), json!({INJECTION: "true"}), true),
-        (namespace(monitored.clone(), json!({INJECTION: "enabled"})), json!({INJECTION: "disabled"}), false),
-        (namespace(json!({MONITORED_BY: "other"}), json!({INJECTION: "enabled"})), none.clone(), false),
-        (
-            namespace(json!({MONITORED_BY: "fsm", "flomesh.io/ignore": ""}), json!({INJECTION: "yes"})),
-            none.clone(),
-            false,
-        ),
+        (namespace(monitored.clone(), wants.clone()), json!({INJECTION: "disabled"}), false),
+        (namespace(json!({MONITORED_BY: "other"}), wants.clone()), none.clone(), false),
+        (namespace(json!({MONITORED_BY: "fsm", IGNORE: ""}), wants), none.clone(), false),
     ];
     for (namespace, annotations, expected) in table {
         let mut pod = pod(annotations);
@@ -57,61 +48,52 @@ fn only_pods_of_the_mesh_that_want_to_get_a_sidecar() {
 }
 
 #[test]
-fn what_is_added_stands_in_its_place() {
+fn what_is_added_is_recognised_and_can_be_taken_away() {
     let mut injected = pod(json!({}));
     inject(&mut injected, Some(&member()), &mesh(), "uuid").unwrap();
     let spec = injected.spec.clone().unwrap();
-    let names = |containers: &[Container]| containers.iter().map(|c| c.name.clone()).collect::<Vec<String>>();
-    assert_eq!(names(spec.init_containers.as_ref().unwrap()), ["own", "fsm-init"]);
-    assert_eq!(names(&spec.containers), ["main", "sidecar"]);
-    assert_eq!(injected.metadata.labels.as_ref().unwrap()[PROXY_LABEL], "uuid");
-    assert!(is_sidecar(&injected, &spec.containers[1]) && !is_sidecar(&injected, &spec.containers[0]));
+    assert_eq!(spec.containers[0].name, "main", "users look for their own first");
+    let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let named = |is: &dyn Fn(&Container) -> bool| -> Vec<String> {
+        all().filter(|container| is(container)).map(|container| container.name.clone()).collect()
+    };
+    assert_eq!(named(&|container| is_sidecar(&injected, container)), ["sidecar"]);
+    assert_eq!(named(&|container| is_redirection(&injected, container)), ["fsm-init"]);
     strip(&mut injected);
     let mut plain = pod(json!({}));
-    plain.metadata.labels = Some(Default::default());
-    assert_eq!(injected, plain, "and can be taken away again");
+    plain.metadata.annotations = None;
+    assert_eq!(injected, plain);
 }
 
 #[test]
-fn lists_of_the_mesh_and_of_the_pod_are_joined() {
-    let config = json!({"spec": {
-        "traffic": {"outboundPortExclusionList": [6379], "outboundIPRangeExclusionList": ["54.91.118.50/32"]},
-        "sidecar": {"localProxyMode": "PodIP"},
-    }});
-    let mesh = Mesh { traffic: Traffic::of_mesh_config(&config), mark: Some(0x539), ..mesh() };
-    let mut pod = pod(json!({
-        "flomesh.io/outbound-port-exclusion-list": "3306, 5432",
-        "flomesh.io/inbound-port-exclusion-list": "9000",
-        "flomesh.io/outbound-ip-range-inclusion-list": "10.0.0.0/8",
-    }));
-    inject(&mut pod, Some(&member()), &mesh, "uuid").unwrap();
-    let arguments = pod.spec.unwrap().init_containers.unwrap()[1].args.clone().unwrap();
-    let expected = [
-        "--inbound-exclude-port 9000",
-        "--outbound-exclude-port 6379",
-        "--outbound-exclude-port 3306",
-        "--outbound-exclude-port 5432",
-        "--outbound-exclude-cidr 54.91.118.50/32",
-        "--outbound-include-cidr 10.0.0.0/8",
-        "--pod-ip $(POD_IP)",
-        "--proxy-mark 0x539",
-    ];
-    assert_eq!(arguments.join(" "), expected.join(" "));
-    // And fsm-init understands them.
-    let line: Vec<String> = arguments.iter().map(|word| word.replace("$(POD_IP)", "10.0.0.9")).collect();
-    let flags = <fsm_init::Flags as clap::Parser>::try_parse_from(std::iter::once("fsm-init".to_owned()).chain(line));
-    fsm_init::Options::try_from(flags.unwrap()).unwrap();
+fn a_mark_stands_in_for_a_user_that_cannot_be() {
+    let arguments = |mark| {
+        let mut injected = pod(json!({}));
+        inject(&mut injected, Some(&member()), &Mesh { mark, ..mesh() }, "uuid").unwrap();
+        let spec = injected.spec.unwrap();
+        let all = spec.containers.into_iter().chain(spec.init_containers.unwrap());
+        all.flat_map(|container| container.args.unwrap_or_default()).collect::<Vec<String>>()
+    };
+    let marked = |arguments: Vec<String>| arguments.iter().filter(|word| word.ends_with("-mark=0x539")).count();
+    assert_eq!(marked(arguments(None)), 0);
+    assert_eq!(marked(arguments(Some(0x539))), 2);
+    // And fsm-init understands it.
+    let line = ["fsm-init", "--proxy-mark=0x539"];
+    fsm_init::Options::try_from(<fsm_init::Flags as clap::Parser>::try_parse_from(line).unwrap()).unwrap();
 }
 
 #[test]
-fn annotations_that_cannot_be_understood_are_refused() {
-    for (annotations, word) in [
-        (json!({INJECTION: "maybe"}), "maybe"),
-        (json!({"flomesh.io/outbound-port-exclusion-list": "70000"}), "70000"),
-        (json!({"flomesh.io/inbound-port-exclusion-list": "80,x"}), "x"),
-        (json!({"flomesh.io/outbound-ip-range-exclusion-list": "10.0.0.0"}), "10.0.0.0"),
-    ] {
-        let error = inject(&mut pod(annotations), Some(&member()), &mesh(), "uuid").unwrap_err().to_string();
-        assert!(error.contains(word) && error.contains("shop/web"), "{error}");
-    }
+fn the_end_of_a_pod_needs_no_hook_of_the_sidecar() {
+    let mut injected = pod(json!({}));
+    inject(&mut injected, Some(&member()), &mesh(), "uuid").unwrap();
+    let sidecar = injected.spec.unwrap().containers.into_iter().find(|container| container.name == SIDECAR).unwrap();
+    let lifecycle = sidecar.lifecycle.unwrap();
+    assert!(lifecycle.post_start.is_some(), "applications are held until the sidecar is ready");
+    assert!(lifecycle.pre_stop.is_none());
+}
+
+#[test]
+fn what_the_webhook_refuses_is_refused() {
+    let error = inject(&mut pod(json!({INJECTION: "maybe"})), Some(&member()), &mesh(), "uuid").unwrap_err();
+    assert!(error.to_string().contains("maybe") && error.to_string().contains("shop/web"), "{error}");
 }

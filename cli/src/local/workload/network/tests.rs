@@ -50,7 +50,10 @@ fn services_become_rules_and_names() {
         ("odd", json!({"clusterIP": "192.0.2.1", "ports": [{"port": 80}]})),
         ("away", json!({"type": "ExternalName", "externalName": "example.com"})),
     ]);
-    let (rules, names) = plan(&wanted, &[], &addresses(), "cluster.local");
+    let addresses = addresses();
+    let services = wanted.services.iter().map(|(key, service)| (key, service.as_ref()));
+    let slices = |key: &Key, service: &Service| slices_of(&[], key, service);
+    let (rules, names) = plan(services, slices, |address| addresses.contains(address), "cluster.local");
     let web =
         ServiceRule { vip: Ipv4Addr::new(10, 96, 1, 1), port: 80, protocol: Protocol::Tcp, endpoints: Vec::new() };
     assert_eq!(rules, [web], "an address outside of the range would make the node refuse all rules");

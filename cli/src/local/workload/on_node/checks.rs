@@ -1,7 +1,7 @@
 //! Looks at containers, for their probes.
 
 use super::super::runtime::{Check, ContainerId, Process};
-use super::{Inner, key_of};
+use super::{Inner, Prober, key_of};
 use crate::local::node::{ExecIo, ExecRequest};
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
@@ -32,7 +32,11 @@ pub(super) async fn look(inner: &Arc<Inner>, id: &ContainerId, check: Check, tim
 
 async fn connect(inner: &Inner, id: &ContainerId, address: SocketAddr, timeout: Duration) -> Result<TcpStream, String> {
     let pod = inner.options.node.pod(&key_of(&id.pod)).ok_or("the pod is gone")?;
-    pod.connect(address, timeout).await.map_err(|error| format!("cannot connect to {address}: {error}"))
+    let connected = match inner.options.probes {
+        Prober::Pod => pod.connect(address, timeout).await,
+        Prober::Node => inner.options.node.connect(address, timeout).await,
+    };
+    connected.map_err(|error| format!("cannot connect to {address}: {error}"))
 }
 
 async fn get(stream: TcpStream, address: SocketAddr, path: &str, headers: &[(String, String)]) -> Result<(), String> {

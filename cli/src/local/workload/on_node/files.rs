@@ -1,59 +1,50 @@
-//! Files of pods: what their volumes show, and the sidecar's credentials.
+//! Files of pods: what their volumes show.
 //!
 //! ```text
 //! pods/<namespace>/<pod>/<container>.log       logs, kept as long as the pod's object
-//! pods/<namespace>/<pod>/volumes/<name>        shared directories
-//! pods/<namespace>/<pod>/files/<number>        content of ConfigMaps and Secrets, as it was at the start
-//! pods/<namespace>/<pod>/identity/             token and ca.pem of the sidecar
-//! tokens/<fingerprint>.json                    whose the token is; removed when the pod is gone
+//! pods/<namespace>/<pod>/volumes/<name>        shared directories, and volumes made of objects
+//! pods/<namespace>/<pod>/files/<number>        parts of such volumes, as they were at the start
 //! ```
+//!
+//! A file of a volume is replaced in one step when its content has changed: who reads it sees the old or the new.
 
-use super::super::runtime::{Mount, MountSource, PodId, User};
+use super::super::runtime::{Mount, MountSource, PodId, User, Volume};
 use super::NodeRuntimeOptions;
+use super::tokens::{Issued, Tokens};
 use crate::local::node;
 use crate::local::state::State;
-use fsm_control::auth::Token;
-use serde_json::json;
-use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The sidecar's user.
-const SIDECAR_USER: u32 = 1500;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 pub(super) struct Files {
     state: State,
-    control_ca: PathBuf,
-    /// Whether files can be given to the sidecar's user.
-    has_users: bool,
+    tokens: Arc<dyn Tokens>,
     numbers: AtomicU64,
-    identities: Mutex<Identities>,
+    /// Volumes that are mounted somewhere.
+    shown: Mutex<BTreeMap<PodId, BTreeMap<String, Shown>>>,
 }
 
-#[derive(Default)]
-struct Identities {
-    by_pod: BTreeMap<PodId, Identity>,
-    /// The bundle that they have.
-    bundle: Vec<u8>,
-}
-
-struct Identity {
-    directory: PathBuf,
-    record: PathBuf,
+/// A volume as it was shown last.
+#[derive(Clone)]
+struct Shown {
+    volume: Volume,
+    /// When each of its tokens is to be renewed, by path.
+    renewals: BTreeMap<String, Option<SystemTime>>,
 }
 
 impl Files {
     pub(super) fn new(options: &NodeRuntimeOptions) -> Self {
         Self {
             state: options.state.clone(),
-            control_ca: options.control_ca.clone(),
-            has_users: options.node.can_switch_users(),
+            tokens: Arc::clone(&options.tokens),
             numbers: AtomicU64::new(0),
-            identities: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -76,29 +67,25 @@ impl Files {
             .collect()
     }
 
-    /// Takes the pod's token away.
+    /// Takes the pod's tokens away.
     pub(super) fn forget(&self, pod: &PodId) {
-        if let Some(identity) = self.identities().by_pod.remove(pod) {
-            for path in [&identity.record, &identity.directory.join("token")] {
-                if let Err(error) = fs::remove_file(path).or_else(absent_is_fine) {
-                    tracing::warn!("pod {pod}: cannot remove {}: {error}", path.display());
+        self.shown().remove(pod);
+        self.tokens.forget(pod);
+    }
+
+    /// Brings those of a pod's volumes up to date that are mounted. What cannot be is told to the log, and tried again with
+    /// the next change.
+    pub(super) fn refresh(&self, pod: &PodId, volumes: Vec<Volume>) {
+        for volume in volumes {
+            let is_old = |shown: &Shown| shown.volume.files != volume.files || shown.is_due(SystemTime::now());
+            let is_shown_old = self.shown().get(pod).and_then(|all| all.get(&volume.name)).is_some_and(is_old);
+            if is_shown_old {
+                let directory = self.state.pod(&pod.namespace, &pod.name);
+                if let Err(why) = self.volume(pod, &directory, &volume) {
+                    tracing::warn!("pod {pod}: the volume {} is as it was: {why}", volume.name);
                 }
             }
         }
-    }
-
-    pub(super) fn renew_bundles(&self) {
-        let Ok(bundle) = fs::read(&self.control_ca) else { return };
-        let mut identities = self.identities();
-        if bundle.is_empty() || bundle == identities.bundle {
-            return;
-        }
-        for (pod, identity) in &identities.by_pod {
-            if let Err(error) = write(&identity.directory.join("ca.pem"), &bundle, 0o644) {
-                tracing::warn!("pod {pod}: cannot renew the control plane's bundle: {error}");
-            }
-        }
-        identities.bundle = bundle;
     }
 
     fn source(&self, pod: &PodId, directory: &Path, user: User, source: &MountSource) -> Result<PathBuf, String> {
@@ -107,12 +94,13 @@ impl Files {
             MountSource::Shared(name) => {
                 let path = directory.join("volumes").join(inside(name)?);
                 private(&path)?;
-                if user == User::Sidecar {
-                    self.give_to_sidecar(&path)?;
-                    fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(|error| told(&path, &error))?;
-                }
+                // As in Kubernetes everybody in the pod may write there, and nobody else comes so far.
+                let mode = if user == User::Sidecar { 0o700 } else { 0o777 };
+                self.give_to_sidecar(&path, user)?;
+                fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(|error| told(&path, &error))?;
                 Ok(path)
             }
+            MountSource::Volume(volume) => self.volume(pod, directory, volume),
             MountSource::File(content) => {
                 let path = self.fresh(directory)?.join("file");
                 write(&path, content, 0o644)?;
@@ -121,14 +109,10 @@ impl Files {
             MountSource::Files(files) => {
                 let path = self.fresh(directory)?;
                 for (name, content) in files {
-                    let file = path.join(inside(name)?);
-                    let parent = file.parent().unwrap_or(&path);
-                    fs::create_dir_all(parent).map_err(|error| told(parent, &error))?;
-                    write(&file, content, 0o644)?;
+                    write_below(&path, name, content)?;
                 }
                 Ok(path)
             }
-            MountSource::Identity { service_account } => self.identity(pod, directory, service_account),
         }
     }
 
@@ -142,42 +126,66 @@ impl Files {
         Ok(path)
     }
 
-    fn identity(&self, pod: &PodId, directory: &Path, account: &str) -> Result<PathBuf, String> {
-        let path = directory.join("identity");
-        let mut identities = self.identities();
-        if identities.by_pod.contains_key(pod) {
-            return Ok(path);
-        }
+    /// Makes the directory say what the volume says. Tokens that are good for long enough stay.
+    fn volume(&self, pod: &PodId, directory: &Path, volume: &Volume) -> Result<PathBuf, String> {
+        let path = directory.join("volumes").join(inside(&volume.name)?);
         private(&path)?;
-        let token = random_token().map_err(|error| told(Path::new("/dev/urandom"), &error))?;
-        let fingerprint =
-            Token::bearer(Some(format!("Bearer {token}").as_bytes())).map_err(|error| error.to_string())?.fingerprint();
-        let record = self.state.tokens().join(format!("{fingerprint}.json"));
-        let text = json!({
-            "namespace": pod.namespace, "serviceAccount": account, "pod": pod.name, "uid": pod.uid, "expires": null,
-        });
-        write(&record, text.to_string().as_bytes(), 0o600)?;
-        write(&path.join("token"), token.as_bytes(), 0o400)?;
-        let bundle = fs::read(&self.control_ca).map_err(|error| {
-            format!("the control plane's certificates are not there yet ({}: {error})", self.control_ca.display())
-        })?;
-        write(&path.join("ca.pem"), &bundle, 0o644)?;
-        self.give_to_sidecar(&path.join("token"))?;
-        self.give_to_sidecar(&path)?;
-        identities.by_pod.insert(pod.clone(), Identity { directory: path.clone(), record });
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).map_err(|error| told(&path, &error))?;
+        let before = self.shown().get(pod).and_then(|all| all.get(&volume.name)).cloned();
+        let known = before.as_ref().map(|shown| shown.volume.files.as_slice()).unwrap_or_default();
+        for (name, content) in &volume.files {
+            if !known.iter().any(|(known, old)| known == name && old == content) {
+                write_below(&path, name, content)?;
+            }
+        }
+        let kept: BTreeSet<&str> = volume.files.iter().map(|(name, _)| name.as_str()).collect();
+        for (name, _) in known.iter().filter(|(name, _)| !kept.contains(name.as_str())) {
+            fs::remove_file(path.join(inside(name)?)).or_else(absent_is_fine).map_err(|error| told(&path, &error))?;
+        }
+        let now = SystemTime::now();
+        let mut renewals = BTreeMap::new();
+        for wish in &volume.tokens {
+            let known = before.as_ref().and_then(|shown| shown.renewals.get(&wish.path).copied());
+            let renew = match known {
+                Some(at) if at.is_none_or(|at| now < at) => at,
+                _ => {
+                    let Issued { token, renew } = self.tokens.issue(pod, wish)?;
+                    write_below(&path, &wish.path, token.as_bytes())?;
+                    renew
+                }
+            };
+            renewals.insert(wish.path.clone(), renew);
+        }
+        let shown = Shown { volume: volume.clone(), renewals };
+        self.shown().entry(pod.clone()).or_default().insert(volume.name.clone(), shown);
         Ok(path)
     }
 
-    fn give_to_sidecar(&self, path: &Path) -> Result<(), String> {
-        if !self.has_users {
+    /// Only the one user that there is may own anything where others cannot be mapped.
+    fn give_to_sidecar(&self, path: &Path, user: User) -> Result<(), String> {
+        let node::User::Ids { user: id, group } = node::User::SIDECAR else { return Ok(()) };
+        if user != User::Sidecar || !node::rootless::maps_user(id) {
             return Ok(());
         }
-        std::os::unix::fs::chown(path, Some(SIDECAR_USER), Some(SIDECAR_USER)).map_err(|error| told(path, &error))
+        std::os::unix::fs::chown(path, Some(id), Some(group)).map_err(|error| told(path, &error))
     }
 
-    fn identities(&self) -> MutexGuard<'_, Identities> {
-        self.identities.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shown(&self) -> MutexGuard<'_, BTreeMap<PodId, BTreeMap<String, Shown>>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Shown {
+    fn is_due(&self, now: SystemTime) -> bool {
+        self.renewals.values().flatten().any(|at| now >= *at)
+    }
+}
+
+fn write_below(directory: &Path, name: &str, content: &[u8]) -> Result<(), String> {
+    let file = directory.join(inside(name)?);
+    let parent = file.parent().unwrap_or(directory);
+    fs::create_dir_all(parent).map_err(|error| told(parent, &error))?;
+    write(&file, content, 0o644)
 }
 
 /// A relative path that leads nowhere else.
@@ -192,7 +200,7 @@ fn private(path: &Path) -> Result<(), String> {
 }
 
 /// Readers see the old content or the new.
-fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
+pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let replace = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(directory)?;
@@ -204,16 +212,10 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
     replace().map_err(|error| told(path, &error))
 }
 
-fn random_token() -> io::Result<String> {
-    let mut bytes = [0_u8; 32];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn absent_is_fine(error: io::Error) -> io::Result<()> {
+pub(super) fn absent_is_fine(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-fn told(path: &Path, error: &io::Error) -> String {
+pub(super) fn told(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}", path.display())
 }

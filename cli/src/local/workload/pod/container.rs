@@ -4,14 +4,20 @@ use super::super::inject;
 use super::super::probe::{ProbeKind, Probes, Schedule};
 use super::super::restart::BackOff;
 use super::super::runtime::{Action, Check, ContainerId, Exit, PodId, Process, Stop};
+use super::super::volumes::MISSING_OBJECT;
+use super::hook::{self, Hook};
 use super::{Refusal, stop};
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a container that a probe has condemned may take to end.
 const RESTART_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a hook may take: without an end of its own it lasts as long as its container or the pod's grace.
+const HOOK_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// When a container runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,10 +106,21 @@ pub(super) struct ContainerLife {
     /// When a container that was asked to end is killed.
     kill_at: Option<Duration>,
     is_asked: bool,
+    is_killed: bool,
+    post_start: Hook,
+    pre_stop: Hook,
     /// Whether an earlier start came as far as its startup probe's success.
     has_been_up: bool,
     /// The environment of the running process, for exec probes.
     process: Option<Process>,
+}
+
+/// Where containers do what they do.
+pub(super) struct Scene<'a> {
+    pub(super) id: &'a PodId,
+    pub(super) addresses: &'a [IpAddr],
+    /// The last ticket that was given to a look.
+    pub(super) tickets: &'a mut u64,
 }
 
 /// The containers of a pod in the order of their start.
@@ -146,6 +163,9 @@ impl ContainerLife {
             back_off: BackOff::default(),
             kill_at: None,
             is_asked: false,
+            is_killed: false,
+            post_start: Hook::None,
+            pre_stop: Hook::None,
             has_been_up: false,
             process: None,
         }
@@ -157,16 +177,22 @@ impl ContainerLife {
             Role::Init => matches!(&self.state, State::Terminated(end) if end.exit_code == 0),
             // Once up, a sidecar that is being restarted holds nobody back.
             Role::Sidecar => self.has_been_up || self.is_started(),
-            Role::Application => true,
+            // Its hook is part of its first start.
+            Role::Application => {
+                hook::post_start(&self.spec).is_none()
+                    || self.start > 0
+                    || self.has_ended_for_good()
+                    || (matches!(self.state, State::Running(_)) && self.post_start.is_over())
+            }
         }
     }
 
     pub(super) fn is_started(&self) -> bool {
-        matches!(self.state, State::Running(_)) && self.probes.is_started()
+        matches!(self.state, State::Running(_)) && self.post_start.is_over() && self.probes.is_started()
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, State::Running(_)) && self.probes.is_ready()
+        matches!(self.state, State::Running(_)) && self.post_start.is_over() && self.probes.is_ready()
     }
 
     /// Whether a process of it exists or is about to.
@@ -190,7 +216,8 @@ impl ContainerLife {
     pub(super) fn wakes(&self) -> impl Iterator<Item = Duration> + use<> {
         let (waits, watches) = match &self.state {
             State::Waiting(waiting) => (Some(waiting.until), None),
-            State::Running(_) => (self.probes.next(), self.kill_at),
+            State::Running(_) if self.post_start.is_over() => (self.probes.next(), self.kill_at),
+            State::Running(_) => (None, self.kill_at),
             State::Starting | State::Terminated(_) => (None, None),
         };
         waits.into_iter().chain(watches)
@@ -209,7 +236,8 @@ impl ContainerLife {
                 self.is_changed = true;
                 self.state = State::Starting;
                 self.process = Some(process.clone());
-                (self.kill_at, self.is_asked, self.unhealthy) = (None, false, None);
+                (self.kill_at, self.is_asked, self.is_killed, self.unhealthy) = (None, false, false, None);
+                (self.post_start, self.pre_stop) = (Hook::None, Hook::None);
                 actions.push(Action::Start { id: self.id(pod), process: Box::new(process) });
             }
             Err(refusal) => self.refused(refusal, now),
@@ -221,7 +249,24 @@ impl ContainerLife {
             self.is_changed = true;
             self.state = State::Running(now);
             self.probes = Probes::new(&self.schedules, now);
+            self.post_start = Hook::of(hook::post_start(&self.spec));
+            self.pre_stop = Hook::of(hook::pre_stop(&self.spec));
         }
+    }
+
+    /// Takes the outcome of a hook; says whether it was one's.
+    pub(super) fn learn_hook(&mut self, ticket: u64, outcome: &Result<(), String>) -> bool {
+        if self.pre_stop.learn(ticket) {
+            return true;
+        }
+        let is_own = self.post_start.learn(ticket);
+        if is_own {
+            self.is_changed = true;
+            if let Err(why) = outcome {
+                self.unhealthy = Some(format!("the hook after its start failed: {why}"));
+            }
+        }
+        is_own
     }
 
     pub(super) fn refused(&mut self, refusal: Refusal, now: Duration) {
@@ -229,6 +274,15 @@ impl ContainerLife {
         self.start += 1;
         self.is_changed = true;
         self.state = State::Waiting(Waiting { reason: refusal.reason, message: refusal.message, until });
+    }
+
+    /// Something that was missing may be there now.
+    pub(super) fn retry(&mut self, now: Duration) {
+        if let State::Waiting(waiting) = &mut self.state
+            && waiting.reason == MISSING_OBJECT
+        {
+            waiting.until = waiting.until.min(now);
+        }
     }
 
     pub(super) fn exited(&mut self, exit: Exit, now: Duration) {
@@ -283,40 +337,62 @@ impl ContainerLife {
         self.state = State::Waiting(Waiting { reason: "CrashLoopBackOff".into(), message, until });
     }
 
-    /// Asks a running process to end, once.
-    pub(super) fn ask_to_end(&mut self, pod: &PodId, actions: &mut Vec<Action>) {
-        if matches!(self.state, State::Running(_)) && !self.is_asked {
+    /// Asks a running process to end, once, after what is to run before.
+    pub(super) fn ask_to_end(&mut self, scene: &mut Scene<'_>, actions: &mut Vec<Action>) {
+        if !matches!(self.state, State::Running(_)) || self.is_asked {
+            return;
+        }
+        if self.pre_stop == Hook::Due {
+            self.pre_stop = self.begin_hook(hook::pre_stop, scene, actions).unwrap_or(Hook::Done);
+        }
+        if self.pre_stop.is_over() {
             self.is_asked = true;
-            actions.push(stop(pod, &self.spec.name, self.start, Stop::Ask));
+            actions.push(stop(scene.id, &self.spec.name, self.start, Stop::Ask));
         }
     }
 
-    /// Takes the looks that are due, and ends a container that a probe has condemned.
-    pub(super) fn watch(
-        &mut self,
-        pod: &PodId,
-        object: &Pod,
-        addresses: &[IpAddr],
-        now: Duration,
-        tickets: &mut u64,
+    /// Starts a hook; an error is a hook that cannot be run.
+    fn begin_hook(
+        &self,
+        which: fn(&Container) -> Option<&LifecycleHandler>,
+        scene: &mut Scene<'_>,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> Result<Hook, String> {
+        let Some(handler) = which(&self.spec) else { return Ok(Hook::Done) };
+        let check = hook::check(handler, &self.spec, scene.addresses, self.process.as_ref())?;
+        let Some(check) = check else { return Ok(Hook::Done) };
+        *scene.tickets += 1;
+        let ticket = *scene.tickets;
+        actions.push(Action::Check { id: self.id(scene.id), ticket, check, timeout: HOOK_PATIENCE });
+        Ok(Hook::Runs(ticket))
+    }
+
+    /// Takes the looks that are due, and ends a container that a probe has condemned.
+    pub(super) fn watch(&mut self, scene: &mut Scene<'_>, now: Duration, actions: &mut Vec<Action>) {
         if !matches!(self.state, State::Running(_)) {
             return;
         }
+        if self.post_start == Hook::Due {
+            match self.begin_hook(hook::post_start, scene, actions) {
+                Ok(hook) => self.post_start = hook,
+                Err(why) => self.unhealthy = Some(format!("the hook after its start cannot be run: {why}")),
+            }
+        }
         if self.unhealthy.is_some() {
-            if !self.is_asked {
-                self.ask_to_end(pod, actions);
-                self.kill_at = Some(now + RESTART_GRACE);
-            } else if self.kill_at.is_some_and(|at| at <= now) {
-                self.kill_at = None;
-                actions.push(stop(pod, &self.spec.name, self.start, Stop::Kill));
+            self.kill_at.get_or_insert(now + RESTART_GRACE);
+            self.ask_to_end(scene, actions);
+            if self.kill_at.is_some_and(|at| at <= now) && !self.is_killed {
+                self.is_killed = true;
+                actions.push(stop(scene.id, &self.spec.name, self.start, Stop::Kill));
             }
             return;
         }
+        if !self.post_start.is_over() {
+            return;
+        }
         let looks = self.probes.due(now, || {
-            *tickets += 1;
-            *tickets
+            *scene.tickets += 1;
+            *scene.tickets
         });
         for (kind, ticket) in looks {
             let probe = match kind {
@@ -325,11 +401,10 @@ impl ContainerLife {
                 ProbeKind::Readiness => &self.spec.readiness_probe,
             };
             let Some(probe) = probe else { continue };
-            let is_of_mesh = inject::is_sidecar(object, &self.spec);
-            match check(probe, &self.spec, addresses, is_of_mesh, self.process.as_ref()) {
+            match check(probe, &self.spec, scene.addresses, self.process.as_ref()) {
                 Ok(check) => {
                     let timeout = schedule(kind, probe).timeout;
-                    actions.push(Action::Check { id: self.id(pod), ticket, check, timeout });
+                    actions.push(Action::Check { id: self.id(scene.id), ticket, check, timeout });
                 }
                 Err(why) => {
                     let _ = self.probes.learn(ticket, Err(why), now);
@@ -358,16 +433,14 @@ fn schedule(kind: ProbeKind, probe: &Probe) -> Schedule {
     }
 }
 
-/// What a probe looks at. The mesh's own sidecar answers on loopback, applications on the pod's address.
+/// What a probe looks at.
 fn check(
     probe: &Probe,
     container: &Container,
     addresses: &[IpAddr],
-    is_of_mesh: bool,
     process: Option<&Process>,
 ) -> Result<Check, String> {
-    let pod = if is_of_mesh { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { addresses.first().copied() };
-    let pod = pod.ok_or("the pod has no address")?;
+    let pod = addresses.first().copied().ok_or("the pod has no address")?;
     if let Some(get) = &probe.http_get {
         return http_check(get, container, pod);
     }
@@ -375,10 +448,8 @@ fn check(
         let host = host(socket.host.as_deref(), pod)?;
         return Ok(Check::Tcp { address: SocketAddr::new(host, port(&socket.port, container)?) });
     }
-    if let Some(exec) = &probe.exec {
-        let command = exec.command.clone().unwrap_or_default();
-        let process = process.cloned().unwrap_or_default();
-        return Ok(Check::Exec(Box::new(Process { command, ..process })));
+    if let Some(action) = &probe.exec {
+        return Ok(exec(action, process));
     }
     if let Some(grpc) = &probe.grpc {
         // Whether the port accepts is all that is looked at; the health service is not asked.
@@ -388,7 +459,19 @@ fn check(
     Err("the probe names nothing to look at; give it httpGet, tcpSocket, exec or grpc".into())
 }
 
-fn http_check(get: &HTTPGetAction, container: &Container, pod: IpAddr) -> Result<Check, String> {
+/// A program in the container. If it is the container's own, it is where that was found, which may not be on the `PATH`.
+pub(super) fn exec(action: &ExecAction, process: Option<&Process>) -> Check {
+    let mut command = action.command.clone().unwrap_or_default();
+    let process = process.cloned().unwrap_or_default();
+    if let (Some(program), Some(own)) = (command.first_mut(), process.command.first())
+        && Path::new(own).file_name().is_some_and(|name| name == program.as_str())
+    {
+        program.clone_from(own);
+    }
+    Check::Exec(Box::new(Process { command, ..process }))
+}
+
+pub(super) fn http_check(get: &HTTPGetAction, container: &Container, pod: IpAddr) -> Result<Check, String> {
     let port = port(&get.port, container)?;
     let headers = get.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone()));
     let path = get.path.as_deref().unwrap_or("/");

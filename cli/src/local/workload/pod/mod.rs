@@ -7,6 +7,7 @@
 //! whatever is left at the end of the grace period is ended by tearing the pod down.
 
 mod container;
+mod hook;
 mod status;
 
 pub use container::{Role, State};
@@ -16,7 +17,7 @@ use super::probe::Consequence;
 use super::restart::BackOff;
 use super::runtime::{Action, ContainerId, PodId, Process, Report, Stop};
 use super::sets::Ended;
-use container::{ContainerLife, Restarts};
+use container::{ContainerLife, Restarts, Scene};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -223,6 +224,11 @@ impl Life {
         }
     }
 
+    /// Objects have changed: containers that wait because one of them was missing need not wait longer.
+    pub fn retry(&mut self, now: Duration) {
+        self.containers.iter_mut().for_each(|container| container.retry(now));
+    }
+
     /// Everything that is to be done now.
     pub fn advance(&mut self, now: Duration, resolve: &dyn Resolve) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -286,7 +292,9 @@ impl Life {
                 }
             }
             Report::Checked { id, ticket, outcome } => {
-                if let Some(container) = self.container(id) {
+                if let Some(container) = self.container(id)
+                    && !container.learn_hook(*ticket, outcome)
+                {
                     let before = container.is_ready();
                     let consequence = container.probes.learn(*ticket, outcome.clone(), now);
                     container.is_changed |= before != container.is_ready() || outcome.is_err();
@@ -340,7 +348,8 @@ impl Life {
                 break;
             }
             let container = &mut self.containers[index];
-            container.watch(&self.id, &self.pod, &self.addresses, now, &mut self.tickets, actions);
+            let mut scene = Scene { id: &self.id, addresses: &self.addresses, tickets: &mut self.tickets };
+            container.watch(&mut scene, now, actions);
             let restarts = match (container.role, self.policy) {
                 (Role::Sidecar, _) | (_, RestartPolicy::Always) => Restarts::Always,
                 (_, RestartPolicy::OnFailure) => Restarts::AfterFailure,
@@ -391,8 +400,13 @@ impl Life {
             self.tear_down(actions);
             return;
         }
-        for container in &mut self.containers {
-            container.ask_to_end(&self.id, actions);
+        self.ask_to_end(|_| true, actions);
+    }
+
+    fn ask_to_end(&mut self, whom: impl Fn(&ContainerLife) -> bool, actions: &mut Vec<Action>) {
+        let mut scene = Scene { id: &self.id, addresses: &self.addresses, tickets: &mut self.tickets };
+        for container in self.containers.iter_mut().filter(|container| whom(container)) {
+            container.ask_to_end(&mut scene, actions);
         }
     }
 
@@ -404,15 +418,11 @@ impl Life {
         if now < termination.ask_at {
             return;
         }
-        for container in self.containers.iter_mut().filter(|container| container.role != Role::Sidecar) {
-            container.ask_to_end(&self.id, actions);
-        }
+        self.ask_to_end(|container| container.role != Role::Sidecar, actions);
         let is_application_left =
             self.containers.iter().any(|container| container.role != Role::Sidecar && container.is_alive());
         if !is_application_left {
-            for container in &mut self.containers {
-                container.ask_to_end(&self.id, actions);
-            }
+            self.ask_to_end(|_| true, actions);
         }
     }
 

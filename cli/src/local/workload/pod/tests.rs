@@ -123,7 +123,7 @@ fn the_application_is_held_until_the_sidecar_has_started_and_ends_before_it() {
     let probe = json!({"httpGet": {"path": "/ready", "port": 15000}, "periodSeconds": 1});
     let mut case = Case::new(json!({"containers": [{"name": "main"}, {"name": "sidecar", "startupProbe": probe}]}));
     assert_eq!(case.up(), ["start sidecar 0"]);
-    assert_eq!(case.started("sidecar", 0), ["get sidecar 127.0.0.1:15000/ready"], "on loopback");
+    assert_eq!(case.started("sidecar", 0), ["get sidecar 10.0.0.9:15000/ready"]);
     let (id, ticket) = (case.id("sidecar", 0), 1);
     assert_eq!(case.learn(Report::Checked { id, ticket, outcome: Ok(()) }), ["start main 0"]);
     case.started("main", 0);
@@ -229,4 +229,57 @@ fn a_report_about_an_earlier_start_means_nothing() {
     case.started("main", 1);
     assert_eq!(case.exited("main", 0, 1), NOTHING);
     assert!(case.life.ready_since().is_some());
+}
+
+fn checked(case: &mut Case, container: &str, start: u32, ticket: u64, outcome: Result<(), String>) -> Vec<String> {
+    let id = case.id(container, start);
+    case.learn(Report::Checked { id, ticket, outcome })
+}
+
+#[test]
+fn what_runs_after_a_start_holds_the_next_container_back() {
+    let hook = json!({"postStart": {"exec": {"command": ["wait"]}}});
+    let mut case = Case::new(json!({"containers": [{"name": "first", "lifecycle": hook}, {"name": "second"}]}));
+    assert_eq!(case.up(), ["start first 0"]);
+    assert_eq!(case.started("first", 0), ["exec first wait"]);
+    assert!(case.life.ready_since().is_none());
+    assert_eq!(checked(&mut case, "first", 0, 1, Ok(())), ["start second 0"]);
+    case.started("second", 0);
+    assert!(case.life.ready_since().is_some());
+}
+
+#[test]
+fn a_container_whose_first_hook_fails_is_started_again() {
+    let hook = json!({"postStart": {"exec": {"command": ["wait"]}}});
+    let mut case = Case::new(json!({"containers": [{"name": "main", "lifecycle": hook}]}));
+    case.up();
+    case.started("main", 0);
+    assert_eq!(checked(&mut case, "main", 0, 1, Err("exit code 1".into())), ["Ask main"]);
+    case.exited("main", 0, 143);
+    assert_eq!(case.after(1), ["start main 1"]);
+    let last = &case.status()["containerStatuses"][0]["lastState"]["terminated"]["message"];
+    assert!(last.as_str().unwrap().contains("exit code 1"), "{last}");
+}
+
+#[test]
+fn what_runs_before_an_end_is_over_before_a_container_is_asked_to_end() {
+    let hook = json!({"preStop": {"exec": {"command": ["/opt/main", "drain"]}}});
+    let mut case = Case::new(json!({"containers": [{"name": "main", "lifecycle": hook}]}));
+    case.up();
+    case.started("main", 0);
+    case.life.terminate(None, case.now);
+    assert_eq!(case.after(1), ["exec main /opt/main drain"]);
+    assert_eq!(checked(&mut case, "main", 0, 1, Err("it does not matter".into())), ["Ask main"]);
+    assert_eq!(case.exited("main", 0, 0), ["tear down"]);
+}
+
+#[test]
+fn a_hook_that_does_not_end_is_over_with_the_grace() {
+    let hook = json!({"preStop": {"exec": {"command": ["sleep"]}}});
+    let mut case = Case::new(json!({"containers": [{"name": "main", "lifecycle": hook}]}));
+    case.up();
+    case.started("main", 0);
+    case.life.terminate(Some(Duration::from_secs(5)), case.now);
+    assert_eq!(case.after(1), ["exec main sleep"]);
+    assert_eq!(case.after(4), ["tear down"]);
 }

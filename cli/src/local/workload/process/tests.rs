@@ -3,6 +3,7 @@
 use super::*;
 use crate::local::workload::objects::Wanted as Objects;
 use serde_json::{Value, json};
+use std::path::Path;
 
 struct Everything;
 
@@ -96,12 +97,15 @@ fn volumes_become_mounts() {
     .unwrap();
     let sources: Vec<&MountSource> = process.mounts.iter().map(|mount| &mount.source).collect();
     let files = |files: &[(&str, &str)]| {
-        MountSource::Files(files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect())
+        files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect::<Vec<_>>()
     };
-    assert_eq!(*sources[0], files(&[("COLOR", "red"), ("main.conf", "text")]));
+    let volume = |name: &str, content| {
+        MountSource::Volume(runtime::Volume { name: name.to_owned(), files: files(content), tokens: Vec::new() })
+    };
+    assert_eq!(*sources[0], volume("conf", &[("COLOR", "red"), ("main.conf", "text")]));
     assert_eq!(*sources[1], MountSource::File(b"text".to_vec()));
     assert!(process.mounts[1].read_only);
-    assert_eq!(*sources[2], files(&[("a/b", "me")]));
+    assert_eq!(*sources[2], volume("keys", &[("a/b", "me")]));
     assert_eq!(*sources[3], MountSource::Shared("scratch".to_owned()));
     assert_eq!(*sources[4], MountSource::Shared("claimed".to_owned()));
 }

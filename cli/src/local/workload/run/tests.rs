@@ -35,7 +35,7 @@ fn ground() -> Option<Ground> {
         node: node.clone(),
         containers: Containers::default(),
         fsm_namespace: "fsm-system".to_owned(),
-        control: SocketAddr::from((node.address(), 15128)),
+        control: node.address(),
         control_name: "fsm-controller.fsm-system.svc".to_owned(),
         control_ca: state.control().join("ca.pem"),
     };

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::compile::compile;
 use crate::policy::seeds::for_each_seed;
 use crate::tls::fixtures::Authority;
-use fsm_api::config::Endpoint;
+use fsm_api::config::{Endpoint, Touched};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -62,6 +62,10 @@ fn changed(snapshot: &Snapshot, cluster: &str, endpoints: &[(&str, u32)]) -> Arc
     Arc::new(config)
 }
 
+fn endpoints_of(clusters: &[&str]) -> Touched {
+    Touched { endpoints: clusters.iter().map(|name| (*name).to_owned()).collect(), ..Touched::default() }
+}
+
 /// Address, weight, whether over TLS.
 type Observed = (String, u32, bool);
 
@@ -89,7 +93,8 @@ fn replacing_endpoints_is_the_same_as_compiling_the_whole() {
             let endpoints: Vec<(&str, u32)> = addresses.iter().map(|address| (address.as_str(), 100)).collect();
             let document = changed(&snapshot, cluster, &endpoints);
             let whole = compile(Arc::clone(&document), Vec::new(), None, environment.clone());
-            snapshot = with_other_endpoints(&document, [cluster].into_iter(), &snapshot, environment.clone()).unwrap();
+            snapshot =
+                with_other_endpoints(&document, &endpoints_of(&[cluster]), &snapshot, environment.clone()).unwrap();
             assert_eq!(observed(&snapshot), observed(&whole));
             assert_eq!((snapshot.version.as_str(), snapshot.problems.len()), ("next", whole.problems.len()));
             assert!(Arc::ptr_eq(&snapshot.document, &document));
@@ -111,7 +116,7 @@ fn where_more_than_endpoints_would_change_nothing_is_replaced() {
         ("ranged", &[("10.0.3.2:1", 100)], "it is there once more for its range"),
     ] {
         let document = changed(&snapshot, cluster, endpoints);
-        let replaced = with_other_endpoints(&document, ["b", cluster].into_iter(), &snapshot, environment.clone());
+        let replaced = with_other_endpoints(&document, &endpoints_of(&["b", cluster]), &snapshot, environment.clone());
         assert!(replaced.is_none(), "{cluster}: {why}");
         assert_eq!(observed(&snapshot), before, "{cluster}: {why}");
     }
@@ -119,7 +124,7 @@ fn where_more_than_endpoints_would_change_nothing_is_replaced() {
     let (config, problems) = Config::read(document().to_string().as_bytes()).unwrap();
     let broken = compile(Arc::new(config), problems, None, nobody.clone());
     let document = changed(&broken, "a", &[("10.0.0.3:1", 100)]);
-    assert!(with_other_endpoints(&document, ["a"].into_iter(), &broken, nobody).is_none(), "there is no way to it");
+    assert!(with_other_endpoints(&document, &endpoints_of(&["a"]), &broken, nobody).is_none(), "there is no way to it");
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn what_an_endpoint_has_learnt_stays() {
     let cluster = Arc::clone(snapshot.cluster(Direction::Outbound, "a").unwrap());
     let kept = Arc::clone(&cluster.load().members()[1].endpoint);
     let document = changed(&snapshot, "a", &[("10.0.0.2:1", 7), ("10.0.0.9:1", 100)]);
-    let after = with_other_endpoints(&document, ["a"].into_iter(), &snapshot, environment).unwrap();
+    let after = with_other_endpoints(&document, &endpoints_of(&["a"]), &snapshot, environment).unwrap();
     assert!(Arc::ptr_eq(&cluster, after.cluster(Direction::Outbound, "a").unwrap()));
     let members = cluster.load();
     assert!(Arc::ptr_eq(&kept, &members.members()[0].endpoint) && members.members()[0].weight == 7);

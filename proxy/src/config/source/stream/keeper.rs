@@ -19,6 +19,7 @@ const PACE: Pace = Pace {
     calm: limits::RENEWAL_BACKOFF,
     at_least: limits::RENEW_AT_LEAST,
     haste: limits::RENEWAL_HASTE,
+    leisure: limits::RENEWAL_LEISURE,
 };
 
 /// Takes the certificate of an earlier run, if there is one that is still valid.
@@ -87,6 +88,7 @@ async fn wait(control: &Control, renewal: &mut Renewal) {
         tokio::select! {
             () = tokio::time::sleep(left.min(limits::RENEWAL_CHECK)) => {}
             () = control.wanted.notified() => renewal.wanted(SystemTime::now(), random()),
+            () = control.suspected.notified() => renewal.suspected(SystemTime::now(), random()),
         }
     }
 }

@@ -1,19 +1,18 @@
-//! What survives a restart: document, endpoints that changed since, certificate with key and roots.
+//! What survives a restart: the document, the certificate with key and roots.
 //!
-//! Three files of the [`Cache`]: `config.json` is the latest whole [`Update`] as it came, `endpoints.json` the
-//! [`EndpointUpdate`]s since, merged into one, `identity.json` the certificate. Each is replaced as a whole; what does not fit
-//! together after a crash (endpoints that build upon another document, a key of another certificate) is left out.
-//! Blocks on the disk: asynchronous callers run it on a blocking thread.
+//! Two files of the [`Cache`]: `config.json` is the latest document as an [`Update`], `identity.json` the certificate. A whole
+//! document is kept as it came, at once; what deltas have made of it since is kept from time to time. Each file is replaced as
+//! a whole. Blocks on the disk: asynchronous callers run it on a blocking thread.
 
 use super::identity::Issued;
-use crate::config::cache::{Cache, DOCUMENT, ENDPOINTS, IDENTITY};
+use crate::config::cache::{Cache, DOCUMENT, IDENTITY};
 use crate::tls::Identity;
-use fsm_api::config::Certificate;
-use fsm_api::stream::{EndpointUpdate, Update};
-use parking_lot::Mutex;
+use fsm_api::config::{Certificate, Config};
+use fsm_api::stream::Update;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use tracing::warn;
 
@@ -21,17 +20,8 @@ use tracing::warn;
 #[derive(Debug)]
 pub(super) struct Keepsake {
     cache: Arc<Cache>,
-    endpoints: Mutex<Merged>,
-}
-
-/// Endpoints that have changed since the document was kept.
-#[derive(Debug, Default)]
-struct Merged {
-    /// Version of the document that is kept.
-    base: String,
-    latest: Option<EndpointUpdate>,
-    /// Not on disk yet.
-    unsaved: bool,
+    /// The document in force is not the one on disk.
+    changed: AtomicBool,
 }
 
 /// A certificate as it is kept.
@@ -49,22 +39,17 @@ struct Kept {
 pub(super) struct KeptDocument {
     pub(super) path: PathBuf,
     pub(super) update: Update,
-    pub(super) endpoints: Option<EndpointUpdate>,
 }
 
 impl Keepsake {
     pub(super) fn new(cache: Arc<Cache>) -> Self {
-        Self { cache, endpoints: Mutex::default() }
+        Self { cache, changed: AtomicBool::new(false) }
     }
 
     /// The document of an earlier run.
     pub(super) fn document(&self) -> Option<KeptDocument> {
         let (update, path): (Update, _) = self.read(DOCUMENT)?;
-        let endpoints: Option<EndpointUpdate> = self.read(ENDPOINTS).map(|(endpoints, _)| endpoints);
-        // The document was replaced, and then the process ended before its endpoints were.
-        let endpoints = endpoints.filter(|endpoints| endpoints.base == update.version);
-        *self.endpoints.lock() = Merged { base: update.version.clone(), latest: endpoints.clone(), unsaved: false };
-        Some(KeptDocument { path, update, endpoints })
+        Some(KeptDocument { path, update })
     }
 
     /// The certificate of an earlier run, if it is still valid.
@@ -111,40 +96,31 @@ impl Keepsake {
 
     /// Keeps a whole document.
     pub(super) fn keep_document(&self, update: &Update) {
+        self.changed.store(false, Relaxed);
         self.write(DOCUMENT, update);
-        *self.endpoints.lock() = Merged { base: update.version.clone(), latest: None, unsaved: false };
     }
 
-    /// Remembers endpoints; [`Keepsake::keep_endpoints`] keeps them.
-    pub(super) fn remember(&self, update: &EndpointUpdate) {
-        let mut merged = self.endpoints.lock();
-        let base = merged.base.clone();
-        let latest = merged.latest.get_or_insert_with(|| EndpointUpdate {
-            version: String::new(),
-            base,
-            clusters: std::collections::BTreeMap::new(),
-        });
-        latest.version.clone_from(&update.version);
-        latest.clusters.extend(update.clusters.iter().map(|(name, endpoints)| (name.clone(), endpoints.clone())));
-        merged.unsaved = true;
+    /// A delta is in force; [`Keepsake::keep_change`] keeps what it has made.
+    pub(super) fn note_change(&self) {
+        self.changed.store(true, Relaxed);
     }
 
-    /// Whether there is something for [`Keepsake::keep_endpoints`] to do.
+    /// Whether there is something for [`Keepsake::keep_change`] to do.
     pub(super) fn has_unsaved(&self) -> bool {
-        self.endpoints.lock().unsaved
+        self.changed.load(Relaxed)
     }
 
-    /// Keeps what was remembered.
-    pub(super) fn keep_endpoints(&self) {
-        let latest = {
-            let mut merged = self.endpoints.lock();
-            match std::mem::take(&mut merged.unsaved) {
-                true => merged.latest.clone(),
-                false => None,
-            }
-        };
-        if let Some(latest) = latest {
-            self.write(ENDPOINTS, &latest);
+    /// The same, for somebody who is about to do it with a document that is looked up afterwards.
+    pub(super) fn take_unsaved(&self) -> bool {
+        self.changed.swap(false, Relaxed)
+    }
+
+    /// Keeps the document that deltas have made.
+    pub(super) fn keep_change(&self, in_force: &Config) {
+        let Some(version) = in_force.version.clone() else { return };
+        match serde_json::value::to_raw_value(in_force) {
+            Ok(document) => self.write(DOCUMENT, &Update { version, document }),
+            Err(error) => warn!("{DOCUMENT} cannot be kept in the cache: {error}"),
         }
     }
 

@@ -86,6 +86,12 @@ impl ControlError {
     pub(super) const fn is_about_our_certificate(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
+
+    /// Whether our certificate may be the reason although nobody says so: the connection ended when the server had seen it. The
+    /// alert that would say so can get lost (TLS 1.3 sends it after the handshake).
+    pub(super) const fn may_be_about_our_certificate(&self) -> bool {
+        matches!(self, Self::Broken { .. })
+    }
 }
 
 /// What we send.

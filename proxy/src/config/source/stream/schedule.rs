@@ -1,6 +1,7 @@
 //! When to try again, and when to ask for a new certificate: pure, `now` and chance come from the caller.
 
-use std::time::{Duration, SystemTime};
+use crate::limits::CONTROL_SUSPICIOUS_FAILURES;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Exponential back-off. Each pause is drawn between the half and the whole of its step, so that proxies that lost the
 /// same fsm-control do not return together.
@@ -36,6 +37,42 @@ impl Backoff {
     }
 }
 
+/// Streams that break without a word, again and again: our certificate may be the reason, or it is not.
+///
+/// A fleet must not ask for thousands of certificates because its control plane is ill: the suspicion is acted upon after several
+/// failures, and not again before a pause that doubles each time.
+#[derive(Debug)]
+pub(super) struct Suspicion {
+    failures: u32,
+    /// Not before.
+    next: Option<Instant>,
+    pauses: Backoff,
+    pauses_of: (Duration, Duration),
+}
+
+impl Suspicion {
+    /// First and longest pause between two requests for a certificate that nothing but suspicion asks for.
+    pub(super) const fn new(pauses: (Duration, Duration)) -> Self {
+        Self { failures: 0, next: None, pauses: Backoff::between(pauses.0, pauses.1), pauses_of: pauses }
+    }
+
+    /// One more stream broke. Whether a certificate is to be asked for now.
+    pub(super) fn raise(&mut self, now: Instant, random: u64) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < CONTROL_SUSPICIOUS_FAILURES || self.next.is_some_and(|next| now < next) {
+            return false;
+        }
+        self.failures = 0;
+        self.next = now.checked_add(self.pauses.next(random));
+        true
+    }
+
+    /// A message was heard: the certificate is good.
+    pub(super) const fn lift(&mut self) {
+        *self = Self::new(self.pauses_of);
+    }
+}
+
 /// When to ask for the next certificate. Reckoned in wall-clock time, as validity is: a machine that was suspended has
 /// aged too.
 #[derive(Debug)]
@@ -58,8 +95,10 @@ pub(super) struct Pace {
     pub(super) calm: (Duration, Duration),
     /// No certificate is renewed sooner.
     pub(super) at_least: Duration,
-    /// What is wanted soon is asked for within this time.
+    /// What is wanted soon is asked for within this time …
     pub(super) haste: Duration,
+    /// … and what is only suspected to help within this.
+    pub(super) leisure: Duration,
 }
 
 impl Renewal {
@@ -104,8 +143,17 @@ impl Renewal {
 
     /// A new certificate is wanted soon. Does not shorten the pause after a failure.
     pub(super) fn wanted(&mut self, now: SystemTime, random: u64) {
+        self.within(self.pace.haste, now, random);
+    }
+
+    /// A new certificate may help, and there is no hurry: it is asked for at some time that other proxies do not choose too.
+    pub(super) fn suspected(&mut self, now: SystemTime, random: u64) {
+        self.within(self.pace.leisure, now, random);
+    }
+
+    fn within(&mut self, time: Duration, now: SystemTime, random: u64) {
         if self.urgent.failures() == 0 && self.calm.failures() == 0 {
-            let soon = now.checked_add(self.pace.haste.mul_f64(fraction(random))).unwrap_or(now);
+            let soon = now.checked_add(time.mul_f64(fraction(random))).unwrap_or(now);
             self.due = self.due.min(soon);
         }
     }

@@ -1,22 +1,20 @@
 //! The stream: opened again and again, each time from the version in force on.
 //!
-//! Every whole document and every change of endpoints is put in force through the [`Store`](crate::config::store::Store)
+//! Every whole document and every delta is put in force through the [`Store`](crate::config::store::Store)
 //! and answered by one `Ack` or `Nack`, one after another: fsm-control may send faster than we compile, HTTP/2's windows
 //! hold it back then. A peer that vanishes is noticed by HTTP/2 pings, a half message by a deadline.
 
 use super::frames::{Answers, Received, answers};
 use super::link::{self, ControlError, Link};
-use super::schedule::Backoff;
+use super::schedule::{Backoff, Suspicion};
 use super::{Control, keeper};
-use crate::config::store::{Applied, EndpointsRejected, Rejected};
+use crate::config::store::{Applied, DeltaRejected, Rejected};
 use crate::limits;
 use crate::runtime::random;
 use crate::telemetry::build::VERSION;
 use crate::tls::Identity;
 use fsm_api::config::Problem;
-use fsm_api::stream::{
-    Ack, ControlMessage, Current, EndpointUpdate, Hello, Nack, ProxyMessage, STREAM_PATH, Trust, Update,
-};
+use fsm_api::stream::{Ack, ControlMessage, Current, Delta, Hello, Nack, ProxyMessage, STREAM_PATH, Trust, Update};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -33,7 +31,7 @@ const REASON_BYTES: usize = 1 << 10;
 pub(super) async fn follow(control: Arc<Control>) {
     let mut backoff = Backoff::between(limits::CONTROL_BACKOFF.0, limits::CONTROL_BACKOFF.1);
     let mut identities = control.identities.subscribe();
-    let mut silent = 0;
+    let mut suspicion = Suspicion::new(limits::CONTROL_SUSPICIONS);
     loop {
         let Some(identity) = next_identity(&mut identities).await else { return };
         let begun = Instant::now();
@@ -43,10 +41,18 @@ pub(super) async fn follow(control: Arc<Control>) {
             // Somebody else's certificate: nothing of this stream is ours any more.
             _ = identities.changed() => continue,
         };
-        control.keep_endpoints().await;
-        silent = if heard.load(Relaxed) { 0 } else { silent + 1 };
-        if error.is_about_our_certificate() || silent >= limits::CONTROL_SUSPICIOUS_FAILURES {
-            silent = 0;
+        control.keep_document().await;
+        match heard.load(Relaxed) {
+            true => suspicion.lift(),
+            false if error.may_be_about_our_certificate() => {
+                if suspicion.raise(Instant::now().into_std(), random()) {
+                    control.suspect_certificate();
+                }
+            }
+            // Whoever does not even connect has not looked at our certificate.
+            false => {}
+        }
+        if error.is_about_our_certificate() {
             control.want_certificate();
         }
         if begun.elapsed() >= limits::CONTROL_STEADY {
@@ -106,6 +112,7 @@ fn hello(control: &Control) -> Hello {
         uid: pod.uid.clone(),
         proxy_version: VERSION.to_owned(),
         version: control.version_for_hello(),
+        deltas: true,
     }
 }
 
@@ -136,7 +143,7 @@ async fn receive(
         let message = tokio::select! {
             message = messages.next() => message?,
             () = sleep_until(saving.unwrap_or_else(Instant::now)), if saving.is_some() => {
-                control.keep_endpoints().await;
+                control.keep_document().await;
                 saving = None;
                 continue;
             }
@@ -150,7 +157,7 @@ async fn receive(
 async fn take(control: &Arc<Control>, answers: &Answers, message: ControlMessage) -> Result<(), ControlError> {
     let answer = match message {
         ControlMessage::Update(update) => whole(control, update).await?,
-        ControlMessage::Endpoints(update) => endpoints(control, update).await?,
+        ControlMessage::Delta(delta) => difference(control, delta).await?,
         ControlMessage::Current(Current { version }) => return current(control, &version),
         ControlMessage::Trust(Trust { trust_bundle }) => {
             if let Err(error) = keeper::trust(control, &trust_bundle).await {
@@ -186,19 +193,19 @@ async fn whole(control: &Arc<Control>, update: Update) -> Result<ProxyMessage, C
     Ok(answer.await?)
 }
 
-async fn endpoints(control: &Arc<Control>, update: EndpointUpdate) -> Result<ProxyMessage, ControlError> {
+async fn difference(control: &Arc<Control>, delta: Delta) -> Result<ProxyMessage, ControlError> {
     let control = Arc::clone(control);
-    let answer = tokio::task::spawn_blocking(move || match control.store.apply_endpoints(&update, &control.origin()) {
+    let answer = tokio::task::spawn_blocking(move || match control.store.apply_delta(&delta, &control.origin()) {
         Ok(_) => {
             if let Some(keepsake) = &control.keepsake {
-                keepsake.remember(&update);
+                keepsake.note_change();
             }
-            ack(&control, update.version)
+            ack(&control, delta.version)
         }
-        Err(EndpointsRejected::Rejected(rejected)) => nack(update.version, &rejected),
+        Err(DeltaRejected::Rejected(rejected)) => nack(delta.version, &rejected),
         Err(error) => {
             debug!("{error}");
-            ProxyMessage::Nack(Nack { version: update.version, reason: error.to_string(), wants_whole: true })
+            ProxyMessage::Nack(Nack { version: delta.version, reason: short(&error.to_string()), wants_whole: true })
         }
     });
     Ok(answer.await?)

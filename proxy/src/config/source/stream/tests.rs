@@ -9,11 +9,11 @@ use super::*;
 use crate::telemetry::Direction;
 use crate::tls::fixtures::Authority;
 use crate::upstream::cluster::Cluster;
+use aws_lc_rs::digest::{SHA256, digest};
 use double::{Double, NAME, Opened, PATIENCE, TOKEN, update};
-use fsm_api::config::Endpoint;
-use fsm_api::stream::{ControlMessage, Current, EndpointUpdate, ProxyMessage};
+use fsm_api::config::{Change, Config};
+use fsm_api::stream::{ControlMessage, Current, Delta, ProxyMessage};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use tempfile::TempDir;
@@ -132,13 +132,23 @@ fn document(endpoint: &str) -> Value {
     })
 }
 
-fn endpoint_update(base: &str, version: &str, cluster: &str, endpoints: &[&str]) -> EndpointUpdate {
-    let endpoint = |address: &&str| ((*address).to_owned(), Endpoint { weight: 100, ..Endpoint::default() });
-    EndpointUpdate {
-        version: version.into(),
-        base: base.into(),
-        clusters: BTreeMap::from([(cluster.to_owned(), endpoints.iter().map(endpoint).collect())]),
-    }
+/// The same document with other endpoints of one cluster.
+fn with_endpoints(document: &Value, cluster: &str, endpoints: &[&str]) -> Value {
+    let mut document = document.clone();
+    let endpoints: serde_json::Map<_, _> =
+        endpoints.iter().map(|address| ((*address).to_owned(), json!({"Weight": 100}))).collect();
+    document["Outbound"]["ClustersConfigs"][cluster]["Endpoints"] = endpoints.into();
+    document
+}
+
+/// What makes `new`, named `version`, of `old`, named `base`.
+fn delta(base: &str, old: &Value, version: &str, new: &Value) -> Delta {
+    let read = |document: &Value| Config::read(document.to_string().as_bytes()).unwrap().0;
+    let (old, mut new) = (read(old), read(new));
+    let change = Change::between(&old, &new).unwrap();
+    let digest = digest(&SHA256, &new.stampless().unwrap());
+    let digest = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Delta { version: version.into(), base: base.into(), digest, changes: vec![change] }
 }
 
 fn addresses(cluster: &Cluster) -> Vec<String> {
@@ -199,12 +209,9 @@ async fn other_endpoints_replace_those_of_their_cluster_and_nothing_else() {
         (proxy.cluster("shop/api|80"), proxy.cluster("shop/db|80"), proxy.store.snapshot().unwrap());
     let kept = Arc::clone(&api.load().members()[0].endpoint);
 
-    stream.send(&ControlMessage::Endpoints(endpoint_update(
-        "v1",
-        "v2",
-        "shop/api|80",
-        &["10.0.0.1:80", "10.0.0.2:80"],
-    )));
+    let first = document("10.0.0.1:80");
+    let second = with_endpoints(&first, "shop/api|80", &["10.0.0.1:80", "10.0.0.2:80"]);
+    stream.send(&ControlMessage::Delta(delta("v1", &first, "v2", &second)));
 
     let answer = stream.answer().await;
     assert!(matches!(&answer, ProxyMessage::Ack(ack) if ack.version == "v2"), "{answer:?}");
@@ -218,10 +225,12 @@ async fn other_endpoints_replace_those_of_their_cluster_and_nothing_else() {
     let shown = &after.document.outbound.as_ref().unwrap().clusters_configs["shop/api|80"];
     assert_eq!(shown.endpoints.len(), 2, "the document is shown as it is in force");
 
-    stream.send(&ControlMessage::Endpoints(endpoint_update("v2", "v3", "shop/api|80", &[])));
+    let third = with_endpoints(&first, "shop/api|80", &[]);
+    stream.send(&ControlMessage::Delta(delta("v2", &second, "v3", &third)));
     assert!(matches!(stream.answer().await, ProxyMessage::Ack(_)));
     assert!(addresses(&api).is_empty());
-    stream.send(&ControlMessage::Endpoints(endpoint_update("v3", "v4", "shop/api|80", &["10.0.0.3:80"])));
+    let fourth = with_endpoints(&first, "shop/api|80", &["10.0.0.3:80"]);
+    stream.send(&ControlMessage::Delta(delta("v3", &third, "v4", &fourth)));
     assert!(matches!(stream.answer().await, ProxyMessage::Ack(_)));
     assert_eq!(addresses(&api), ["10.0.0.3:80"]);
     let endpoint = Arc::clone(&api.load().members()[0].endpoint);
@@ -229,16 +238,48 @@ async fn other_endpoints_replace_those_of_their_cluster_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn endpoints_for_another_document_are_refused_and_the_whole_is_asked_for() {
+async fn a_delta_that_does_not_fit_is_refused_and_the_whole_is_asked_for() {
     let (_, _control, proxy, mut stream) = connected().await;
-    for (base, cluster) in [("v1", "shop/api|80"), ("v0", "shop/api|80"), ("v1", "unheard/of|80")] {
-        stream.send(&ControlMessage::Endpoints(endpoint_update(base, "v2", cluster, &["10.0.0.2:80"])));
-        let ProxyMessage::Nack(nack) = stream.answer().await else { panic!("{base} {cluster}") };
+    let first = document("10.0.0.1:80");
+    let second = with_endpoints(&first, "shop/api|80", &["10.0.0.2:80"]);
+    let fitting = || delta("v1", &first, "v2", &second);
+    let other_base = Delta { base: "v0".into(), ..fitting() };
+    let other_digest = Delta { digest: "00".repeat(32), ..fitting() };
+    let no_digest = Delta { digest: String::new(), ..fitting() };
+    let mut other_document = fitting();
+    other_document.changes[0].removed.push("/Outbound/ClustersConfigs/unheard~1of".into());
+    for (number, misfit) in [fitting(), other_base, other_digest, no_digest, other_document].into_iter().enumerate() {
+        stream.send(&ControlMessage::Delta(misfit));
+        let ProxyMessage::Nack(nack) = stream.answer().await else { panic!("{number}") };
         assert!(nack.wants_whole && nack.version == "v2", "{nack:?}");
         assert!(nack.reason.contains("whole document"), "{nack:?}");
-        stream.publish("v1", &document("10.0.0.1:80")).await;
+        stream.publish("v1", &first).await;
         assert_eq!(addresses(&proxy.cluster("shop/api|80")), ["10.0.0.1:80"]);
     }
+    stream.send(&ControlMessage::Delta(fitting()));
+    assert!(matches!(stream.answer().await, ProxyMessage::Ack(_)));
+}
+
+#[tokio::test]
+async fn a_delta_may_change_more_than_endpoints() {
+    let (_, _control, proxy, mut stream) = connected().await;
+    let first = document("10.0.0.1:80");
+    stream.publish("v1", &first).await;
+    let kept = Arc::clone(&proxy.cluster("shop/api|80").load().members()[0].endpoint);
+    let mut second = first.clone();
+    let element = &mut second["Outbound"]["TrafficMatches"]["80"][0];
+    element["HttpServiceRouteRules"]["api"]["RouteRules"][0]["TargetClusters"] = json!({"shop/api|80": 100});
+    second["Outbound"]["ClustersConfigs"].as_object_mut().unwrap().remove("shop/db|80");
+
+    stream.send(&ControlMessage::Delta(delta("v1", &first, "v2", &second)));
+
+    let answer = stream.answer().await;
+    assert!(matches!(&answer, ProxyMessage::Ack(ack) if ack.version == "v2"), "{answer:?}");
+    let snapshot = proxy.store.snapshot().unwrap();
+    assert!(snapshot.cluster(Direction::Outbound, "shop/db|80").is_none());
+    assert!(Arc::ptr_eq(&kept, &proxy.cluster("shop/api|80").load().members()[0].endpoint));
+    let whole = Config::read(second.to_string().as_bytes()).unwrap().0;
+    assert_eq!(Config { version: None, ..Config::clone(&snapshot.document) }, Config { version: None, ..whole });
 }
 
 #[tokio::test]
@@ -293,7 +334,8 @@ async fn messages_of_a_newer_control_plane_are_passed_over() {
 async fn messages_arrive_whole_however_they_are_cut() {
     let (_, _control, _proxy, mut stream) = connected().await;
     let mut bytes = update("v1", &document("10.0.0.1:80")).encode();
-    bytes.extend(ControlMessage::Endpoints(endpoint_update("v1", "v2", "shop/api|80", &["10.0.0.2:80"])).encode());
+    let (first, second) = (document("10.0.0.1:80"), document("10.0.0.2:80"));
+    bytes.extend(ControlMessage::Delta(delta("v1", &first, "v2", &second)).encode());
     for piece in bytes.chunks(7) {
         stream.send_bytes(piece.to_vec());
     }

@@ -327,8 +327,8 @@ fn live(seed: u64) {
     assert_ne!(record.state, JobState::Running, "the job has come to an end");
     let version = format!("v{}", simulation.versions["web"].1);
     let is_current = |life: &Life| {
-        let arguments = life.pod().spec.as_ref().unwrap().containers[0].args.clone().unwrap_or_default();
-        arguments == [version.clone()]
+        let main = life.pod().spec.as_ref().unwrap().containers.iter().find(|container| container.name == "main");
+        main.unwrap().args.clone().unwrap_or_default() == [version.clone()]
     };
     let is_of_web = |life: &&Life| life.id().name.starts_with("web-");
     assert!(simulation.cluster.lives().filter(is_of_web).all(is_current), "all pods are of the latest version");

@@ -8,6 +8,7 @@ const PACE: Pace = Pace {
     calm: (Duration::from_secs(1), Duration::from_secs(60)),
     at_least: Duration::from_secs(1),
     haste: Duration::from_secs(2),
+    leisure: Duration::from_secs(30),
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -115,4 +116,50 @@ fn what_is_wanted_soon_comes_soon_but_not_in_the_middle_of_a_pause() {
         renewal.wanted(now(), random(seed));
         assert_eq!(renewal.due(), now() + pause);
     });
+}
+
+#[test]
+fn a_certificate_is_suspected_after_several_failures_and_then_ever_more_rarely() {
+    for_each_seed(|seed| {
+        let pauses = (Duration::from_secs(300), Duration::from_secs(3_600));
+        let mut suspicion = Suspicion::new(pauses);
+        let begun = Instant::now();
+        // A control plane that accepts and hangs up, for a day: each stream breaks after some seconds.
+        let mut asked = Vec::new();
+        let mut at = Duration::ZERO;
+        while at < DAY {
+            if suspicion.raise(begun + at, random(seed)) {
+                asked.push(at);
+            }
+            at += Duration::from_secs(1 + seed.below(10));
+        }
+        assert!(asked[0] < Duration::from_secs(60), "{asked:?}");
+        assert!((20..60).contains(&asked.len()), "{} certificates in a day", asked.len());
+        let between: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(between[0] >= pauses.0 / 2 && between.last().unwrap() >= &(pauses.1 / 2), "{between:?}");
+
+        suspicion.lift();
+        let failures: Vec<bool> = (0..3).map(|_| suspicion.raise(begun + DAY, random(seed))).collect();
+        assert_eq!(failures, [false, false, true], "all is well in between: it begins anew");
+    });
+}
+
+#[test]
+fn a_fleet_that_suspects_together_does_not_ask_together() {
+    let mut waits = Vec::new();
+    for_each_seed(|seed| {
+        let mut renewal = Renewal::new(now(), PACE);
+        renewal.issued(now(), DAY / 2, now() + DAY);
+        renewal.suspected(now(), random(seed));
+        waits.push(renewal.due().duration_since(now()).unwrap());
+    });
+    if waits.len() < 256 {
+        return; // One seed is replayed.
+    }
+    assert!(waits.iter().all(|wait| *wait <= PACE.leisure));
+    for second in 0..6 {
+        let (from, to) = (Duration::from_secs(second * 5), Duration::from_secs(second * 5 + 5));
+        let within = waits.iter().filter(|wait| (from..to).contains(*wait)).count();
+        assert!(within > 20, "{within} of 256 from {from:?} on");
+    }
 }

@@ -168,7 +168,7 @@ async fn garbage_on_the_stream_ends_it_and_changes_nothing() {
         ([&huge[..], &[16]].concat(), "a message of 67108865 bytes is announced"),
         (vec![255; 64], "bytes is announced"),
         (vec![0, 0, 0, 3, 16, b'{', b'}', b'}'], "a message of kind 16 cannot be read"),
-        (vec![0, 0, 0, 0, 17], "a message of kind 17 cannot be read"),
+        (vec![0, 0, 0, 0, 20], "a message of kind 20 cannot be read"),
     ] {
         let message = after_breaking(|_, stream| stream.send_bytes(bytes.clone())).await;
         assert!(message.contains(expected), "{message}");

@@ -13,9 +13,10 @@ async fn before(directory: &Path) -> (Arc<Authority>, ControlOptions, Arc<TempDi
     let proxy = Proxy::start_with(options.clone(), Arc::clone(&files), Some(directory));
     let mut stream = control.stream().await;
     stream.publish("v1", &document("10.0.0.1:80")).await;
-    stream.send(&ControlMessage::Endpoints(endpoint_update("v1", "v2", "shop/api|80", &["10.0.0.2:80"])));
+    let (first, second) = (document("10.0.0.1:80"), document("10.0.0.2:80"));
+    stream.send(&ControlMessage::Delta(delta("v1", &first, "v2", &second)));
     stream.answer().await;
-    // Ending the stream is one of the occasions on which endpoints are kept; the next hello comes after it.
+    // Ending the stream is one of the occasions on which what deltas made is kept; the next hello comes after it.
     drop(stream);
     let stream = control.stream().await;
     assert_eq!(stream.hello.version.as_deref(), Some("v2"));
@@ -74,9 +75,7 @@ async fn the_cache_of_another_pod_is_never_used() {
 
 #[tokio::test]
 async fn a_damaged_cache_is_passed_over() {
-    for (damaged, certificate, version) in
-        [("config.json", true, None), ("endpoints.json", true, Some("v1")), ("identity.json", false, Some("v2"))]
-    {
+    for (damaged, certificate, version) in [("config.json", true, None), ("identity.json", false, Some("v2"))] {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("cache");
         let (_, options, files) = before(&directory).await;
@@ -120,32 +119,22 @@ async fn a_certificate_that_expired_in_the_cache_is_not_used_and_a_new_one_is_as
 }
 
 #[test]
-fn endpoints_are_merged_over_the_document_that_is_kept() {
+fn what_deltas_made_is_kept_when_it_is_time() {
     let parent = tempfile::tempdir().unwrap();
     let keepsake = Keepsake::new(Arc::new(Cache::open(&parent.path().join("cache"), "somebody").unwrap()));
+    let kept = || keepsake.document().unwrap().update;
     let ControlMessage::Update(whole) = update("v1", &document("10.0.0.1:80")) else { unreachable!() };
     keepsake.keep_document(&whole);
-    keepsake.remember(&endpoint_update("v1", "v2", "a", &["10.0.0.2:80"]));
-    keepsake.remember(&endpoint_update("v2", "v3", "b", &["10.0.0.3:80"]));
-    keepsake.remember(&endpoint_update("v3", "v4", "a", &["10.0.0.4:80"]));
-    assert!(keepsake.document().unwrap().endpoints.is_none(), "remembering costs no disk");
+    assert_eq!((kept().version.as_str(), kept().document.get()), ("v1", whole.document.get()));
+    keepsake.note_change();
+    assert!(keepsake.has_unsaved() && kept().version == "v1", "noting costs no disk");
+    assert!(keepsake.take_unsaved() && !keepsake.take_unsaved());
+    let (mut config, _) = Config::read(document("10.0.0.2:80").to_string().as_bytes()).unwrap();
+    config.version = Some("v2".into());
+    keepsake.keep_change(&config);
+    let (read, problems) = Config::read(kept().document.get().as_bytes()).unwrap();
+    assert_eq!((kept().version.as_str(), read, problems), ("v2", config, Vec::new()));
+    keepsake.note_change();
     keepsake.keep_document(&whole);
-    for update in [
-        endpoint_update("v1", "v2", "a", &["10.0.0.2:80"]),
-        endpoint_update("v2", "v3", "b", &["10.0.0.3:80"]),
-        endpoint_update("v3", "v4", "a", &["10.0.0.4:80"]),
-    ] {
-        keepsake.remember(&update);
-    }
-    assert!(keepsake.has_unsaved());
-    keepsake.keep_endpoints();
-    assert!(!keepsake.has_unsaved());
-    let endpoints = keepsake.document().unwrap().endpoints.unwrap();
-    assert_eq!((endpoints.base.as_str(), endpoints.version.as_str()), ("v1", "v4"));
-    assert_eq!(endpoints.clusters.len(), 2);
-    assert!(endpoints.clusters["a"].contains_key("10.0.0.4:80"));
-
-    let ControlMessage::Update(whole) = update("v5", &document("10.0.0.5:80")) else { unreachable!() };
-    keepsake.keep_document(&whole);
-    assert!(keepsake.document().unwrap().endpoints.is_none(), "those were of another document");
+    assert!(!keepsake.has_unsaved(), "that was another document");
 }

@@ -1,0 +1,150 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::http::body::ResponseBody;
+use crate::telemetry::Direction;
+use crate::telemetry::export::remote_log::RemoteLog;
+use crate::telemetry::observe::Observe;
+use crate::telemetry::record::{Ends, Record};
+use crate::telemetry::trace::Tracing;
+use crate::telemetry::trace::context::Forms;
+use crate::telemetry::trace::span::Rules;
+use http::{HeaderValue, Request, Response, header};
+use serde_json::Value;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn observe(address: SocketAddr, protocol: Protocol) -> Observe {
+    let collector = Collector::new(&address.to_string(), "", "/take").unwrap();
+    let rules = Rules {
+        threshold: None,
+        shared: true,
+        w3c_first: false,
+        forms: Forms { b3_multi: true, ..Forms::default() },
+        always_new: false,
+    };
+    let headers = vec![(header::AUTHORIZATION, HeaderValue::from_static("Basic abc"))];
+    Observe {
+        trace: Some(rules),
+        tracing: Some(Arc::new(Tracing { collector: collector.clone(), protocol })),
+        remote_log: Some(Arc::new(RemoteLog { collector, headers, threshold: None })),
+        ..Observe::default()
+    }
+}
+
+fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
+    let request = Request::builder()
+        .uri("/pay?token=x")
+        .header("host", "pay.shop")
+        .header("authorization", "Bearer s3cret")
+        .header("x-request-id", "abc")
+        .body(())
+        .unwrap();
+    let ends = || Ends {
+        peer: "10.0.0.1:4000".parse().unwrap(),
+        destination: "10.0.0.2:80".parse().unwrap(),
+        identity: None,
+        mtls: false,
+    };
+    let record = Record::begin(telemetry, Some(observe), Direction::Outbound, &request, ends);
+    record.answered(&mut Response::new(ResponseBody::full("text")));
+}
+
+fn origin() -> Origin {
+    Origin {
+        workload: crate::telemetry::fixtures::workload(),
+        ip: "10.0.0.1".into(),
+        mesh: "fsm".into(),
+        ..Origin::default()
+    }
+}
+
+/// Takes one request and answers 202; gives its head and body.
+async fn take_one(listener: TcpListener) -> (String, Vec<u8>) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        stream.read_buf(&mut bytes).await.unwrap();
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if bytes.len() >= end + 4 + length.parse::<usize>().unwrap() {
+            stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            return (head, bytes[end + 4..].to_vec());
+        }
+    }
+}
+
+async fn exported(kind: Export, protocol: Protocol) -> (String, Vec<u8>, Arc<Telemetry>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let observe = Arc::new(observe(listener.local_addr().unwrap(), protocol));
+    let telemetry = Arc::new(Telemetry::new());
+    request(&telemetry, &observe);
+    request(&telemetry, &observe);
+    let stop = CancellationToken::new();
+    let sending = tokio::spawn(send(kind, Arc::clone(&telemetry), origin(), stop.clone()));
+    let (head, body) = tokio::time::timeout(PATIENCE, take_one(listener)).await.unwrap();
+    stop.cancel();
+    sending.await.unwrap();
+    (head, body, telemetry)
+}
+
+#[tokio::test]
+async fn spans_go_to_zipkin_as_fsm_words_them() {
+    let (head, body, telemetry) = exported(Export::Spans, Protocol::Zipkin).await;
+    assert!(head.starts_with("post /take http/1.1") && head.contains("content-type: application/json"), "{head}");
+    let spans: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(spans.as_array().unwrap().len(), 2);
+    let span = &spans[0];
+    assert_eq!((&span["name"], &span["kind"]), (&"pay.shop".into(), &"CLIENT".into()));
+    assert_eq!(span["localEndpoint"]["serviceName"], "web");
+    assert_eq!(span["tags"]["http.url"], "http://pay.shop/pay?token=[hidden]");
+    assert_eq!((&span["tags"]["guid:x-request-id"], &span["tags"]["response_size"]), (&"abc".into(), &"4".into()));
+    assert_eq!((span["traceId"].as_str().unwrap().len(), span["id"].as_str().unwrap().len()), (32, 16));
+    assert_eq!(telemetry.observers.spans.sent.get(), 2);
+}
+
+#[tokio::test]
+async fn spans_go_to_otlp_as_protobuf() {
+    let (head, body, telemetry) = exported(Export::Spans, Protocol::Otlp).await;
+    assert!(head.contains("content-type: application/x-protobuf"), "{head}");
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains("service.name") && text.contains("pay.shop") && !text.contains("s3cret"));
+    assert_eq!(telemetry.observers.spans.sent.get(), 2);
+}
+
+#[tokio::test]
+async fn remote_log_entries_have_fsms_fields_and_no_secrets() {
+    let (head, body, _) = exported(Export::Logs, Protocol::Zipkin).await;
+    assert!(head.contains("authorization: basic abc"), "{head}");
+    let entries: Value = serde_json::from_slice(&body).unwrap();
+    let entry = &entries[0];
+    assert_eq!((&entry["type"], &entry["meshName"]), (&"outbound".into(), &"fsm".into()));
+    assert_eq!((&entry["remoteAddr"], &entry["localPort"]), (&"10.0.0.2".into(), &4000.into()));
+    assert_eq!((&entry["req"]["body"], &entry["res"]["resSize"]), (&"".into(), &4.into()));
+    assert_eq!(entry["req"]["headers"]["authorization"], "[hidden]");
+    assert!(!String::from_utf8_lossy(&body).contains("s3cret"));
+}
+
+#[tokio::test]
+async fn a_collector_that_is_down_costs_its_spans_and_nothing_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let observe = Arc::new(observe(listener.local_addr().unwrap(), Protocol::Zipkin));
+    drop(listener);
+    let telemetry = Arc::new(Telemetry::new());
+    let all = limits::EXPORT_QUEUE as u64 + 100;
+    for _ in 0..all {
+        request(&telemetry, &observe);
+    }
+    let spans = &telemetry.observers.spans;
+    assert_eq!(spans.dropped.get(), 100);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    // What is left is tried once.
+    let sending = send(Export::Spans, Arc::clone(&telemetry), origin(), stop);
+    tokio::time::timeout(PATIENCE, sending).await.unwrap();
+    assert_eq!((spans.sent.get(), spans.failed.get()), (0, all - 100));
+}

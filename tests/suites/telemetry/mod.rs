@@ -1,0 +1,6 @@
+//! What operators see: metrics that a real Prometheus scrapes, traces, access logs, live requests.
+
+mod cardinality;
+mod prometheus;
+mod records;
+mod tracing;
