@@ -147,7 +147,9 @@ fn every_argument_is_one_that_the_program_knows() {
     for (name, values) in MATRIX {
         let rendered = objects(&template(&helm, values, &[]).unwrap());
         let mut roles = 0;
-        for (pod, spec) in pods(&rendered).into_iter().filter(|(_, spec)| spec["containers"][0]["command"][0] == "fsm-control") {
+        for (pod, spec) in
+            pods(&rendered).into_iter().filter(|(_, spec)| spec["containers"][0]["command"][0] == "fsm-control")
+        {
             let arguments = list(spec, "/containers/0/args").map(|argument| argument.as_str().unwrap());
             // With --help nothing is done, but what comes before it has to be understood.
             let output = Command::new(binary("fsm-control")).args(arguments).arg("--help").output().unwrap();
