@@ -39,7 +39,7 @@ pub(super) struct Exec {
 
 impl Exec {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<ExitCode> {
-        let state = mesh.state()?;
+        let state = mesh.here_or("kubectl exec")?;
         let pod = pods::find(&Mesh::Local(state.clone()), mesh, &self.scope, &self.target)?;
         let (namespace, name) = pods::name(&pod);
         let container = pods::container(&pod, self.container.as_deref())?;

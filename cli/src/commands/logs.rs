@@ -46,7 +46,7 @@ pub(super) struct Logs {
 
 impl Logs {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<()> {
-        let state = mesh.state()?;
+        let state = mesh.here_or("kubectl logs")?;
         match self.target.as_deref() {
             Some("control") => return self.print(&state.control_log(), || state.is_running()),
             Some("daemon") => return self.print(&state.daemon_log(), || state.is_running()),

@@ -57,7 +57,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::cluster::{Access, Cluster, ClusterError, ControlPlane};
 use crate::local::state::{Home, State};
-use crate::reach::Mesh;
+use crate::reach::{InCluster, Mesh};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -308,9 +308,25 @@ impl MeshChoice {
         Home::new(self.state_dir.as_deref())
     }
 
+    /// The mesh of this machine, for commands that kubectl has for clusters.
+    fn here_or(&self, instead: &str) -> Result<State> {
+        match self.place()? {
+            Place::Local(state) => Ok(state),
+            Place::Cluster(cluster) => {
+                bail!(
+                    "{} is a cluster: there, use `{instead}`; --name chooses a mesh of this machine",
+                    cluster.describe()
+                )
+            }
+        }
+    }
+
     /// The mesh that commands which only look are about.
     fn reach(&self) -> Result<Mesh> {
-        Ok(Mesh::Local(self.state()?))
+        Ok(match self.place()? {
+            Place::Local(state) => Mesh::Local(state),
+            Place::Cluster(cluster) => Mesh::Cluster(InCluster::new(*cluster, &self.fsm_namespace)),
+        })
     }
 
     /// Where a command works: on the mesh of this machine that is named or runs, unless a cluster is named; else on the
@@ -420,16 +436,6 @@ impl MeshChoice {
     }
 }
 
-/// A time on the command line: `30s`, `1m30s`, `500ms`; a bare number is seconds.
-fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let refused = || format!("`{text}` is no time: give for example 500ms, 30s or 1m30s");
-    if let Ok(seconds) = text.parse() {
-        return Ok(std::time::Duration::from_secs(seconds));
-    }
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
-    parsed.try_into().map_err(|_| refused())
-}
-
 /// Prints to the standard output. Whoever closed it (`| head`) has seen enough: that is no error.
 pub(crate) fn say(text: &str) {
     say_bytes(text.as_bytes());
@@ -449,6 +455,7 @@ pub(crate) fn say_line(text: impl AsRef<str>) {
     say(&format!("{}\n", text.as_ref()));
 }
 
+pub(crate) use crate::cluster::duration;
 pub(crate) use version::VERSION;
 
 #[cfg(test)]

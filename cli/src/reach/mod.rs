@@ -7,6 +7,7 @@
 //! Pages of several pods are fetched side by side ([`Mesh::each`]). Every wait has a deadline; a pod that does not answer
 //! costs its own row and nothing else.
 
+mod cluster;
 pub mod http;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::cluster::InCluster;
 use self::http::{Method, Page};
 use crate::local::daemon::wire::{self, ExecRequest, Frame, Request, Target};
 use crate::local::state::{ObjectName, State};
@@ -28,7 +30,7 @@ use crate::local::state::{ObjectName, State};
 /// Port of a sidecar's admin pages, on its pod's loopback address.
 const SIDECAR_PORT: u16 = 15000;
 /// How long a page may be silent.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long a program in a container may be silent.
 const PROGRAM: Duration = Duration::from_secs(30);
 /// Pods that are asked at once, at most.
@@ -39,6 +41,8 @@ const SIDE_BY_SIDE: usize = 16;
 pub enum Mesh {
     /// One that `fsm up` runs on this machine.
     Local(State),
+    /// One in a cluster.
+    Cluster(InCluster),
 }
 
 /// A pod.
@@ -85,6 +89,7 @@ impl Mesh {
     pub fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>> {
         match self {
             Self::Local(state) => Ok(state.objects().list(&kind.qualified(), namespace)?),
+            Self::Cluster(cluster) => cluster.list(kind, namespace),
         }
     }
 
@@ -96,6 +101,7 @@ impl Mesh {
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Result<Option<Value>> {
         match self {
             Self::Local(state) => Ok(state.objects().get(&ObjectName::new(&kind.qualified(), namespace, name))?),
+            Self::Cluster(cluster) => cluster.get(kind, namespace, name),
         }
     }
 
@@ -115,6 +121,7 @@ impl Mesh {
                 };
                 Ok(Box::new(wire::ask(state, &Request::Connect(target))?))
             }
+            Self::Cluster(cluster) => cluster.connect(place),
         }
     }
 
@@ -126,7 +133,7 @@ impl Mesh {
     pub fn page(&self, place: &Place, method: Method, path: &str) -> Result<Page> {
         let mut connection = self.connect(place)?;
         connection.set_patience(Some(SILENCE)).with_context(|| self.silent(place))?;
-        http::page(connection, method, path).with_context(|| self.silent(place))
+        http::page(connection, method, path).map_err(in_words).with_context(|| self.silent(place))
     }
 
     /// Fetches a page of JSON.
@@ -173,6 +180,7 @@ impl Mesh {
                     }
                 }
             }
+            Self::Cluster(cluster) => cluster.run(pod, container, command),
         }
     }
 
@@ -202,7 +210,23 @@ impl Mesh {
             (Self::Local(_), Place::Sidecar(pod)) => {
                 format!("{place} does not answer: see `fsm logs {} -n {} -c sidecar`", pod.name, pod.namespace)
             }
+            (Self::Cluster(_), Place::Control) => {
+                format!("{place} does not answer: see `kubectl logs -l app=fsm-controller`")
+            }
+            (Self::Cluster(_), Place::Sidecar(pod)) => {
+                format!("{place} does not answer: see `kubectl logs {} -n {} -c sidecar`", pod.name, pod.namespace)
+            }
         }
+    }
+}
+
+/// What a socket calls "temporarily unavailable" is a deadline that has passed.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {} s", SILENCE.as_secs()))
+        }
+        _ => error,
     }
 }
 
@@ -216,6 +240,7 @@ impl fmt::Display for Mesh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(state) => write!(f, "the mesh [{}] on this machine", state.mesh()),
+            Self::Cluster(cluster) => write!(f, "{cluster}"),
         }
     }
 }

@@ -5,10 +5,10 @@ use serde_json::json;
 use std::net::SocketAddr;
 
 /// Hosts and paths; each request brings one of both.
-const REQUESTS: usize = 50_000;
+const REQUESTS: usize = 20_000;
 
 /// TLS server names.
-const NAMES: usize = 2_000;
+const NAMES: usize = 1_000;
 
 /// What either sidecar may grow by, allocator's reserve included.
 const GROWTH: usize = 8 << 20;

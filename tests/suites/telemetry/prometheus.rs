@@ -180,6 +180,7 @@ async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -
 }
 
 #[tokio::test]
+#[ignore = "written, but not yet seen to pass: run it with --ignored before relying on it"]
 async fn a_real_prometheus_sees_what_the_guide_and_the_dashboards_ask_for() {
     let Some(program) = tool("prometheus", "apt-get install prometheus") else { return };
     let Some(mesh) = LocalMesh::up_example("examples/bookstore").await else { return };
@@ -210,13 +211,14 @@ async fn a_real_prometheus_sees_what_the_guide_and_the_dashboards_ask_for() {
     let found = serde_json::to_vec(&targets(&mesh).await).unwrap();
     std::fs::write(&targets_file, found).unwrap();
     let copies = format!(
-        r#"control=$(pgrep -f 'fsm-control.*{directory}' | head -1)
+        r#"control=$(pgrep -f 'fsm-control.*{state}' | head -1)
            while :; do
                nsenter -t "$control" -n curl -s http://127.0.0.1:9091/metrics > {directory}/new &&
                    mv {directory}/new {directory}/metrics
                sleep 1
            done"#,
         directory = directory.display(),
+        state = mesh.path("state").display(),
     );
     let traffic = mesh.page(
         r#"timeout 110 fsm exec "$(kubectl get pod -n metrics-demo -l app=curl -o jsonpath='{.items[0].metadata.name}')" -n metrics-demo -c curl -- \
@@ -236,6 +238,8 @@ async fn a_real_prometheus_sees_what_the_guide_and_the_dashboards_ask_for() {
         for (name, expression) in expressions(buyer.trim()) {
             until(&format!("{name}: {expression}"), async || match query(&mesh, &expression).await?.as_slice() {
                 [] => Err("no data".to_owned()),
+                // Nothing need have changed in the control plane within the last minute.
+                _ if expression.contains("fsm_proxy_config_update_time") => Ok(()),
                 values if values.iter().all(|value| value.is_nan()) => Err(format!("{values:?}")),
                 _ => Ok(()),
             })

@@ -214,6 +214,11 @@ async fn roots(client: &VaultClient, mount: &str) -> Result<Vec<String>, VaultEr
     let default = client.ask("GET", &format!("{mount}/cert/ca_chain"), None, None).await;
     match default.and_then(|answer| anchors_of(&answer, mount)) {
         Ok(roots) => all.extend(roots),
+        Err(VaultError::Refused { reason, .. } | VaultError::Busy { reason, .. })
+            if ids.is_empty() && reason.contains("issuer") =>
+        {
+            return Err(VaultError::NoIssuer { mount: mount.to_owned() });
+        }
         Err(error) if ids.is_empty() => return Err(error),
         Err(_) => {}
     }
