@@ -72,7 +72,8 @@ impl Cluster {
         let server = ApiServer::start(SHAPE).await?;
         server.start_controllers();
         let ready = server.directory().join("node.ready");
-        server.spawn(Self::node(&server));
+        // Nobody waits for it: it ends when the run ends.
+        drop(server.spawn(Self::node(&server)));
         let log = server.directory().join("node.log");
         eventually(&format!("the node is there ({})", log.display()), async || ready.exists()).await;
         Some(Self { server })
@@ -155,6 +156,16 @@ impl Cluster {
             }
         };
         Outcome { code, stdout, stderr }
+    }
+
+    /// Makes a namespace, and waits until pods can be made in it.
+    pub async fn namespace(&self, name: &str) {
+        let made = self.kubectl(&["create", "namespace", name], "").await;
+        assert_eq!(made.code, 0, "{made:?}");
+        eventually(&format!("the namespace {name} has its service account"), async || {
+            self.kubectl(&["get", "serviceaccount", "default", "-n", name], "").await.code == 0
+        })
+        .await;
     }
 
     /// The name of the one pod with this label `app` that is not about to end.

@@ -5,18 +5,13 @@
 //! sidecar has acknowledged with what its group should have.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::Result;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::local::daemon::wire::{self, Target};
 use crate::local::state::State;
-
-/// How long fsm-control may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::reach::{Mesh, Place};
 
 /// Label of an EndpointSlice: whose it is.
 const SERVICE: &str = "kubernetes.io/service-name";
@@ -55,16 +50,13 @@ struct Proxy {
 /// What is still to happen, in words; `None` when every sidecar has what the objects say.
 pub(super) fn missing(state: &State) -> Result<Option<String>> {
     let slices = state.objects().list("EndpointSlice.discovery.k8s.io", None)?;
-    let Some(world) = ask::<World>(state, "/world") else { return Ok(Some("fsm-control does not answer".to_owned())) };
-    let Some(proxies) = ask::<Vec<Proxy>>(state, "/proxies") else {
-        return Ok(Some("fsm-control does not answer".to_owned()));
-    };
-    Ok(compare(&endpoints(&slices), &world, &proxies))
-}
-
-fn ask<T: DeserializeOwned>(state: &State, path: &str) -> Option<T> {
-    let (status, body) = wire::get(state, Target::Control, path, PATIENCE).ok()?;
-    (status == 200).then(|| serde_json::from_slice(&body).ok()).flatten()
+    let mesh = Mesh::Local(state.clone());
+    let seen = mesh.read(&Place::Control, "/world").and_then(|world: World| {
+        let proxies: Vec<Proxy> = mesh.read(&Place::Control, "/proxies")?;
+        Ok(compare(&endpoints(&slices), &world, &proxies))
+    });
+    // It may be just being started again.
+    Ok(seen.unwrap_or_else(|why| Some(format!("{why:#}"))))
 }
 
 /// How many endpoints of each service take traffic.

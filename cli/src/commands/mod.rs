@@ -5,6 +5,7 @@
 //! ran. Any error is told on the standard error as `Error: …` with what to do, and gives 1; wrong usage gives 2.
 
 mod apply;
+mod certificate;
 mod check;
 mod completion;
 mod converged;
@@ -43,7 +44,6 @@ mod stat;
 mod support;
 mod tap;
 mod top;
-mod support;
 mod up;
 mod verify;
 mod version;
@@ -122,6 +122,9 @@ enum Command {
     Annotate(metadata::Change),
     /// Look whether the mesh of a cluster is well, or whether one can be installed
     Check(check::Check),
+    /// Show the roots of the mesh, or replace them
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
     /// Create a namespace, a secret, a config map or a service account
     #[command(subcommand)]
     Create(create::Create),
@@ -245,6 +248,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Apply(command) => return command.run(mesh),
         Command::Annotate(command) => command.run(mesh, metadata::Part::Annotations)?,
         Command::Check(command) => return command.run(mesh),
+        Command::Certificate(command) => command.run(mesh)?,
         Command::Create(command) => command.run(mesh)?,
         Command::Delete(command) => return command.run(mesh),
         Command::Daemon { attached, isolated } => return daemon(mesh, attached, !isolated),

@@ -47,7 +47,7 @@ pub struct Admin {
 }
 
 /// Who signs certificates, as far as operators see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authority {
     kind: &'static str,
     /// Only its roots can be changed from here.

@@ -87,7 +87,7 @@ async fn everything_in_the_index_is_there() {
                 Query::Explain { question, answer } => {
                     answer.send(Err(CannotExplain::NoService(question.to))).unwrap();
                 }
-                Query::View(..) | Query::Injection { .. } => {}
+                Query::View(..) | Query::Snapshot(..) | Query::Injection { .. } => {}
             }
         }
     });

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 fn debug() -> (Arc<Debug>, TempDir) {
     let directory = TempDir::new().unwrap();
-    let settings = TresorSettings::in_directory(directory.path());
-    let tresor = Arc::new(Tresor::open(settings, Arc::new(SystemTime::now)).unwrap());
+    let tresor =
+        Arc::new(Tresor::open(directory.path(), TresorSettings::default(), Arc::new(SystemTime::now)).unwrap());
     let roster = Arc::new(Roster::default());
     let push = Arc::new(Push {
         board: Arc::new(Board::default()),

@@ -60,7 +60,6 @@ fn manifests() -> String {
             "restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox", "command": ["echo", "done"]}],
         }}},
     });
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": NAMESPACE, "name": "settings"},
         "data": {"color": "red"},
@@ -69,7 +68,7 @@ fn manifests() -> String {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": NAMESPACE, "name": "words"},
         "stringData": {"PASSWORD": "sesame"},
     });
-    [namespace, map, secret, deployment, service, client, job].map(|object| object.to_string()).join("\n---\n")
+    [map, secret, deployment, service, client, job].map(|object| object.to_string()).join("\n---\n")
 }
 
 async fn sh(cluster: &Cluster, pod: &str, container: &str, script: &str) -> String {
@@ -81,6 +80,7 @@ async fn sh(cluster: &Cluster, pod: &str, container: &str, script: &str) -> Stri
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_does_for_pods_what_a_kubelet_does() {
     let Some(cluster) = cluster().await else { return };
+    cluster.namespace(NAMESPACE).await;
     cluster.apply(&manifests()).await;
     let web = cluster.pod_of(NAMESPACE, "web").await;
     let client = cluster.pod_of(NAMESPACE, "client").await;

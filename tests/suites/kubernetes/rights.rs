@@ -145,7 +145,8 @@ async fn every_role_does_its_work_with_its_own_rights() {
     assert!(!bootstrap.log().contains("forbidden"), "{}", bootstrap.log());
     drop(bootstrap);
 
-    let injector = with_roles(&server, "righti", &[(cluster, "injector"), ("Role", "injector-lease"), ("Role", "roots")]).await;
+    let injector =
+        with_roles(&server, "righti", &[(cluster, "injector"), ("Role", "injector-lease"), ("Role", "roots")]).await;
     let flags = ["injector", "--listen-webhook", "127.0.0.1:0", "--enable-reconciler"];
     let running = Running::start_as(&injector, &server, "righti", &flags).await;
     let registered =

@@ -236,6 +236,7 @@ impl Pods {
         self.services.take_in(&change);
         self.roster.take_in(change, now);
         if is_content {
+            self.roster.retry(now);
             self.refresh();
         }
     }

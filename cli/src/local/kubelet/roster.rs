@@ -96,6 +96,11 @@ impl Roster {
         }
     }
 
+    /// ConfigMaps or Secrets have changed: containers that wait for one are tried again.
+    pub(super) fn retry(&mut self, now: Duration) {
+        self.lives.values_mut().for_each(|entry| entry.life.retry(now));
+    }
+
     pub(super) fn learn(&mut self, report: &Report, now: Duration) {
         let pod = match report {
             Report::PodUp { pod, .. } | Report::PodFailed { pod, .. } | Report::Gone { pod } => pod,

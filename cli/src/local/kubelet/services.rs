@@ -77,7 +77,7 @@ impl Table {
         }
         let slices = |key: &Key, _: &Service| of_service.get(key).cloned().unwrap_or_default();
         let is_ours = |address: Ipv4Addr| options.service_cidr.contains(&address) && address != self.node.dns_address();
-        let services = self.services.iter().map(|(key, service)| (key, service));
+        let services = self.services.iter();
         let (mut rules, names) = network::plan(services, slices, is_ours, &options.cluster_domain);
         for rule in &mut rules {
             let api_server = self.services.get(&("default".to_owned(), "kubernetes".to_owned()));

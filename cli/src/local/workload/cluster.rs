@@ -122,6 +122,11 @@ impl Cluster {
         self.wanted.trust_bundle = Some(Arc::new(ConfigMap { data: Some(data), ..ConfigMap::default() }));
     }
 
+    /// ConfigMaps or Secrets have changed: containers that wait for one are tried again.
+    pub fn retry(&mut self, now: Duration) {
+        self.entries.values_mut().for_each(|entry| entry.life.retry(now));
+    }
+
     /// What volumes of the pods that have an address should show now.
     pub fn volumes(&self) -> impl Iterator<Item = (PodId, Vec<Volume>)> {
         let up = self.entries.values().map(|entry| &entry.life).filter(|life| !life.addresses().is_empty());

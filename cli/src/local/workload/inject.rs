@@ -85,23 +85,27 @@ fn settings(mesh: &Mesh) -> Settings {
 
 fn adapt(pod: &mut Pod, mark: Option<u32>) {
     let Some(spec) = &mut pod.spec else { return };
+    // Whoever runs the pod starts the sidecar first wherever it stands, and users look for their own containers first.
+    spec.containers.sort_by_key(|container| container.name == SIDECAR);
     let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
     for container in containers {
-        let flags: &[&str] = match container.name.as_str() {
+        let flag = match container.name.as_str() {
             SIDECAR => {
                 if let Some(lifecycle) = &mut container.lifecycle {
                     lifecycle.pre_stop = None;
                 }
+                let arguments = container.args.get_or_insert_default();
+                // How much it says while it starts; then its document tells, which follows MeshConfig.
+                arguments.retain(|argument| !argument.starts_with("--log-level="));
                 // The applications have ended when the sidecar is told to: nothing new can come.
-                container.args.get_or_insert_default().extend(["--drain-min=0s", "--drain-max=5s"].map(str::to_owned));
-                &["--upstream-mark"]
+                arguments.extend(["--drain-min=0s", "--drain-max=5s"].map(str::to_owned));
+                "--upstream-mark"
             }
-            REDIRECTION => &["--proxy-mark"],
+            REDIRECTION => "--proxy-mark",
             _ => continue,
         };
         if let Some(mark) = mark {
-            let marked = flags.iter().map(|flag| format!("{flag}={mark:#x}"));
-            container.args.get_or_insert_default().extend(marked);
+            container.args.get_or_insert_default().push(format!("{flag}={mark:#x}"));
         }
     }
 }

@@ -208,6 +208,7 @@ impl Pods {
             }
         }
         if is_content_changed {
+            self.cluster.retry(now);
             for (pod, volumes) in self.cluster.volumes() {
                 self.runtime.refresh(pod, volumes);
             }

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// As Kubernetes has it where a projection does not say how long a token is to be good.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// Why a container is not started that refers to an object which is not there.
+pub(super) const MISSING_OBJECT: &str = "CreateContainerConfigError";
+
 type Files = Vec<(String, Vec<u8>)>;
 
 /// A pod, and what it needs to know of what is around it.
@@ -212,7 +215,7 @@ fn no_field(path: &str) -> Refusal {
 }
 
 pub(super) fn config_error(message: String) -> Refusal {
-    Refusal { reason: "CreateContainerConfigError".to_owned(), message }
+    Refusal { reason: MISSING_OBJECT.to_owned(), message }
 }
 
 #[cfg(test)]

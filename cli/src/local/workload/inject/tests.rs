@@ -52,6 +52,7 @@ fn what_is_added_is_recognised_and_can_be_taken_away() {
     let mut injected = pod(json!({}));
     inject(&mut injected, Some(&member()), &mesh(), "uuid").unwrap();
     let spec = injected.spec.clone().unwrap();
+    assert_eq!(spec.containers[0].name, "main", "users look for their own first");
     let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let named = |is: &dyn Fn(&Container) -> bool| -> Vec<String> {
         all().filter(|container| is(container)).map(|container| container.name.clone()).collect()

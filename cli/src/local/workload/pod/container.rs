@@ -4,6 +4,7 @@ use super::super::inject;
 use super::super::probe::{ProbeKind, Probes, Schedule};
 use super::super::restart::BackOff;
 use super::super::runtime::{Action, Check, ContainerId, Exit, PodId, Process, Stop};
+use super::super::volumes::MISSING_OBJECT;
 use super::hook::{self, Hook};
 use super::{Refusal, stop};
 use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Pod, Probe};
@@ -273,6 +274,15 @@ impl ContainerLife {
         self.start += 1;
         self.is_changed = true;
         self.state = State::Waiting(Waiting { reason: refusal.reason, message: refusal.message, until });
+    }
+
+    /// Something that was missing may be there now.
+    pub(super) fn retry(&mut self, now: Duration) {
+        if let State::Waiting(waiting) = &mut self.state
+            && waiting.reason == MISSING_OBJECT
+        {
+            waiting.until = waiting.until.min(now);
+        }
     }
 
     pub(super) fn exited(&mut self, exit: Exit, now: Duration) {

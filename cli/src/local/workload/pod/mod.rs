@@ -224,6 +224,11 @@ impl Life {
         }
     }
 
+    /// Objects have changed: containers that wait because one of them was missing need not wait longer.
+    pub fn retry(&mut self, now: Duration) {
+        self.containers.iter_mut().for_each(|container| container.retry(now));
+    }
+
     /// Everything that is to be done now.
     pub fn advance(&mut self, now: Duration, resolve: &dyn Resolve) -> Vec<Action> {
         let mut actions = Vec::new();
