@@ -8,6 +8,7 @@ mod controller;
 mod injector;
 mod once;
 mod standing;
+mod webhooks;
 
 use crate::options::Role;
 

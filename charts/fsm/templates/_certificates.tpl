@@ -3,6 +3,9 @@
 {{- define "fsm.certificateFlags" -}}
 {{- $fsm := .Values.fsm -}}
 - --ca-bundle-secret-name={{ $fsm.caBundleSecretName }}
+{{- if $fsm.featureFlags.enableMeshRootCertificate }}
+- --enable-mesh-root-certificate=true
+{{- end }}
 {{- if ne $fsm.certificateProvider.kind "tresor" }}
 - --certificate-manager={{ $fsm.certificateProvider.kind }}
 {{- end }}
@@ -30,10 +33,20 @@
   resources: [secrets]
   resourceNames: [{{ $fsm.caBundleSecretName }}]
   verbs: [get, list, watch, patch]
-{{- if eq $fsm.certificateProvider.kind "cert-manager" }}
+{{- if or (eq $fsm.certificateProvider.kind "cert-manager") $fsm.featureFlags.enableMeshRootCertificate }}
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]
   verbs: [get, list, watch, create, delete]
+{{- end }}
+{{- if $fsm.featureFlags.enableMeshRootCertificate }}
+# Who signs is said by these; the leader says how far a change is.
+- apiGroups: [config.flomesh.io]
+  resources: [meshrootcertificates, meshrootcertificates/status]
+  verbs: [get, list, watch, patch]
+# Secrets of providers, whose names only these objects know.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, patch]
 {{- end }}
 {{- end -}}
 

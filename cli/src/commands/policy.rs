@@ -1,5 +1,7 @@
 //! `fsm policy`: what policies mean for a call.
 
+mod check;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -18,6 +20,12 @@ use crate::views::{Format, policy};
 /// `fsm policy`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Policy {
+    /// Say whether one pod may call another
+    #[command(name = "check-pods")]
+    CheckPods(check::CheckPods),
+    /// Find policies of a namespace that contradict each other
+    #[command(name = "check-conflicts")]
+    CheckConflicts(check::CheckConflicts),
     /// Say whether a call is allowed, by which object and rule, or what keeps it out
     Explain(Explain),
 }
@@ -62,6 +70,8 @@ pub(super) struct Explain {
 impl Policy {
     pub(super) fn run(self, mesh: &MeshChoice) -> Result<ExitCode> {
         match self {
+            Self::CheckPods(command) => command.run(mesh).map(|()| ExitCode::SUCCESS),
+            Self::CheckConflicts(command) => command.run(mesh).map(|()| ExitCode::SUCCESS),
             Self::Explain(command) => command.run(mesh),
         }
     }

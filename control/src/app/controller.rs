@@ -2,7 +2,8 @@
 //!
 //! Ready means: the source was read once, the documents of all groups are published, and all ports listen.
 
-use super::standing::{Standing, listen, open_signer, with_port};
+use super::standing::{Standing, listen, open_signer};
+use super::webhooks::Ground;
 use crate::admin::{self, Admin, Vitals};
 use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
 use crate::cert::Issuer;
@@ -11,17 +12,13 @@ use crate::controller::{self, Ends, Publisher};
 use crate::debug::{self, Debug};
 use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Leadership};
-use crate::limits;
-use crate::options::controller::VALIDATOR_SERVICE;
-use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo, injector};
+use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo};
 use crate::push::repo::{self, Repo};
 use crate::push::{Board, Push, Roster, Settings, server};
-use crate::reconcile::Cluster;
 use crate::source::kubernetes::{self, Interest};
 use crate::source::{Event, Source};
 use crate::telemetry::Telemetry;
-use crate::webhook::configuration::{Registration, Webhooks};
-use crate::webhook::{OwnerFacts, Validator, Webhook};
+use crate::webhook::OwnerFacts;
 use crate::world::{self, World};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -29,7 +26,6 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
@@ -81,24 +77,15 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         let stop = stop.clone();
         async move { tls.maintain(stop).await }
     });
-    if let Some(address) = options.listen_webhook {
-        let listener = listen(address, "--listen-webhook")?;
-        addresses["webhook"] = listener.local_addr()?.to_string().into();
-        let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
-        let native = standing.native(options.injection.native_sidecars, api_server.as_ref());
-        let settings = options.injection.settings(&options.mesh);
-        let names = options.certificates.names_of(injector::SERVICE, &options.mesh.fsm_namespace);
-        let webhook = Webhook { facts, settings, native, telemetry: push.telemetry.clone() };
-        standing.serve_webhook(listener, webhook, issuer.clone(), names).await?;
-    }
-    if let Some(address) = options.listen_validator {
-        let listener = listen(address, "--listen-validator")?;
-        addresses["validator"] = listener.local_addr()?.to_string().into();
-        let cluster = api_server.clone().filter(|_| options.source == Source::Kubernetes).map(Cluster::new);
-        let owner = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
-        let registering = cluster.zip(Some(leadership.clone()));
-        serve_validator(&standing, listener, &options, owner, (&push, issuer.clone()), registering).await?;
-    }
+    let ground = Ground {
+        standing: &standing,
+        options: &options,
+        api_server: api_server.as_ref(),
+        issuer: issuer.clone(),
+        telemetry: push.telemetry.clone(),
+    };
+    let facts = OwnerFacts { queries: queries.clone(), ready: is_ready.clone() };
+    ground.serve(facts, leadership.clone(), &mut addresses).await?;
     if let Some(bundles) = bundles {
         tasks.spawn(bundles.run_while_leading(leadership.clone(), stop.clone()));
     }
@@ -132,35 +119,6 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
     standing.end().await;
     // The owner has been told and waits for nothing but itself.
     tokio::task::spawn_blocking(move || owner.join()).await?.map_err(|_| anyhow::anyhow!("the owner task panicked"))
-}
-
-/// Serves the validator's webhook, and keeps its configuration in the cluster, if there is one.
-async fn serve_validator(
-    standing: &Standing,
-    listener: TcpListener,
-    options: &ControllerOptions,
-    owner: OwnerFacts,
-    (push, issuer): (&Arc<Push>, Arc<dyn Issuer>),
-    cluster: Option<(Cluster, Leadership)>,
-) -> anyhow::Result<()> {
-    let port = listener.local_addr()?.port();
-    let mesh = &options.mesh;
-    let validator = Validator::new(owner, world_settings(mesh), push.telemetry.clone());
-    let names = options.certificates.names_of(VALIDATOR_SERVICE, &mesh.fsm_namespace);
-    standing.serve_webhook(listener, validator, issuer.clone(), names).await?;
-    let Some((cluster, leadership)) = cluster else { return Ok(()) };
-    let webhooks = Webhooks::Validator { traffic_targets: options.validate_traffic_target };
-    let name = options.validator_webhook_config.clone();
-    let registration = Registration {
-        name: name.unwrap_or_else(|| webhooks.usual_name(&mesh.mesh_name)),
-        mesh: mesh.mesh_name.clone(),
-        fsm_namespace: mesh.fsm_namespace.clone(),
-        timeout: limits::VALIDATOR_TIMEOUT,
-        url: with_port(options.validator_url.as_ref(), port),
-        reconciled: options.upkeep.enable_reconciler,
-    };
-    standing.keep_registered(webhooks, registration, cluster, issuer, leadership, &push.telemetry);
-    Ok(())
 }
 
 pub(super) fn world_settings(mesh: &MeshOptions) -> world::Settings {

@@ -1,7 +1,7 @@
 //! What the chart makes: rights, security contexts, labels, versions of APIs.
 
 use super::{EVERYTHING, MATRIX, find, helm, objects, template};
-use fsm_tests::tool;
+use fsm_tests::{binary, tool};
 use serde_json::Value;
 use std::process::Command;
 
@@ -139,6 +139,23 @@ fn webhooks_come_and_go_with_the_release_and_stop_nobody_before_they_are_served(
     let arguments: Vec<_> =
         list(find(&rendered, "Deployment", "fsm-injector"), "/spec/template/spec/containers/0/args").collect();
     assert!(arguments.iter().any(|argument| **argument == "--webhook-config-name=own-fsm"), "{arguments:?}");
+}
+
+#[test]
+fn every_argument_is_one_that_the_program_knows() {
+    let Some(helm) = helm() else { return };
+    for (name, values) in MATRIX {
+        let rendered = objects(&template(&helm, values, &[]).unwrap());
+        let mut roles = 0;
+        for (pod, spec) in pods(&rendered).into_iter().filter(|(_, spec)| spec["containers"][0]["command"][0] == "fsm-control") {
+            let arguments = list(spec, "/containers/0/args").map(|argument| argument.as_str().unwrap());
+            // With --help nothing is done, but what comes before it has to be understood.
+            let output = Command::new(binary("fsm-control")).args(arguments).arg("--help").output().unwrap();
+            assert!(output.status.success(), "{name}: {pod}: {}", String::from_utf8_lossy(&output.stderr));
+            roles += 1;
+        }
+        assert_eq!(roles, 5, "{name}: controller, injector, bootstrap, preinstall, cleanup");
+    }
 }
 
 #[test]

@@ -38,11 +38,11 @@ fn what_comes_in_pieces_is_read_in_any_portions_and_silence_ends() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut stream = Pieces([b"HTTP/1.1 200 OK\r\n".to_vec(), b"\r\nhello".to_vec()].into());
     let mut waiting = Waiting { read: Vec::new(), at: 0 };
-    let patience = Some(Duration::from_millis(20));
+    let patience = Duration::from_millis(20);
     let mut fill = |buffer: &mut [u8]| {
         waiting.read(buffer, |piece| {
             runtime.block_on(async {
-                match tokio::time::timeout(patience.unwrap(), stream.read(piece)).await {
+                match tokio::time::timeout(patience, stream.read(piece)).await {
                     Ok(read) => read,
                     Err(_) => Err(io::ErrorKind::TimedOut.into()),
                 }
