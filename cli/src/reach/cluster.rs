@@ -6,7 +6,6 @@
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, Portforwarder};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{Connection, PROGRAM, Place, PodName, SIDECAR_PORT, SILENCE};
 use crate::cluster::{CONTROLLER, Cluster, Selector, Type, explain, types};
@@ -70,7 +69,7 @@ impl InCluster {
             forwarder.take_stream(port).ok_or_else(|| anyhow!("port {port} of pod {pod} was not forwarded"))?;
         Ok(Box::new(Forwarded {
             cluster: Arc::clone(&self.cluster),
-            stream: Box::pin(stream),
+            stream,
             waiting: Waiting { read: Vec::new(), at: 0 },
             patience: Some(SILENCE),
             _forwarder: forwarder,
@@ -160,14 +159,10 @@ fn kind_of(kind: &Kind) -> Result<Type> {
     Ok(Type { group: names.group, version, kind: names.kind, plural: names.plural })
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
-
 /// A forwarded port, read and written by a thread that waits.
 struct Forwarded {
     cluster: Arc<Cluster>,
-    stream: Pin<Box<dyn Stream>>,
+    stream: DuplexStream,
     waiting: Waiting,
     patience: Option<Duration>,
     /// The forwarding ends with it.

@@ -1,4 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use std::pin::Pin;
+
+use tokio::io::AsyncRead;
+
 use super::*;
 
 /// What the other end has to say, in pieces as they come; then silence.
