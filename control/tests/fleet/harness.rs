@@ -131,7 +131,9 @@ impl Control {
     /// Asks for a certificate with a token.
     pub(crate) async fn identity(&self, token: Option<&str>) -> Result<Credentials, Refused> {
         let key = KeyPair::generate().unwrap();
-        let csr = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let csr = params.serialize_request(&key).unwrap().pem().unwrap();
         let body = serde_json::to_vec(&IdentityRequest { csr }).unwrap();
         let (status, body) = self.post(IDENTITY_PATH, token, body, None).await;
         if status != StatusCode::OK {

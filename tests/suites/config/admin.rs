@@ -87,10 +87,12 @@ async fn no_page_shows_a_private_key_or_a_password() {
     let pair = scene.start().await;
     let sidecar = &pair.client_sidecar;
     let help = sidecar.admin("/help").await.text();
+    // What `/tap` shows, and hides, is tested beside its code; it has no end.
+    let left_out = |path: &str| matches!(path.split('?').next(), Some("/drain" | "/quitquitquit" | "/tap"));
     let pages: Vec<_> = help
         .lines()
         .filter_map(|line| line.split_whitespace().next())
-        .filter(|path| path.starts_with('/') && !matches!(*path, "/drain" | "/quitquitquit"))
+        .filter(|path| path.starts_with('/') && !left_out(path))
         .collect();
     assert!(pages.len() >= 10, "{help}");
     let mut seen = 0;
