@@ -150,6 +150,7 @@ async fn a_mount_below_a_private_directory_of_the_machine_is_reached_by_every_us
     let Some(ground) = ground() else { return };
     let pod = ground.pod("shop", "web");
     let private = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(private.path(), fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(private.path().join("own"), "private").unwrap();
     fs::set_permissions(private.path().join("own"), fs::Permissions::from_mode(0o600)).unwrap();
     let source = ground.state.path().join("source");
