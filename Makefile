@@ -23,7 +23,8 @@ demo: ## a mesh on this machine: see traffic, a canary, certificates, and how a 
 test: ## every test: unit tests, and black-box suites over the built programs (root, or they are skipped)
 	@.ci/setup test
 	@$(MAKE) --no-print-directory build
-	cargo test --workspace --no-fail-fast
+	cargo test --workspace --no-fail-fast -- --skip e2e::
+	cargo test --workspace --test suites e2e:: -- --test-threads=1
 
 e2e: ## pods of a real API server, run on this machine (root; also a part of test)
 	@.ci/setup test

@@ -60,6 +60,7 @@ async fn one_of_two_replicas_writes_what_policies_ask_for() {
         server.kubectl(&status, "").await.stdout
     };
     let (one, _) = start(&server, "replicas", "one").await;
+    eventually("it leads", async || holder().await.starts_with("one_")).await;
     eventually("the certificate is committed", async || status("first").await == "committed").await;
     let secret = server.kubectl(&["-n", "replicas", "get", "secret", "first", "-o", "json"], "").await;
     let secret: Value = serde_json::from_str(&secret.stdout).unwrap();

@@ -129,6 +129,11 @@ async fn the_guides_hold_from_installing_to_uninstalling() {
 }
 
 async fn before(operator: &Operator<'_>) {
+    // Another test may have had a namespace of this name, which takes a while to go.
+    eventually("the namespace is free", async || {
+        operator.server.kubectl(&["get", "namespace", "fsm-system"], "").await.code != 0
+    })
+    .await;
     let said = operator.fsm("check --pre").await;
     assert!(said.starts_with("kubernetes-api\n--------------\n√ can initialize the client\n"), "{said}");
     assert!(said.ends_with("\nStatus check results are √\n"), "{said}");

@@ -19,6 +19,13 @@ pub(super) async fn a_token_is_good_for_its_own_account_only(mesh: &TheMesh) {
     wanted.distinguished_name = DistinguishedName::new();
     wanted.distinguished_name.push(DnType::CommonName, "server.server.cluster.local");
     let request = json!({"csr": wanted.serialize_request(&key).unwrap().pem().unwrap()}).to_string();
+    let refused = thief.ask(IDENTITY_PATH, &["--data", &request, "-H", "@/tmp/fsm-e2e-own"]).await;
+    assert!(refused.stderr.ends_with("403") && refused.stdout.contains("claims the names server"), "{refused:?}");
+
+    // One that claims nothing gets the names of whoever asks.
+    wanted.subject_alt_names.clear();
+    wanted.distinguished_name = DistinguishedName::new();
+    let request = json!({"csr": wanted.serialize_request(&key).unwrap().pem().unwrap()}).to_string();
     let answer = fine(thief.ask(IDENTITY_PATH, &["--data", &request, "-H", "@/tmp/fsm-e2e-own"]).await);
     let answer: IdentityResponse = serde_json::from_str(&answer).unwrap_or_else(|why| panic!("{why}: {answer}"));
     let given = thief.names(&answer.certificate_chain).await;
