@@ -32,7 +32,7 @@ async fn requests(pair: &Pair, from: usize, count: usize) {
 }
 
 /// A TLS hello with this server name, as far as the proxy reads it.
-fn hello(name: &str) -> Vec<u8> {
+pub(super) fn hello(name: &str) -> Vec<u8> {
     let mut extension = vec![0, 0];
     let list = [&[0][..], &u16::try_from(name.len()).unwrap().to_be_bytes(), name.as_bytes()].concat();
     let body = [&u16::try_from(list.len()).unwrap().to_be_bytes()[..], &list].concat();

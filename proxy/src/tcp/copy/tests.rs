@@ -27,7 +27,7 @@ where
     let counters = Arc::new([Counter::default(), Counter::default()]);
     let ours = Arc::clone(&counters);
     let task = tokio::spawn(async move {
-        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1] };
+        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1], moved: None };
         relay(&mut downstream, &mut upstream, options).await
     });
     Running { client, server, counters, task }
@@ -52,7 +52,7 @@ async fn start_sockets() -> Running<TcpStream, TcpStream> {
     let counters = Arc::new([Counter::default(), Counter::default()]);
     let ours = Arc::clone(&counters);
     let task = tokio::spawn(async move {
-        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1] };
+        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1], moved: None };
         relay_or_reset(&mut downstream, &mut upstream, options).await
     });
     Running { client, server, counters, task }
@@ -505,7 +505,7 @@ async fn a_small_remainder_is_kept_in_a_small_buffer() {
 fn the_state_of_a_relayed_connection_is_small() {
     let counter = Counter::default();
     let (mut a, mut b) = (duplex(1).0, duplex(1).0);
-    let options = RelayOptions { idle: IDLE, sent: &counter, received: &counter };
+    let options = RelayOptions { idle: IDLE, sent: &counter, received: &counter, moved: None };
     let size = size_of_val(&relay(&mut a, &mut b, options));
     assert!(size <= 768, "{size} bytes");
 }
