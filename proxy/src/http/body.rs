@@ -238,7 +238,12 @@ impl ResponseBody {
             return Self::Empty;
         }
         let version = if lease.is_http2() { Version::HTTP_2 } else { Version::HTTP_11 };
-        Self::Upstream { received: Received::new(incoming, version), lease: Some(lease), observer: None, call: Call::default() }
+        Self::Upstream {
+            received: Received::new(incoming, version),
+            lease: Some(lease),
+            observer: None,
+            call: Call::default(),
+        }
     }
 }
 

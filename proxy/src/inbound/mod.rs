@@ -88,7 +88,8 @@ pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
     let mut record = None;
     let attended = proxy.attend(Direction::Inbound, &info, carry(&proxy, stream, &info, &mut record)).await;
     // Where nothing is known of the client but its addresses.
-    let ends = || Ends { peer: info.peer, destination: info.destination, identity: None, mtls: false, server_name: None };
+    let ends =
+        || Ends { peer: info.peer, destination: info.destination, identity: None, mtls: false, server_name: None };
     attended.log(&proxy, record, ends);
 }
 

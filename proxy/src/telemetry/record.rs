@@ -298,7 +298,9 @@ impl Draft {
     /// Whether an operator who looks for errors wants to see it.
     pub fn is_error(&self) -> bool {
         let http = self.status.is_client_error() || self.status.is_server_error();
-        http || self.reason.is_some() || !self.complete || self.grpc_status.is_some_and(|status| status != GrpcStatus::OK)
+        http || self.reason.is_some()
+            || !self.complete
+            || self.grpc_status.is_some_and(|status| status != GrpcStatus::OK)
     }
 
     /// Whether the server failed, for traces.

@@ -158,7 +158,9 @@ impl Tap {
                 return false;
             }
             if watcher.filter.admits(draft) {
-                let line = line.get_or_insert_with(|| format!("{}\n", serde_json::Value::Object(fields::json(Subject::Request(draft)))));
+                let line = line.get_or_insert_with(|| {
+                    format!("{}\n", serde_json::Value::Object(fields::json(Subject::Request(draft))))
+                });
                 if watcher.lines.try_send(line.clone()).is_err() {
                     watcher.lost.fetch_add(1, Relaxed);
                 }

@@ -22,13 +22,13 @@ async fn each_side_logs_a_tcp_connection_when_it_has_ended() {
     wire.send("twelve bytes").await;
     wire.read_exact(12).await;
     wire.finish().await;
-    assert_eq!(wire.rest().await, (Vec::new(), End::Closed));
+    assert_eq!(wire.rest().await, (b"bye".to_vec(), End::Closed));
 
     let client = &logged(&directory.join("client.log"), 1).await[0];
     let server = &logged(&directory.join("server.log"), 1).await[0];
     for line in [client, server] {
         assert_eq!((&line["protocol"], &line["ended"]), (&json!("TCP"), &json!("closed")), "{line}");
-        assert_eq!((&line["requestBytes"], &line["responseBytes"]), (&json!(12), &json!(12)), "{line}");
+        assert_eq!((&line["requestBytes"], &line["responseBytes"]), (&json!(12), &json!(15)), "{line}");
         assert_eq!(line["mtls"], true, "{line}");
         assert!(line["durationMs"].as_f64().unwrap() > 0.0 && line["method"].is_null(), "{line}");
     }
@@ -85,7 +85,11 @@ async fn the_server_name_that_a_client_asks_for_is_logged() {
     wire.offer(super::cardinality::hello("wanted.example")).await;
     wire.rest().await;
     let line = &logged(&path, 1).await[0];
-    assert_eq!((&line["serverName"], &line["reason"]), (&json!("wanted.example"), &json!("unknown-server-name")), "{line}");
+    assert_eq!(
+        (&line["serverName"], &line["reason"]),
+        (&json!("wanted.example"), &json!("unknown-server-name")),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -96,9 +100,14 @@ async fn tcp_connections_name_the_server_by_its_certificate() {
     wire.finish().await;
     wire.rest().await;
     let shown: Value = serde_json::from_slice(&pair.client_sidecar.admin("/signals").await.body).unwrap();
-    let cluster = shown["outbound"].as_array().unwrap().iter().find(|shown| shown["cluster"] == service.cluster()).unwrap();
+    let cluster =
+        shown["outbound"].as_array().unwrap().iter().find(|shown| shown["cluster"] == service.cluster()).unwrap();
     let edge = &cluster["edges"][0];
-    assert_eq!((&edge["peer"], &edge["mtls"]), (&json!({ "namespace": "shop", "name": "api" }), &json!(true)), "{edge}");
+    assert_eq!(
+        (&edge["peer"], &edge["mtls"]),
+        (&json!({ "namespace": "shop", "name": "api" }), &json!(true)),
+        "{edge}"
+    );
     assert_eq!(edge["connections"], 1, "{edge}");
     let labels = ["destination_namespace=\"shop\"", "destination_name=\"api\"", "mtls=\"true\""];
     assert_eq!(pair.client_sidecar.metric("fsm_proxy_outbound_connections_total", &labels).await, 1.0);

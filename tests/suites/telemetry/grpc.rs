@@ -5,10 +5,13 @@ use fsm_tests::{Pair, RequestBody, Scene, Sidecar, eventually, full, request};
 use serde_json::{Value, json};
 
 fn call(host: &str, method: &str) -> http::Request<RequestBody> {
-    let mut call = request("POST", host, &format!("http://{host}/shop.Echo/{method}"), full(b"\0\0\0\0\x05hello"));
+    let mut call = request("POST", host, &format!("http://{host}/shop.Echo/{method}"), full(MESSAGE));
     call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
     call
 }
+
+/// One message of five bytes.
+const MESSAGE: &[u8] = b"\0\0\0\0\x05hello";
 
 async fn edge(sidecar: &Sidecar, direction: &str, cluster: &str) -> Value {
     let shown: Value = serde_json::from_slice(&sidecar.admin("/signals").await.body).unwrap();

@@ -113,7 +113,8 @@ async fn query(mesh: &LocalMesh, expressions: &[&str]) -> Vec<Answer> {
     };
     let urls: Vec<String> = expressions.iter().map(url).collect();
     let shown = mesh.shows(&format!("kubectl exec prometheus -n monitoring -- curl -s {}", urls.join(" "))).await;
-    let answers = serde_json::Deserializer::from_str(&shown).into_iter::<Value>().map(|answer| values(&answer.unwrap()));
+    let answers =
+        serde_json::Deserializer::from_str(&shown).into_iter::<Value>().map(|answer| values(&answer.unwrap()));
     let answers: Vec<Answer> = answers.collect();
     assert_eq!(answers.len(), expressions.len(), "{shown}");
     answers
@@ -196,7 +197,11 @@ fn shows_data(expression: &str, answer: &Answer) -> bool {
 }
 
 /// Asks again until every answer is as it should be.
-async fn until_all(mesh: &LocalMesh, queries: &[(String, String)], wanted: impl Fn(&str, &Answer) -> bool) -> Vec<Answer> {
+async fn until_all(
+    mesh: &LocalMesh,
+    queries: &[(String, String)],
+    wanted: impl Fn(&str, &Answer) -> bool,
+) -> Vec<Answer> {
     let started = Instant::now();
     let expressions: Vec<&str> = queries.iter().map(|(_, expression)| expression.as_str()).collect();
     loop {
@@ -257,8 +262,9 @@ async fn a_real_prometheus_sees_what_the_guide_and_the_dashboards_ask_for() {
     );
 
     let guide = [("about one request a second".to_owned(), GUIDE.to_owned())];
-    let about_one =
-        |_: &str, answer: &Answer| answer.as_ref().is_ok_and(|rates| rates.iter().any(|rate| (0.6..=1.4).contains(rate)));
+    let about_one = |_: &str, answer: &Answer| {
+        answer.as_ref().is_ok_and(|rates| rates.iter().any(|rate| (0.6..=1.4).contains(rate)))
+    };
     let rate = until_all(&mesh, &guide, about_one).await;
     eprintln!("the guide's query gives {rate:?}");
     let buyer = mesh.shows("pod_of bookbuyer").await;

@@ -446,7 +446,7 @@ async fn a_slow_reader_holds_the_source_up_within_the_buffer() {
     let counter = Counter::default();
     let (mut source, mut failure) = (Endless(0), None);
     let (mut sink, mut reader) = duplex(CAPACITY);
-    let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
+    let mut direction = Direction::new(Side::Downstream, &counter, None);
     let mut context = Context::from_waker(std::task::Waker::noop());
     let mut taken = 0;
     let mut piece = vec![0; 3_333];
@@ -475,7 +475,7 @@ async fn a_torrent_in_one_direction_does_not_starve_the_other() {
     let counter = Counter::default();
     let woken = Arc::new(Woken::default());
     let waker = std::task::Waker::from(Arc::clone(&woken));
-    let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
+    let mut direction = Direction::new(Side::Downstream, &counter, None);
     let (mut source, mut sink) = (Endless(0), tokio::io::sink());
     direction.poll(&mut Context::from_waker(&waker), &mut source, &mut sink, &mut None);
     assert_eq!(counter.get(), u64::from(ROUNDS) * COPY_BUFFER_LARGE as u64);
@@ -495,7 +495,7 @@ impl std::task::Wake for Woken {
 async fn a_small_remainder_is_kept_in_a_small_buffer() {
     let counter = Counter::default();
     let (mut sink, _reader) = duplex(1_000);
-    let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
+    let mut direction = Direction::new(Side::Downstream, &counter, None);
     let mut context = Context::from_waker(std::task::Waker::noop());
     direction.poll(&mut context, &mut [7_u8; 1_500].as_slice(), &mut sink, &mut None);
     assert_eq!((direction.held.end, direction.held.buffer.len()), (500, COPY_BUFFER_SMALL));

@@ -104,8 +104,9 @@ fn grpc_labels<'a>((direction, cluster, namespace, name, status): &'a Call<'_>) 
 /// Outbound TCP connections by the server that its certificate names.
 pub(super) fn connections(page: &mut Page<'_>, view: &View) -> fmt::Result {
     let clusters = clusters(view.snapshot.as_deref(), Some(Direction::Outbound));
-    let edges: Vec<_> =
-        clusters.flat_map(|cluster| cluster.counters().edges.all().into_iter().map(move |edge| (cluster, edge))).collect();
+    let edges: Vec<_> = clusters
+        .flat_map(|cluster| cluster.counters().edges.all().into_iter().map(move |edge| (cluster, edge)))
+        .collect();
     page.family(
         "fsm_proxy_outbound_connections_total",
         "Outbound TCP connections that were carried, by the server that its certificate names.",

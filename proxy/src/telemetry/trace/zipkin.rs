@@ -107,7 +107,8 @@ pub fn tags(draft: &Draft, origin: &Origin) -> Vec<(&'static str, String)> {
         tags.push(("rpc.grpc.status_code", status.number().to_string()));
     }
     if draft.is_failure() {
-        let status = draft.grpc_status.map_or_else(|| draft.status.as_str().to_owned(), |status| status.name().to_owned());
+        let status =
+            draft.grpc_status.map_or_else(|| draft.status.as_str().to_owned(), |status| status.name().to_owned());
         let broken = if draft.complete { status } else { "broken off".to_owned() };
         tags.push(("error", reason.unwrap_or(broken)));
     }
