@@ -94,6 +94,6 @@ impl Attended {
         let refusal = self.refusal.as_ref().map(|refusal| (refusal.reason, &*refusal.detail));
         let ended = Ended { direction: self.direction, started: self.started, refusal };
         let record = record.unwrap_or_else(|| ConnectionRecord::new(ends()));
-        connection::hand_out(&proxy.telemetry, &snapshot.observe, record, &ended);
+        connection::hand_out(&proxy.telemetry, &snapshot.observe, *record, &ended);
     }
 }

@@ -128,7 +128,7 @@ pub struct Ended<'a> {
 }
 
 /// Hands a connection that has ended to those who want to know.
-pub fn hand_out(telemetry: &Telemetry, observe: &Arc<Observe>, record: Box<ConnectionRecord>, ended: &Ended<'_>) {
+pub fn hand_out(telemetry: &Telemetry, observe: &Arc<Observe>, record: ConnectionRecord, ended: &Ended<'_>) {
     let Some(log) = &observe.access_log else { return };
     let failed = ended.refusal.is_some() || record.end != Some(End::Closed);
     if (log.errors_only && !failed) || !log.is_chosen() {
@@ -141,7 +141,7 @@ pub fn hand_out(telemetry: &Telemetry, observe: &Arc<Observe>, record: Box<Conne
         Direction::Inbound => record.ends.mtls,
         Direction::Outbound => record.mtls,
     };
-    let ConnectionRecord { ends, cluster, target, server, end, .. } = *record;
+    let ConnectionRecord { ends, cluster, target, server, end, .. } = record;
     telemetry.observers.access_log.offer_connection(ConnectionDraft {
         direction: ended.direction,
         started: now.checked_sub(duration).unwrap_or(now),
