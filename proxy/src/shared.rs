@@ -9,9 +9,8 @@ use crate::reason::Reason;
 use crate::runtime::drain::Drain;
 use crate::telemetry::record::Ends;
 use crate::telemetry::record::connection::{self, ConnectionRecord, Ended};
-use crate::telemetry::{Direction, Telemetry};
+use crate::telemetry::{Direction, DirectionCounters, OpenConnection, Telemetry};
 use http::{HeaderName, HeaderValue};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -49,21 +48,30 @@ impl Proxy {
         }
     }
 
-    /// Counts a connection while it is carried, and its refusal if it ends in one.
-    pub async fn attend(
-        &self,
-        direction: Direction,
-        info: &ConnInfo,
-        carrying: impl Future<Output = Result<(), Refusal>>,
-    ) -> Attended {
-        let started = Instant::now();
+    /// Counts a connection from now on until it has [`ended`](Attending::ended).
+    pub fn attend(&self, direction: Direction) -> Attending<'_> {
         let counters = self.telemetry.direction(direction);
-        let _counted = counters.connection();
-        let refusal = carrying.await.err();
+        Attending { direction, started: Instant::now(), counters, _counted: counters.connection() }
+    }
+}
+
+/// A connection that is carried.
+#[derive(Debug)]
+pub struct Attending<'a> {
+    direction: Direction,
+    started: Instant,
+    counters: &'a DirectionCounters,
+    _counted: OpenConnection<'a>,
+}
+
+impl Attending<'_> {
+    /// The connection has ended; counts its refusal if it ended in one.
+    pub fn ended(self, info: &ConnInfo, outcome: Result<(), Refusal>) -> Attended {
+        let refusal = outcome.err();
         if let Some(refusal) = &refusal {
-            counters.refused(refusal.reason);
+            self.counters.refused(refusal.reason);
             tracing::debug!(
-                direction = direction.name(),
+                direction = self.direction.name(),
                 reason = refusal.reason.code(),
                 peer = %info.peer,
                 destination = %info.destination,
@@ -71,7 +79,7 @@ impl Proxy {
                 "connection refused"
             );
         }
-        Attended { direction, started, refusal }
+        Attended { direction: self.direction, started: self.started, refusal }
     }
 }
 

@@ -119,8 +119,9 @@ impl EgressGateway {
 
     /// Carries one connection from accept to end.
     pub async fn serve(self: Arc<Self>, proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
-        let carrying = Arc::clone(&self).carry(&proxy, stream, info);
-        proxy.attend(Direction::Inbound, &info, Box::pin(carrying)).await;
+        let attending = proxy.attend(Direction::Inbound);
+        let outcome = Box::pin(Arc::clone(&self).carry(&proxy, stream, info)).await;
+        attending.ended(&info, outcome);
     }
 
     async fn carry(self: Arc<Self>, proxy: &Arc<Proxy>, stream: TcpStream, info: ConnInfo) -> Result<(), Refusal> {

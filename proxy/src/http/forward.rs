@@ -1,6 +1,6 @@
 //! What both directions do to a request on its way to an endpoint, and to the response on its way back.
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{BodyProgress, RequestBody, ResponseBody};
 use super::reply::Refusal;
 use super::{grpc, sanitize, target, upgrade};
 use crate::reason::Reason;
@@ -13,15 +13,17 @@ use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Versi
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use std::sync::Arc;
 
 /// A request that is ready for any endpoint of its cluster.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// The request, with its target in the form that the protocol wants.
-    pub request: Request<RequestBody>,
+    /// The request, with its target in the form that the protocol wants; taken when it is sent.
+    pub request: Option<Request<RequestBody>>,
     /// How it is to be sent.
     pub options: ExchangeOptions,
-    upgrade: Option<Upgrade>,
+    /// The client's offer to switch protocols.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// The client's offer to switch protocols.
@@ -83,13 +85,14 @@ pub fn prepare(
         requests_per_connection: settings.requests_per_connection,
         limits: settings.limits,
     };
-    Ok(Outgoing { request: Request::from_parts(parts, RequestBody::stream(body, came_in)), options, upgrade })
+    let request = Some(Request::from_parts(parts, RequestBody::stream(body, came_in)));
+    Ok(Outgoing { request, options, upgrade })
 }
 
 impl Outgoing {
-    /// Takes the request out; what is left finishes its response.
-    pub fn into_parts(self) -> (Request<RequestBody>, ExchangeOptions, Option<Upgrade>) {
-        (self.request, self.options, self.upgrade)
+    /// How far the request's body has got; `None` where there is none.
+    pub fn progress(&self) -> Option<Arc<BodyProgress>> {
+        self.request.as_ref().and_then(|request| request.body().progress())
     }
 }
 

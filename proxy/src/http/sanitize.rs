@@ -34,6 +34,10 @@ fn is_protected(name: &HeaderName) -> bool {
 
 /// Removes hop-by-hop headers (RFC 9110 §7.6.1), whose work is done by each connection's own codec.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Nearly always there are none, and one look at all names is cheaper than a search for each of these.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         remove_nominated(headers);
     }
@@ -50,6 +54,12 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(header::TE);
         }
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
 }
 
 /// Whether a message's transfer coding is one that every implementation reads alike: none, or exactly `chunked` (RFC

@@ -118,10 +118,10 @@ async fn carry(
     // Load balancing and metrics.
     let cluster = cluster.ok_or(Reason::NoCluster)?;
     let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
-    let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
-    record.sends(outgoing.request.body().progress());
+    let mut outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
+    record.sends(outgoing.progress());
     let mut endpoint = None;
-    let mut outcome = send(cluster, outgoing, &mut endpoint).await;
+    let mut outcome = send(cluster, &mut outgoing, &mut endpoint).await;
     if let (Ok(response), Some(stats), true) =
         (&mut outcome, &connection.proxy.stats_header, snapshot.settings.stats_headers)
     {
@@ -164,14 +164,13 @@ fn throttle(limit: Option<&RequestLimit>, reason: Reason) -> Result<(), Refusal>
 /// To the application; it has one endpoint, so there is nowhere else to go.
 async fn send(
     cluster: &Cluster,
-    outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     asked: &mut Option<Arc<Endpoint>>,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
-    let (request, options, upgrade) = outgoing.into_parts();
     let endpoint = asked.insert(endpoint);
-    let response = endpoint.exchange(request, options).await.map_err(|failed| failed.error)?;
-    forward::finish(response, upgrade, &endpoint.target)
+    let response = endpoint.exchange(&mut outgoing.request, outgoing.options).await?;
+    forward::finish(response, outgoing.upgrade.take(), &endpoint.target)
 }
 
 /// The port as it is configured now: rules apply to the next request, not to the next connection.

@@ -68,8 +68,8 @@ impl Client {
 /// The bytes of an admitted connection.
 enum Stream {
     Plain(Prefixed<TcpStream>),
-    Tls(Prefixed<TlsStream<ReadAhead<TcpStream>>>),
-    TlsAfterPeek(Prefixed<TlsStream<ReadAhead<Prefixed<TcpStream>>>>),
+    Tls(Prefixed<Box<TlsStream<ReadAhead<TcpStream>>>>),
+    TlsAfterPeek(Prefixed<Box<TlsStream<ReadAhead<Prefixed<TcpStream>>>>>),
 }
 
 impl Stream {
@@ -86,11 +86,12 @@ impl Stream {
 /// Carries one connection from accept to end.
 pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
     let mut record = None;
-    let attended = proxy.attend(Direction::Inbound, &info, carry(&proxy, stream, &info, &mut record)).await;
+    let attending = proxy.attend(Direction::Inbound);
+    let outcome = carry(&proxy, stream, &info, &mut record).await;
     // Where nothing is known of the client but its addresses.
     let ends =
         || Ends { peer: info.peer, destination: info.destination, identity: None, mtls: false, server_name: None };
-    attended.log(&proxy, record, ends);
+    attending.ended(&info, outcome).log(&proxy, record, ends);
 }
 
 async fn carry(

@@ -18,7 +18,8 @@ use crate::reason::Reason;
 use crate::runtime;
 use crate::upstream::balance::Algorithm;
 use crate::upstream::cluster::{Cluster, Tried};
-use crate::upstream::endpoint::{Endpoint, ExchangeOptions, FailedExchange};
+use crate::upstream::endpoint::{Endpoint, ExchangeOptions};
+use crate::upstream::error::UpstreamError;
 use http::uri::{Parts, PathAndQuery};
 use http::{HeaderMap, HeaderName, Method, Request, Response, Uri};
 use std::sync::Arc;
@@ -54,21 +55,21 @@ pub(super) struct Trail {
 /// [`Refusal`] of the last attempt.
 pub(super) async fn send(
     course: &Course<'_>,
-    outgoing: Outgoing,
+    outgoing: &mut Outgoing,
     trail: &mut Trail,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let (mut request, options, upgrade) = outgoing.into_parts();
-    let mut template = Template::of(course, options, &mut request);
+    let (request, options) = (&mut outgoing.request, outgoing.options);
+    let mut template = request.as_mut().and_then(|request| Template::of(course, options, request));
     let mut outcome = at_cluster(course, course.cluster, request, options, template.as_mut(), trail).await;
     if let (Some(template), Some(failover)) = (&mut template, course.failover)
         && outcome.as_ref().map_or(true, |done| done.response.status().is_server_error())
         && template.body.is_whole()
     {
-        let request = template.request();
+        *request = Some(template.request());
         outcome = at_cluster(course, failover, request, options, None, trail).await;
     }
     let done = outcome?;
-    forward::finish(done.response, upgrade, &done.endpoint.target)
+    forward::finish(done.response, outgoing.upgrade.take(), &done.endpoint.target)
 }
 
 struct Done {
@@ -79,7 +80,7 @@ struct Done {
 async fn at_cluster(
     course: &Course<'_>,
     cluster: &Arc<Cluster>,
-    mut request: Request<RequestBody>,
+    request: &mut Option<Request<RequestBody>>,
     options: ExchangeOptions,
     mut template: Option<&mut Template>,
     trail: &mut Trail,
@@ -96,7 +97,7 @@ async fn at_cluster(
         let started = Instant::now();
         let ticket = admit(cluster, started)?;
         let endpoint = choose(course, cluster, started, &mut tried).ok_or(Reason::NoEndpoint)?;
-        let plain_uri = prefix_path(&mut request, &endpoint);
+        let plain_uri = request.as_mut().and_then(|request| prefix_path(request, &endpoint));
         trail.attempts += 1;
         trail.endpoint = Some(Arc::clone(&endpoint));
         let exchanged = endpoint.exchange(request, options).await;
@@ -107,17 +108,19 @@ async fn at_cluster(
         tried.push(Arc::clone(&endpoint));
         let result = match exchanged {
             Ok(response) => Ok(Done { response, endpoint }),
-            Err(FailedExchange { error, request: Some(mut again) })
-                if tried.len() < limits::ENDPOINTS_PER_REQUEST && cluster.has_untried(&tried) =>
-            {
-                tracing::debug!("{error}; another endpoint gets the request");
-                if let Some(uri) = plain_uri {
-                    *again.uri_mut() = uri;
+            Err(error) => {
+                if let Some(again) = request.as_mut()
+                    && tried.len() < limits::ENDPOINTS_PER_REQUEST
+                    && cluster.has_untried(&tried)
+                {
+                    tracing::debug!("{error}; another endpoint gets the request");
+                    if let Some(uri) = plain_uri {
+                        *again.uri_mut() = uri;
+                    }
+                    continue;
                 }
-                request = again;
-                continue;
+                Err(error)
             }
-            Err(failed) => Err(failed.error),
         };
         let (Some(policy), Some(template)) = (policy, template.as_deref_mut()) else {
             return result.map_err(Refusal::from);
@@ -133,7 +136,7 @@ async fn at_cluster(
                 drop(result);
                 tokio::time::sleep(after).await;
                 _share = Some(share);
-                request = template.request();
+                *request = Some(template.request());
                 number += 1;
                 continue;
             }
@@ -196,7 +199,7 @@ fn record(cluster: &Cluster, ticket: Option<Ticket>, exchanged: &Exchanged, now:
     }
 }
 
-type Exchanged = Result<Response<ResponseBody>, FailedExchange>;
+type Exchanged = Result<Response<ResponseBody>, UpstreamError>;
 
 fn outcome_of(exchanged: &Exchanged) -> AttemptOutcome {
     match exchanged {
@@ -208,7 +211,7 @@ fn outcome_of(exchanged: &Exchanged) -> AttemptOutcome {
                 _ => AttemptOutcome::Status(response.status().as_u16()),
             }
         }
-        Err(failed) => AttemptOutcome::from(&failed.error),
+        Err(error) => AttemptOutcome::from(error),
     }
 }
 

@@ -110,11 +110,11 @@ async fn carry(
         // Pipy at the other end compares hosts letter by letter.
         canonicalize(&mut host);
     }
-    let outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
+    let mut outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
     let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc, key };
-    record.sends(outgoing.request.body().progress());
+    record.sends(outgoing.progress());
     let mut trail = Trail::default();
-    let mut outcome = attempts::send(&course, outgoing, &mut trail).await;
+    let mut outcome = attempts::send(&course, &mut outgoing, &mut trail).await;
     let told = Told { pods: snapshot.observe.pods, grpc };
     count(cluster, &mut outcome, trail.endpoint.as_deref(), record.started.elapsed(), told);
     record.tried(trail.attempts, trail.endpoint.as_ref());

@@ -43,8 +43,9 @@ pub enum Route {
 /// Carries one connection from accept to end.
 pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
     let mut record = None;
-    let attended = proxy.attend(Direction::Outbound, &info, carry(&proxy, stream, &info, &mut record)).await;
-    attended.log(&proxy, record, || Ends::of_application(&info, None));
+    let attending = proxy.attend(Direction::Outbound);
+    let outcome = carry(&proxy, stream, &info, &mut record).await;
+    attending.ended(&info, outcome).log(&proxy, record, || Ends::of_application(&info, None));
 }
 
 async fn carry(

@@ -42,6 +42,12 @@ impl Resettable for TcpStream {
     }
 }
 
+impl<IO: Resettable + ?Sized> Resettable for Box<IO> {
+    fn reset_on_close(&self) {
+        (**self).reset_on_close();
+    }
+}
+
 impl<IO: Resettable> Resettable for Prefixed<IO> {
     fn reset_on_close(&self) {
         self.get_ref().reset_on_close();

@@ -44,6 +44,14 @@ pub trait OverSocket {
     fn socket(&mut self) -> &mut Self::Socket;
 }
 
+impl<S: OverSocket> OverSocket for Box<S> {
+    type Socket = S::Socket;
+
+    fn socket(&mut self) -> &mut S::Socket {
+        (**self).socket()
+    }
+}
+
 impl<IO: AsyncWrite + Unpin> OverSocket for server::TlsStream<IO> {
     type Socket = IO;
 

@@ -50,8 +50,8 @@ struct Inner {
 /// A finished handshake.
 #[derive(Debug)]
 pub struct Accepted<IO> {
-    /// The connection.
-    pub stream: TlsStream<IO>,
+    /// The connection. In a box: its state is over a kilobyte, and it is handed on from step to step.
+    pub stream: Box<TlsStream<IO>>,
     /// The client, when it showed a certificate (which then is verified).
     pub peer: Option<Peer>,
     /// What both sides agreed on.
@@ -155,7 +155,7 @@ impl ServerTls {
                 }
                 return Err(error);
             }
-            Ok(Ok(stream)) => stream,
+            Ok(Ok(stream)) => Box::new(stream),
         };
         let (_, session) = stream.get_ref();
         let alpn = Alpn::negotiated(session.alpn_protocol());

@@ -107,16 +107,8 @@ impl KnownPeer {
     }
 }
 
-type Exchanged = Result<Response<Incoming>, FailedExchange>;
-
-/// An exchange without a response.
-#[derive(Debug)]
-pub struct FailedExchange {
-    /// What went wrong.
-    pub error: UpstreamError,
-    /// The request, whole, if certainly nothing of it was sent: it may go to another endpoint.
-    pub request: Option<Request<RequestBody>>,
-}
+/// A response's head; or what went wrong, with the request if certainly nothing of it was sent.
+type Responded = Result<Response<Incoming>, (UpstreamError, Option<Request<RequestBody>>)>;
 
 impl Endpoint {
     /// An endpoint without connections.
@@ -212,13 +204,16 @@ impl Endpoint {
     /// sent once more, on a fresh connection, if it certainly was not sent or is safe to repeat (RFC 9110 §9.2.2, no
     /// body); this is invisible to retry policies and budgets.
     ///
+    /// The request is taken when it is sent. After an error it is there again, whole, if certainly nothing of it was sent: it
+    /// may go to another endpoint then.
+    ///
     /// # Errors
-    /// [`FailedExchange`] with an error that names the endpoint.
+    /// [`UpstreamError`] naming the endpoint.
     pub async fn exchange(
         &self,
-        request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         options: ExchangeOptions,
-    ) -> Result<Response<ResponseBody>, FailedExchange> {
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
         let in_flight = self.load.begin(Instant::now());
         let mut outcome = match options.protocol {
             Protocol::Http2 => self.exchange_http2(request, options).await,
@@ -304,78 +299,79 @@ impl Endpoint {
 
     async fn exchange_http1(
         &self,
-        mut request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         options: ExchangeOptions,
-    ) -> Result<Response<ResponseBody>, FailedExchange> {
-        let guard = match self.gate.request(options.limits) {
-            Ok(guard) => guard,
-            Err(reason) => return Err(self.overloaded(reason, request)),
-        };
-        loop {
-            let (mut connection, reused) = match self.pool.http1(self.dial(options), options.upgrade).await {
-                Ok(connection) => connection,
-                Err(error) => return Err(self.without_connection(error, request)),
-            };
-            let progress = request.body().progress();
-            let spare = if reused { repeatable(&request) } else { None };
-            let sending = connection.sender.try_send_request(request);
-            let failed = match self.respond(sending, progress.as_deref(), options).await {
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        let guard = self.gate.request(options.limits).map_err(|reason| self.overloaded(reason))?;
+        let mut failure = None;
+        while request.is_some() {
+            let opened = self.pool.http1(self.dial(options), options.upgrade).await;
+            let (mut connection, reused) = opened.map_err(|error| self.without_connection(error))?;
+            let Some(outgoing) = request.take() else { break };
+            let progress = outgoing.body().progress();
+            let spare = if reused { repeatable(&outgoing) } else { None };
+            let sending = connection.sender.try_send_request(outgoing);
+            let (error, unsent) = match self.respond(sending, progress.as_deref(), options).await {
                 Ok(response) => return Ok(self.lend_http1(response, connection, progress, options, guard)),
                 Err(failed) => failed,
             };
-            match failed.request.or(spare) {
-                Some(again) if reused => request = again,
-                request => return Err(FailedExchange { error: failed.error, request }),
+            *request = unsent.or(spare);
+            if !reused {
+                return Err(error);
             }
+            failure = Some(error);
         }
+        Err(failure.unwrap_or_else(|| self.nothing_to_send()))
     }
 
     async fn exchange_http2(
         &self,
-        mut request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
         options: ExchangeOptions,
-    ) -> Result<Response<ResponseBody>, FailedExchange> {
-        let guard = match self.gate.request(options.limits) {
-            Ok(guard) => guard,
-            Err(reason) => return Err(self.overloaded(reason, request)),
-        };
-        let mut attempts_on_reused = 0;
-        loop {
-            let (stream, reused) = match self.pool.http2(self.dial(options)).await {
-                Ok(place) => place,
-                Err(error) => return Err(self.without_connection(error, request)),
-            };
-            let progress = request.body().progress();
-            let spare = if reused { repeatable(&request) } else { None };
-            let sending = {
-                let mut sender = stream.sender();
-                async move { sender.try_send_request(request).await }
-            };
-            let failed = match self.respond(sending, progress.as_deref(), options).await {
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        let guard = self.gate.request(options.limits).map_err(|reason| self.overloaded(reason))?;
+        let mut failure = None;
+        let mut attempts = 0;
+        while request.is_some() {
+            let opened = self.pool.http2(self.dial(options)).await;
+            let (stream, reused) = opened.map_err(|error| self.without_connection(error))?;
+            let Some(outgoing) = request.take() else { break };
+            let progress = outgoing.body().progress();
+            let spare = if reused { repeatable(&outgoing) } else { None };
+            let sending = stream.sender().try_send_request(outgoing);
+            let (error, unsent) = match self.respond(sending, progress.as_deref(), options).await {
                 Ok(response) => {
                     let lease = Lease::http2(stream, Arc::clone(&self.gate), guard);
                     return Ok(response.map(|body| ResponseBody::upstream(body, lease)));
                 }
                 Err(failed) => failed,
             };
-            attempts_on_reused += 1;
-            match failed.request.or(spare) {
-                Some(again) if reused && attempts_on_reused <= 2 => request = again,
-                request => return Err(FailedExchange { error: failed.error, request }),
+            attempts += 1;
+            *request = unsent.or(spare);
+            if !reused || attempts > 2 {
+                return Err(error);
             }
+            failure = Some(error);
         }
+        Err(failure.unwrap_or_else(|| self.nothing_to_send()))
     }
 
-    fn without_connection(&self, error: UpstreamError, request: Request<RequestBody>) -> FailedExchange {
+    fn without_connection(&self, error: UpstreamError) -> UpstreamError {
         if error.reason != Reason::Overloaded {
             self.gate.counters().pending_failures.increment();
         }
-        FailedExchange { error, request: Some(request) }
+        error
     }
 
-    fn overloaded(&self, reason: Reason, request: Request<RequestBody>) -> FailedExchange {
-        let error = UpstreamError::unsent(reason, format!("endpoint {}: too many requests in flight", self.target));
-        FailedExchange { error, request: Some(request) }
+    fn overloaded(&self, reason: Reason) -> UpstreamError {
+        UpstreamError::unsent(reason, format!("endpoint {}: too many requests in flight", self.target))
+    }
+
+    fn nothing_to_send(&self) -> UpstreamError {
+        UpstreamError::sent(
+            Reason::UpstreamReset,
+            format!("endpoint {}: the request has been sent already", self.target),
+        )
     }
 
     fn lend_http1(
@@ -396,7 +392,7 @@ impl Endpoint {
 
     /// Waits for the response head. The deadline starts anew while the request body makes progress, so that a long
     /// upload is not mistaken for a silent server.
-    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, options: ExchangeOptions) -> Exchanged
+    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, options: ExchangeOptions) -> Responded
     where
         F: Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>>,
     {
@@ -413,10 +409,7 @@ impl Endpoint {
                 }
                 self.gate.counters().request_timeouts.increment();
                 let detail = format!("endpoint {}: no response after {deadline:?}", self.target);
-                return Err(FailedExchange {
-                    error: UpstreamError::sent(Reason::UpstreamTimeout, detail),
-                    request: None,
-                });
+                return Err((UpstreamError::sent(Reason::UpstreamTimeout, detail), None));
             };
             unanswered.given_up = false;
             return outcome.map_err(|mut refused| {
@@ -430,7 +423,7 @@ impl Endpoint {
                         unanswered.counters.destroyed_by_remote.increment();
                     }
                 }
-                FailedExchange { error, request }
+                (error, request)
             });
         }
     }

@@ -173,16 +173,8 @@ impl Pool {
                 None => dial.gate.wait(dial.limits, &dial.target.to_string()).await?,
             }
         };
-        let sender = match Box::pin(open(dial, Protocol::Http2, guard)).await? {
-            (Connection::Plain(stream), guard) => handshake_http2(stream, dial, guard).await?,
-            (Connection::Tls(stream), guard) => handshake_http2(stream, dial, guard).await?,
-            (Connection::TlsToOther(stream), guard) => handshake_http2(stream, dial, guard).await?,
-            (Connection::Tunnel(tunnel), guard) => match *tunnel {
-                Tunnel::Http2(stream) => handshake_http2(stream, dial, guard).await?,
-                Tunnel::Socks5(stream) => handshake_http2(stream, dial, guard).await?,
-                Tunnel::Socks5Tls(stream) => handshake_http2(*stream, dial, guard).await?,
-            },
-        };
+        // Rare and large, as that of HTTP/1 is.
+        let sender = Box::pin(open_http2(dial, guard)).await?;
         let connection =
             Arc::new(Http2Connection { sender, streams: AtomicUsize::new(1), served: AtomicUsize::new(1) });
         shelf.http2.lock().push(Arc::clone(&connection));
@@ -346,6 +338,19 @@ async fn open(
 ) -> Result<(Connection, ConnectionGuard), UpstreamError> {
     let counters = dial.gate.counters();
     connect(dial.target, dial.transport, protocol, dial.names, counters).await.map(|opened| (opened.connection, guard))
+}
+
+async fn open_http2(dial: Dial<'_>, guard: ConnectionGuard) -> Result<http2::SendRequest<RequestBody>, UpstreamError> {
+    match open(dial, Protocol::Http2, guard).await? {
+        (Connection::Plain(stream), guard) => handshake_http2(stream, dial, guard).await,
+        (Connection::Tls(stream), guard) => handshake_http2(stream, dial, guard).await,
+        (Connection::TlsToOther(stream), guard) => handshake_http2(stream, dial, guard).await,
+        (Connection::Tunnel(tunnel), guard) => match *tunnel {
+            Tunnel::Http2(stream) => handshake_http2(stream, dial, guard).await,
+            Tunnel::Socks5(stream) => handshake_http2(stream, dial, guard).await,
+            Tunnel::Socks5Tls(stream) => handshake_http2(*stream, dial, guard).await,
+        },
+    }
 }
 
 type Http1Handle = (http1::SendRequest<RequestBody>, AbortHandle);
