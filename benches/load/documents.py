@@ -43,8 +43,23 @@ def observability(access_log):
     }
 
 
-def fsm(side, certificates, observability=None):
-    """The document of one side; `certificates` is a directory, or None for a mesh without mTLS."""
+def _add_services(entries, clusters, count, identity):
+    """Other services of the mesh on the same port, before the one that is asked: each with its address, host, rule and pod."""
+    for number in range(count):
+        address = f"10.{96 + number // 65536}.{number // 256 % 256}.{number % 256}"
+        name, cluster = f"other-{number}.bench.svc.cluster.local", f"bench/other-{number}|8080"
+        hosts = {host: {"RuleName": name, "Service": name} for host in _hosts(f"other-{number}", 8080)}
+        rules = {name: {"RouteRules": [{"Path": "/api/.*", "Type": "Regex", "TargetClusters": {cluster: 100}}]}}
+        entries.insert(number, {"Port": 8080, "Protocol": "http", "HttpHostPort2Service": hosts, "HttpServiceRouteRules": rules,
+                                "DestinationIPRanges": {f"{address}/32": None}})
+        clusters[cluster] = {"Endpoints": {f"10.244.{number // 256 % 256}.{number % 256}:8080": {"Weight": 100}}}
+        if identity:
+            clusters[cluster]["ServiceIdentities"] = [identity]
+
+
+def fsm(side, certificates, observability=None, services=0):
+    """The document of one side; `certificates` is a directory, or None for a mesh without mTLS; `services` more are known to
+    the client's side."""
     out = side == "out"
     document = {
         "Ts": "2024-01-01T00:00:00Z", "Version": "1", "Metrics": True,
@@ -87,6 +102,8 @@ def fsm(side, certificates, observability=None):
         else:
             matches[str(port)] = match
             clusters[cluster] = {f"127.0.0.1:{port}": 100}
+    if out and services:
+        _add_services(matches["8080"], clusters, services, IDENTITY["in"] if certificates else None)
     document["Outbound" if out else "Inbound"] = {"TrafficMatches": matches, "ClustersConfigs": clusters}
     return json.dumps(document)
 

@@ -92,11 +92,13 @@ def iperf(peer, kind, seconds):
     return {"n": received["bytes"], "gbps": received["bytes"] / received["seconds"] / 1e9, "failed": 0}
 
 
-# Opens 1,000 connections one after the other, one request on each, and holds them until it is told to end.
+# Opens connections one after the other, one request on each, and holds them until it is told to end.
 HOLD = """
-import socket, sys
+import resource, socket, sys
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 host, port, held = sys.argv[1], int(sys.argv[2]), []
-for _ in range(1000):
+for _ in range(int(sys.argv[3])):
     s = socket.create_connection((host, port), 10)
     s.settimeout(10)
     s.sendall(f"GET /s HTTP/1.1\\r\\nHost: {host}:{port}\\r\\n\\r\\n".encode())
@@ -112,15 +114,15 @@ sys.stdin.readline()
 """
 
 
-def hold_connections(peer, kind):
-    """Starts a process that holds 1,000 idle connections until a line is written to it; None when it cannot."""
+def hold_connections(peer, kind, count=1000):
+    """Starts a process that holds so many idle connections until a line is written to it; None when it cannot."""
     host, port = peer.target(kind)
     holder = subprocess.Popen(
-        peer.in_client_pod(["python3", "-c", HOLD, host, str(port)]),
+        peer.in_client_pod(["python3", "-c", HOLD, host, str(port), str(count)]),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
     if holder.stdout.readline().strip() == "held":
         return holder
     holder.kill()
-    print(f"{peer.name}: cannot hold 1,000 connections: {holder.communicate()[1].strip()[-200:]}", flush=True)
+    print(f"{peer.name}: cannot hold {count:,} connections: {holder.communicate()[1].strip()[-200:]}", flush=True)
     return None

@@ -44,8 +44,8 @@ class PeerError(Exception):
 class Peer:
     """One peer with its pods and processes."""
 
-    def __init__(self, bench, name, number):
-        self.bench, self.name = bench, name
+    def __init__(self, bench, name, number, services=0):
+        self.bench, self.name, self.services = bench, name, services
         self.program, _, self.topology = name.partition("-")
         self.pods = pods.Pods(number)
         self.directory = os.path.join(bench.work, name)
@@ -116,7 +116,7 @@ class Peer:
             command = [self.bench.programs["envoy"], "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         elif self.program == "fsm":
             observability = documents.observability(f"{directory}/access.log") if observed else {}
-            config = self._write(f"{directory}/config.json", documents.fsm(side, certificates, observability))
+            config = self._write(f"{directory}/config.json", documents.fsm(side, certificates, observability, self.services))
             command = [self.bench.programs["fsm-proxy"], "--config", config, "--log-level", "error"]
             environment = self._pod_environment(side) if observed else {}
         else:

@@ -34,24 +34,13 @@ fn is_protected(name: &HeaderName) -> bool {
 
 /// Removes hop-by-hop headers (RFC 9110 §7.6.1), whose work is done by each connection's own codec.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // Nearly always there are none, and one look at all names is cheaper than a search for each of these.
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
-    }
-    if headers.contains_key(header::CONNECTION) {
-        remove_nominated(headers);
-    }
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::UPGRADE);
-    if let Some(te) = headers.get(header::TE) {
-        // The one value that means something to the other end: "I can take trailers"; gRPC insists on it.
-        let trailers = te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers");
-        if trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        } else {
-            headers.remove(header::TE);
+    // One look at all names is cheaper than a search for each of these, which are hardly ever there.
+    let mut found: SmallVec<[HeaderName; 4]> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    for name in found.drain(..) {
+        match name {
+            header::CONNECTION => remove_nominated(headers),
+            header::TE => keep_trailers_only(headers),
+            _ => drop(headers.remove(name)),
         }
     }
 }
@@ -60,6 +49,16 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
         || *name == KEEP_ALIVE
         || *name == PROXY_CONNECTION
+}
+
+/// The one value of `TE` that means something to the other end: "I can take trailers"; gRPC insists on it.
+fn keep_trailers_only(headers: &mut HeaderMap) {
+    let Some(te) = headers.get(header::TE) else { return };
+    if te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers") {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(header::TE);
+    }
 }
 
 /// Whether a message's transfer coding is one that every implementation reads alike: none, or exactly `chunked` (RFC
@@ -90,7 +89,10 @@ fn remove_nominated(headers: &mut HeaderMap) {
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // What nearly every message says; they are removed by their own names.
+        .filter(|name| !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close"))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !is_protected(name))
         .collect();
     for name in nominated {

@@ -49,7 +49,8 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         // The HTTP/1 codec leaves the body of an answer to HEAD out by itself, the HTTP/2 codec sends it.
         let bodiless = version == Version::Http2 && request.method() == Method::HEAD;
-        let response = Box::pin(handle(request));
+        // Made where it stays: a box that is filled afterwards is copied into.
+        let response = Box::into_pin(Box::write(Box::new_uninit(), handle(request)));
         async move {
             let mut response = response.await;
             if bodiless {
