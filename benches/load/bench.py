@@ -88,6 +88,8 @@ PLAN = {
     # The same pair with what operators have on: an access log of errors, 1 % of the requests traced, labels of workloads.
     "fsm-observed": OBSERVED,
     "fsm-mtls": tuple(CASES), "envoy-mtls": tuple(CASES), "pipy-mtls": tuple(CASES),
+    # A proxy without any feature, for the floor: what sockets, redirection, TLS and codecs cost by themselves.
+    "probe-mtls": tuple(case for case in CASES if case != "tcp-close-c32"),
     "fsm-plain": FEW, "envoy-plain": FEW, "pipy-plain": FEW,
     "fsm-hop": HOP, "envoy-hop": HOP, "pipy-hop": HOP, "nginx-hop": HOP, "haproxy-hop": HOP,
 }
@@ -132,7 +134,7 @@ def find_programs():
         "fsm-proxy": from_env("FSM_PROXY_BIN", *built),
         "envoy": from_env("ENVOY_BIN", find_envoy(), shutil.which("envoy")),
         "haproxy": shutil.which("haproxy"), "nginx": shutil.which("nginx"),
-        "pipy": from_env("PIPY_BIN"), "codebase": from_env("FSM_CODEBASE"),
+        "pipy": from_env("PIPY_BIN"), "probe": from_env("PROBE_BIN"), "codebase": from_env("FSM_CODEBASE"),
     }
 
 

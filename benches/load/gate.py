@@ -5,7 +5,7 @@ Both sidecars of a pair run under callgrind, in two pods as for the load compari
 case runs twice, with few and with many units of work: the difference leaves the work alone, without start and warm-up.
 Unlike times, the figures repeat on a busy machine; the kernel's part is not in them. Needs root, valgrind, nginx and h2load.
 
-    gate.py            compare with benches/instructions.json; exit code 1 when a figure is above its tolerance
+    gate.py            compare with benches/load/gate.json; exit code 1 when a figure is above its tolerance
     gate.py --update   measure and write that file
     gate.py --keep DIR profiles for callgrind_annotate
 """
@@ -21,7 +21,7 @@ from bench import ROOT, Bench
 from peers import Peer
 import pods
 
-BASELINE = os.path.join(ROOT, "benches", "instructions.json")
+BASELINE = os.path.join(ROOT, "benches", "load", "gate.json")
 # A compiler or a dependency moves figures by a percent or two; what a person adds to a hot path is seen above this.
 TOLERANCE = 0.06
 WRAPPER = """#!/bin/sh

@@ -119,6 +119,8 @@ class Peer:
             config = self._write(f"{directory}/config.json", documents.fsm(side, certificates, observability, self.services))
             command = [self.bench.programs["fsm-proxy"], "--config", config, "--log-level", "error"]
             environment = self._pod_environment(side) if observed else {}
+        elif self.program == "probe":
+            command = [self.bench.programs["probe"], side, certificates or "-"]
         else:
             shutil.copytree(self.bench.programs["codebase"], directory, dirs_exist_ok=True)
             self._write(f"{directory}/config.json", documents.fsm(side, certificates))

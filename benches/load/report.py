@@ -8,6 +8,20 @@ TOPOLOGIES = {
     "mtls": "Sidecar pair with mTLS", "plain": "Sidecar pair without mTLS", "hop": "Single hop (outbound sidecar only)",
 }
 REFERENCE = "envoy"
+# What fsm-proxy's pair is to cost of another's: (what, case, topology, {peer: at most}, field).
+GOALS = (
+    ("HTTP/1 100 B, 32 connections", "h1-100B-c32", "mtls", {"envoy": 0.55, "pipy": 0.50}, "cpu_total"),
+    ("HTTP/1 100 B, 256 connections", "h1-100B-c256", "mtls", {"envoy": 0.55, "pipy": 0.50}, "cpu_total"),
+    ("HTTP/1 100 B, 1 connection", "h1-100B-c1", "mtls", {"envoy": 0.42, "pipy": 0.65}, "cpu_total"),
+    ("1,000 requests/s, open loop", "lat-1k", "mtls", {"envoy": 0.42, "pipy": 0.65}, "cpu_total"),
+    ("HTTP/1 64 KiB", "h1-64K-c32", "mtls", {"envoy": 0.75, "pipy": 0.55}, "cpu_total"),
+    ("gRPC/HTTP/2, 32 x 8", "h2-100B-c32m8", "mtls", {"envoy": 0.50, "pipy": 0.45}, "cpu_total"),
+    ("TCP, one stream", "tcp-1", "mtls", {"envoy": 1.00, "pipy": 0.60}, "cpu_total"),
+    ("single hop HTTP/1, no TLS", "h1-100B-c32", "hop", {"envoy": 0.60, "nginx": 1.35}, "cpu_total"),
+    ("added p50 at 1,000 requests/s", "lat-1k", "mtls", {"envoy": 0.50, "pipy": 0.75}, "p50"),
+    ("added p99 at 1,000 requests/s", "lat-1k", "mtls", {"envoy": 1.00, "pipy": 1.00}, "p99"),
+)
+MEMORY_GOALS = (("idle RSS, MB", "idle", {"out": 8.0, "in": 8.0}), ("KB for each idle client connection", "each", {"out": 16.0, "in": 1.5}))
 
 
 def read(paths):
@@ -68,6 +82,30 @@ HEAD = ["case", "peer", "req/s", "CPU s per 100k requests, or GB", f"/{REFERENCE
         "p99 us", "load core", "foreign"]
 
 
+def goal_rows(runs, memory):
+    """Each goal with what was measured. Latency counts as what is added to that without proxies."""
+    def middle_of(case, peer, field):
+        values = [run[field] for run in runs if run["case"] == case and run["peer"] == peer and run.get(field) is not None]
+        return median(values) if values else None
+
+    def verdict(measured, at_most):
+        return [f"{measured:.2f}", f"≤ {at_most:.2f}", "met" if round(measured, 2) <= at_most else "**not met**"]
+
+    for what, case, topology, others, field in GOALS:
+        ours, direct = middle_of(case, f"fsm-{topology}", field), middle_of(case, "direct", field)
+        floor = (direct or 0) if field != "cpu_total" else 0
+        for other, at_most in others.items():
+            theirs = middle_of(case, f"{other}-{topology}", field)
+            if ours is not None and theirs:
+                yield [what, f"of {other}'s", *verdict((ours - floor) / (theirs - floor), at_most)]
+    for line in memory:
+        for what, kind, sides in MEMORY_GOALS if line["peer"] == "fsm-mtls" else ():
+            for side, at_most in sides.items():
+                idle, held = line["idle_rss"].get(side), line.get("held_rss", {}).get(side)
+                if idle and held:
+                    yield [what, side, *verdict(idle / 1024 if kind == "idle" else (held - idle) / 1000, at_most)]
+
+
 def memory_rows(lines):
     for line in lines:
         for side, idle in line["idle_rss"].items():
@@ -101,6 +139,9 @@ def render(paths):
     if memory:
         head = ["peer", "side", "idle RSS MB", "idle PSS MB", "RSS with 1,000 connections", "KB per connection", "connections between the pods"]
         text += ["### Memory", "", *table(head, memory_rows(memory)), ""]
+    goals = list(goal_rows(runs, memory))
+    if goals:
+        text += ["### Goals", "", *table(["what", "", "measured", "goal", ""], goals), ""]
     lost = [f"- {run['case']} {run['peer']}: {run.get('error') or 'no answer'}" for run in runs if not run["n"]]
     if lost:
         text += ["### Runs without a result", "", *lost, ""]

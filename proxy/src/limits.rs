@@ -144,6 +144,12 @@ pub const COPY_BUFFER_LARGE: usize = 64 << 10;
 /// Bytes after which a direction counts as busy.
 pub const COPY_BUSY_BYTES: u64 = 64 << 10;
 
+// --- workers --------------------------------------------------------------------------------------------------------
+
+/// A data worker that has nothing to do looks up so often. Nearly all deadlines of the data path are farther away, so that
+/// setting one never has to wake the worker that sets it.
+pub const WORKER_PULSE: Duration = Duration::from_secs(1);
+
 // --- lifecycle ------------------------------------------------------------------------------------------------------
 
 /// SIGTERM: how long new connections are still accepted, so that clients who have not heard yet are served.

@@ -5,6 +5,7 @@
 //! move). The admin thread is not among them, so a stalled scrape never delays a request and vice versa.
 
 use super::{WORKER_COUNT, WORKER_INDEX};
+use crate::limits;
 use anyhow::Context;
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -28,6 +29,23 @@ pub struct Workers {
     handles: Vec<Handle>,
     threads: Vec<JoinHandle<()>>,
     stop: CancellationToken,
+}
+
+/// Keeps a runtime until it is told to stop, with a pulse of its own.
+///
+/// A runtime that sleeps until some far deadline is woken whenever a nearer one is set, also by itself: a system call and
+/// one more turn of its loop. Without the pulse nearly every request would pay that for its response's deadline, as long as
+/// no other request is under way.
+async fn run_until(stop: &CancellationToken) {
+    let pulse = async {
+        loop {
+            tokio::time::sleep(limits::WORKER_PULSE).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = pulse => {}
+    }
 }
 
 impl Workers {
@@ -60,7 +78,7 @@ impl Workers {
             .context("cannot start the data workers")?;
         self.handles.push(runtime.handle().clone());
         let stop = self.stop.clone();
-        self.spawn_thread("fsm-data-main", move || runtime.block_on(stop.cancelled()))
+        self.spawn_thread("fsm-data-main", move || runtime.block_on(run_until(&stop)))
     }
 
     fn start_single(&mut self, index: usize) -> anyhow::Result<()> {
@@ -69,7 +87,7 @@ impl Workers {
         let stop = self.stop.clone();
         self.spawn_thread(&format!("fsm-data-{index}"), move || {
             WORKER_INDEX.set(index);
-            runtime.block_on(stop.cancelled());
+            runtime.block_on(run_until(&stop));
         })
     }
 

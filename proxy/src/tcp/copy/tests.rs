@@ -383,7 +383,7 @@ async fn tls_pair() -> (tokio_rustls::client::TlsStream<TcpStream>, tokio_rustls
     let (one, other) = socket_pair().await;
     let deadline = crate::limits::TLS_HANDSHAKE_TIMEOUT;
     let (connected, accepted) = tokio::join!(client.connect(one, None, deadline), server.accept(other, deadline));
-    (connected.unwrap().stream, accepted.unwrap().stream)
+    (connected.unwrap().stream, *accepted.unwrap().stream)
 }
 
 #[tokio::test]
