@@ -7,6 +7,7 @@ mod outage;
 mod pages;
 mod policies;
 mod problems;
+mod support;
 mod views;
 
 use fsm_tests::{LocalMesh, Outcome};
