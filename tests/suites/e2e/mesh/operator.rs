@@ -47,7 +47,7 @@ async fn commands_and_logs(mesh: &TheMesh, client: &str) {
     let nowhere = cluster.fsm(&["logs", "daemon"]).await;
     assert!(nowhere.code == 1 && nowhere.stderr.contains("there is no daemon in a cluster"), "{nowhere:?}");
     let nobody = cluster.fsm(&["exec", client, "-n", "client", "-c", "other", "--", "true"]).await;
-    assert!(nobody.code == 1 && nobody.stderr.contains("which has: client, sidecar"), "{nobody:?}");
+    assert!(nobody.code == 1 && nobody.stderr.contains("which has: sidecar, client, fsm-init"), "{nobody:?}");
 }
 
 async fn conflicts(mesh: &TheMesh) {
@@ -119,7 +119,7 @@ async fn bug_report(mesh: &TheMesh, client: &str) {
     has("mesh/mutating-webhooks.yaml", "fsm-inject");
     has("control/secrets.txt", "fsm-ca-bundle");
     has("control/secrets.txt", "words (Opaque): word");
-    has("control/events.txt", "Pod/fsm-controller");
+    has("control/events.txt", "ReplicaSet/fsm-controller");
     has("control/proxies.json", client);
     has("control/deployments.yaml", "name: fsm-injector");
     has(&format!("{pod}/pod.yaml"), "fsm-proxy-uuid");
