@@ -1,8 +1,10 @@
 //! The mesh on one machine: FSM's pages as they are written, examples, and what happens when parts of it die.
 
 mod commands;
+mod dapr;
 mod down;
 mod examples;
+mod names;
 mod outage;
 mod pages;
 mod policies;

@@ -139,3 +139,19 @@ async fn bug_report(mesh: &TheMesh, client: &str) {
     }
     cluster.delete("secret -n fsm-system words").await;
 }
+
+/// MeshConfig `sidecar.localDNSProxy`, in a pod that is made after it was switched on.
+pub(super) async fn sidecars_answer_names(mesh: &TheMesh) {
+    let cluster = &mesh.cluster;
+    let names = json!({"enable": true, "db": [{"dn": "db.example.test", "ips": [{"ipv4": "192.0.2.7"}]}]});
+    mesh.patch_mesh_config(&json!({"spec": {"sidecar": {"localDNSProxy": names}}})).await;
+    let before = cluster.pod_of("client", "client").await;
+    fine(cluster.kubectl(&["rollout", "restart", "deployment", "client", "-n", "client"], "").await);
+    until("a new client knows the name", async || {
+        let client = cluster.pod_of("client", "client").await;
+        let found = cluster.exec("client", &client, "client", &["getent", "hosts", "db.example.test"]).await;
+        (client != before && found.stdout.starts_with("192.0.2.7 ")).then_some(())
+    })
+    .await;
+    until("names of the cluster are still known", async || (mesh.status("/get").await == "200").then_some(())).await;
+}
