@@ -122,6 +122,7 @@ async fn what_is_not_known_here_is_asked_of_a_resolver() {
         buffer[2] |= 0x80;
         resolver.send_to(&buffer[..length], from).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(pod.ask(&asked("some.example.", RecordType::A), None), answering);
+    let question = asked("some.example.", RecordType::A);
+    let (answer, ()) = tokio::join!(pod.ask(&question, None), answering);
     assert_eq!(read(&answer.unwrap()), (ResponseCode::NoError, vec![]));
 }
