@@ -136,8 +136,7 @@ impl RuleSet {
 
 impl Chain {
     /// The chains that belong to us.
-    pub const OURS: [Chain; 5] =
-        [Chain::Inbound, Chain::InRedirect, Chain::Outbound, Chain::OutRedirect, Chain::Names];
+    pub const OURS: [Chain; 5] = [Chain::Inbound, Chain::InRedirect, Chain::Outbound, Chain::OutRedirect, Chain::Names];
 
     /// The name in the kernel; those of our chains are FSM's, but for [`Chain::Names`].
     pub const fn name(self) -> &'static str {

@@ -82,13 +82,7 @@ impl Exec {
     }
 
     /// In a pod of a cluster, through its API server.
-    fn there(
-        self,
-        cluster: &InCluster,
-        pod: &Value,
-        container: &str,
-        size: Option<(u16, u16)>,
-    ) -> Result<ExitCode> {
+    fn there(self, cluster: &InCluster, pod: &Value, container: &str, size: Option<(u16, u16)>) -> Result<ExitCode> {
         let pod = PodName::of(pod);
         if self.stdin && size.is_none() && !cluster.ends_input()? {
             bail!(

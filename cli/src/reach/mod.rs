@@ -233,10 +233,7 @@ impl Mesh {
                 format!("{place} does not answer: see `fsm logs {} -n {} -c sidecar`", pod.name, pod.namespace)
             }
             (Self::Cluster(cluster), Place::Control) => {
-                format!(
-                    "{place} does not answer: see `kubectl logs -l app=fsm-controller -n {}`",
-                    cluster.namespace()
-                )
+                format!("{place} does not answer: see `kubectl logs -l app=fsm-controller -n {}`", cluster.namespace())
             }
             (Self::Cluster(_), Place::Sidecar(pod)) => {
                 format!("{place} does not answer: see `kubectl logs {} -n {} -c sidecar`", pod.name, pod.namespace)

@@ -154,7 +154,8 @@ fn dns_without_effect(dns: &LocalDnsProxy) -> Vec<String> {
     }
     if dns.searches_with_namespace.is_some() || dns.searches_with_trust_domain.is_some() {
         warnings.push(
-            "spec.sidecar.localDNSProxy.searchesWith…: has no effect; pods keep the search list of the cluster".to_owned(),
+            "spec.sidecar.localDNSProxy.searchesWith…: has no effect; pods keep the search list of the cluster"
+                .to_owned(),
         );
     }
     warnings

@@ -24,8 +24,7 @@ impl LocalNames {
         if section.enable != Some(true) {
             return None;
         }
-        let resolvers =
-            [&section.primary_upstream_dns_server_ip_addr, &section.secondary_upstream_dns_server_ip_addr];
+        let resolvers = [&section.primary_upstream_dns_server_ip_addr, &section.secondary_upstream_dns_server_ip_addr];
         let resolvers = resolvers.into_iter().filter_map(|address| address.as_ref()?.parse().ok()).collect();
         let derived = section.generate_ipv6_based_on_ipv4;
         let mut records = BTreeMap::new();
@@ -101,10 +100,17 @@ mod tests {
 
     #[test]
     fn unknown_names_get_something_only_where_that_is_asked_for() {
-        assert_eq!(read(json!({"db": [{"dn": "x", "ips": [{"ipv4": "192.0.2.1"}]}]})), None, "it is off unless enabled");
+        assert_eq!(
+            read(json!({"db": [{"dn": "x", "ips": [{"ipv4": "192.0.2.1"}]}]})),
+            None,
+            "it is off unless enabled"
+        );
         let wildcard = |section| read(json!({"enable": true, "wildcard": section})).unwrap().records;
         assert!(wildcard(json!({"enable": false, "ips": [{"ipv4": "240.0.0.1"}]})).is_empty());
         assert_eq!(wildcard(json!({"enable": true}))["*"], [WILDCARD_ADDRESS]);
-        assert_eq!(wildcard(json!({"enable": true, "ips": [{"ipv4": "240.0.0.1"}]}))["*"], ["240.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            wildcard(json!({"enable": true, "ips": [{"ipv4": "240.0.0.1"}]}))["*"],
+            ["240.0.0.1".parse::<IpAddr>().unwrap()]
+        );
     }
 }

@@ -115,11 +115,11 @@ pub(super) fn then(
 
 /// The search list of a `resolv.conf`: the last one counts.
 pub(super) fn searches(text: &str) -> Vec<String> {
-    let list = text.lines().filter_map(|line| {
+    let list = text.lines().rev().find_map(|line| {
         let mut words = line.split_ascii_whitespace();
         words.next().filter(|word| *word == "search").map(|_| words)
     });
-    list.last().into_iter().flatten().map(|suffix| suffix.trim_matches('.').to_ascii_lowercase()).collect()
+    list.into_iter().flatten().map(|suffix| suffix.trim_matches('.').to_ascii_lowercase()).collect()
 }
 
 /// The fixed record of a name, as it was asked for or as it was before the search list completed it.

@@ -101,7 +101,8 @@ fn what_is_no_question_gets_no_answer() {
 
 #[test]
 fn resolvers_are_those_of_the_document_else_those_of_the_pod() {
-    let pod = Resolvers::of_file("nameserver 127.0.0.153\nnameserver 10.96.0.10\n# nameserver 1.1.1.1\nnameserver fd00::a\n");
+    let pod =
+        Resolvers::of_file("nameserver 127.0.0.153\nnameserver 10.96.0.10\n# nameserver 1.1.1.1\nnameserver fd00::a\n");
     assert_eq!(pod.0, [SocketAddr::from_str("10.96.0.10:53").unwrap(), "[fd00::a]:53".parse().unwrap()]);
     let mut named = document(&[]);
     assert_eq!(Resolvers::of_document(&named), None);

@@ -29,8 +29,11 @@ async fn a_name_that_nobody_knows_leads_to_the_wildcard_in_pods_made_since() {
     let Some(mesh) = LocalMesh::up(&[("shop.yaml", PODS)]).await else { return };
     let unknown = "fsm exec before -n shop -- getent hosts nowhere";
     mesh.eventually(unknown, failed(2)).await;
-    patch(&mesh, r#"{"sidecar":{"localDNSProxy":{"enable":true,"wildcard":{"enable":true,"ips":[{"ipv4":"240.0.0.1"}]}}}}"#)
-        .await;
+    patch(
+        &mesh,
+        r#"{"sidecar":{"localDNSProxy":{"enable":true,"wildcard":{"enable":true,"ips":[{"ipv4":"240.0.0.1"}]}}}}"#,
+    )
+    .await;
     let after = PODS.split("---").nth(1).expect("a pod").replace("before", "after");
     mesh.shows(&format!(
         "kubectl apply -f - <<'EOF' && kubectl wait --for=condition=ready pod after -n shop --timeout=60s\n{after}\nEOF"

@@ -43,7 +43,8 @@ async fn a_bug_report_has_what_is_there_and_says_what_is_not() {
         ))
         .await;
     assert_eq!(said.code, 0, "{said:?}");
-    for wanted in ["from namespace shop", "from pod shop/web", "1 parts could not be collected", "Read it before you send it"]
+    for wanted in
+        ["from namespace shop", "from pod shop/web", "1 parts could not be collected", "Read it before you send it"]
     {
         assert!(said.stdout.contains(wanted), "{wanted}: {said:?}");
     }

@@ -242,10 +242,9 @@ pub(super) fn trust_bundle(found: Option<&Value>, namespace: &str, home: &str) -
             "it is not there, so new pods of the namespace do not start",
             format!("fsm-controller writes it: see `kubectl logs -l app=fsm-controller -n {home} | grep {namespace}`"),
         ),
-        Some(end) if end < certificate::now() => Outcome::fail(
-            "a root in it has expired",
-            format!("see `kubectl logs -l app=fsm-controller -n {home}`"),
-        ),
+        Some(end) if end < certificate::now() => {
+            Outcome::fail("a root in it has expired", format!("see `kubectl logs -l app=fsm-controller -n {home}`"))
+        }
         Some(_) => Outcome::Pass,
     }
 }

@@ -67,8 +67,7 @@ impl InCluster {
             limit_bytes: which.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             ..LogParams::default()
         };
-        let failed =
-            |error: &kube::Error| anyhow!("no log of container {container} of pod {pod}: {}", explain(error));
+        let failed = |error: &kube::Error| anyhow!("no log of container {container} of pod {pod}: {}", explain(error));
         self.cluster.run(async {
             let stream = self.soon(api.log_stream(&pod.name, &parameters)).await?;
             let mut stream = std::pin::pin!(stream.map_err(|error| failed(&error))?);
@@ -166,16 +165,13 @@ async fn feed(running: &mut AttachedProcess, input: Option<InputReceiver>, termi
     }
     if let Some(InputReceiver(mut input)) = input {
         while let Some(piece) = input.recv().await {
-            match (piece, &mut stdin, &mut sizes) {
-                (Input::Bytes(bytes), Some(stdin), _) => {
-                    if stdin.write_all(&bytes).await.is_err() {
-                        break;
-                    }
-                }
-                (Input::Resized(rows, columns), _, Some(sizes)) => {
-                    let _ = sizes.send(size((rows, columns))).await;
-                }
-                _ => {}
+            let taken = match (piece, &mut stdin, &mut sizes) {
+                (Input::Bytes(bytes), Some(stdin), _) => stdin.write_all(&bytes).await.is_ok(),
+                (Input::Resized(rows, columns), _, Some(sizes)) => sizes.send(size((rows, columns))).await.is_ok(),
+                _ => true,
+            };
+            if !taken {
+                break;
             }
         }
     }

@@ -36,8 +36,11 @@ const CASES: [(&str, &str, &str); 23] = [
 /// What MeshConfig changes where it says the same of all pods; `mesh-<case>.txt`.
 fn mesh_cases() -> [(&'static str, Value); 5] {
     [
-        ("outbound-exclusions", json!({"traffic": {"outboundIPRangeExclusionList": ["10.0.0.1/32"],
-            "outboundPortExclusionList": [50005, 8201, 6379]}})),
+        (
+            "outbound-exclusions",
+            json!({"traffic": {"outboundIPRangeExclusionList": ["10.0.0.1/32"],
+            "outboundPortExclusionList": [50005, 8201, 6379]}}),
+        ),
         ("network-interface-exclusion-list", json!({"traffic": {"networkInterfaceExclusionList": ["eth9"]}})),
         ("pod-ip", json!({"sidecar": {"localProxyMode": "PodIP"}})),
         ("privileged-init-container", json!({"sidecar": {"enablePrivilegedInitContainer": true}})),
@@ -71,10 +74,16 @@ fn difference(plain: &Value, other: &Value) -> String {
             && operation["path"] != "/metadata/annotations"
     };
     let told = |operation: &Value| {
-        format!("{} {} {}\n", operation["op"].as_str().unwrap(), operation["path"].as_str().unwrap(), operation["value"])
+        format!(
+            "{} {} {}\n",
+            operation["op"].as_str().unwrap(),
+            operation["path"].as_str().unwrap(),
+            operation["value"]
+        )
     };
     let announced = &other["metadata"]["annotations"]["prometheus.io/scrape"];
-    let metrics = if announced.is_null() { String::new() } else { format!("annotations {}\n", other["metadata"]["annotations"]) };
+    let metrics =
+        if announced.is_null() { String::new() } else { format!("annotations {}\n", other["metadata"]["annotations"]) };
     patch.as_array().unwrap().iter().filter(annotation).map(told).collect::<String>() + &metrics
 }
 

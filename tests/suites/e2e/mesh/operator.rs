@@ -38,7 +38,9 @@ pub(super) async fn questions_are_answered(mesh: &TheMesh) {
 /// `fsm exec` and `fsm logs` do in a cluster what they do on one machine.
 async fn commands_and_logs(mesh: &TheMesh, client: &str) {
     let cluster = &mesh.cluster;
-    let ran = cluster.fsm(&["exec", "deploy/client", "-n", "client", "--", "sh", "-c", "echo here; echo no >&2; exit 7"]).await;
+    let ran = cluster
+        .fsm(&["exec", "deploy/client", "-n", "client", "--", "sh", "-c", "echo here; echo no >&2; exit 7"])
+        .await;
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (7, "here\n", "no\n"));
     let said = fine(cluster.fsm(&["logs", client, "-n", "client", "-c", "fsm-init"]).await);
     assert!(!said.is_empty(), "what the init container did is told");
@@ -130,7 +132,8 @@ async fn bug_report(mesh: &TheMesh, client: &str) {
     has(&format!("{pod}/fsm-init.log"), "");
     has("namespaces/client/events.txt", client);
     has("summary.txt", "! pod client/nobody is left out");
-    let controller = |name: &&String| name.starts_with("control/pods/fsm-controller") && name.ends_with("fsm-controller.log");
+    let controller =
+        |name: &&String| name.starts_with("control/pods/fsm-controller") && name.ends_with("fsm-controller.log");
     assert!(report.keys().any(|name| controller(&name)), "{:?}", report.keys());
     for (name, text) in &report {
         assert!(!text.contains(SECRET), "a secret is in {name}");

@@ -24,8 +24,9 @@ impl Archive {
     /// Begins one that will be at `path`, beside which there must be room.
     pub(super) fn create(path: &Path, time: u64) -> Result<Self> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = NamedTempFile::new_in(directory)
-            .with_context(|| format!("cannot write the report into {}: choose a file with --out-file", directory.display()))?;
+        let file = NamedTempFile::new_in(directory).with_context(|| {
+            format!("cannot write the report into {}: choose a file with --out-file", directory.display())
+        })?;
         let builder = Builder::new(GzEncoder::new(BufWriter::new(file), Compression::default()));
         Ok(Self { builder, path: path.to_owned(), time })
     }

@@ -53,7 +53,8 @@ impl BugReport {
         let mut groups = vec![self.whole(mesh)];
         match mesh {
             Mesh::Local(state) => {
-                let files = [("control/fsm-control.log", state.control_log()), ("control/daemon.log", state.daemon_log())];
+                let files =
+                    [("control/fsm-control.log", state.control_log()), ("control/daemon.log", state.daemon_log())];
                 let mut parts = pages("control", &Place::Control, &CONTROL);
                 parts.extend(files.map(|(path, file)| Part::new(path, What::File(file))));
                 groups.push(Group { title: "the control plane".to_owned(), parts });
@@ -284,7 +285,9 @@ mod tests {
             "containerStatuses": [status("web", 1), status("sidecar", 2)]}});
         let group = sidecar(&pod);
         let files: Vec<_> = group.parts.iter().map(|part| part.path.as_str()).collect();
-        for wanted in ["pod.yaml", "config_dump.json", "stats.txt", "certs.json", "fsm-init.log", "sidecar.previous.log"] {
+        for wanted in
+            ["pod.yaml", "config_dump.json", "stats.txt", "certs.json", "fsm-init.log", "sidecar.previous.log"]
+        {
             assert!(files.contains(&format!("namespaces/shop/pods/web/{wanted}").as_str()), "{wanted}: {files:?}");
         }
         assert!(!files.iter().any(|file| file.contains("migrate") || file.ends_with("web.log")), "{files:?}");

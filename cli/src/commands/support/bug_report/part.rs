@@ -221,7 +221,7 @@ mod tests {
     fn of_secrets_only_names_are_told() {
         let secret = json!({"kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "web"},
             "data": {"tls.crt": "Y2VydA==", "tls.key": "a2V5"}});
-        assert_eq!(secrets(&[secret.clone()]), "web (kubernetes.io/tls): tls.crt, tls.key\n");
+        assert_eq!(secrets(std::slice::from_ref(&secret)), "web (kubernetes.io/tls): tls.crt, tls.key\n");
         assert!(!documents(vec![secret]).contains("a2V5"));
     }
 

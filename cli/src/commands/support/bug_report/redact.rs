@@ -21,9 +21,15 @@ struct Rule(Regex, &'static str);
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     const PATTERNS: [(&str, &str); 7] = [
         // Also where line ends are written as \n; a key that is cut off is one, too.
-        (r"(?s)-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)", "REDACTED ${1}PRIVATE KEY"),
+        (
+            r"(?s)-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
+            "REDACTED ${1}PRIVATE KEY",
+        ),
         // The same in base64, as Secrets and some variables have it.
-        (r"LS0tLS1CRUdJTi(?:BQUklWQVRF|BSU0EgUFJJVkFURS|BFQyBQUklWQVRF|BFTkNSWVBURUQg|BPUEVOU1NI)[A-Za-z0-9+/=]*", "REDACTED"),
+        (
+            r"LS0tLS1CRUdJTi(?:BQUklWQVRF|BSU0EgUFJJVkFURS|BFQyBQUklWQVRF|BFTkNSWVBURUQg|BPUEVOU1NI)[A-Za-z0-9+/=]*",
+            "REDACTED",
+        ),
         (r"\beyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*", "REDACTED"),
         (r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{6,}", "${1}${2}REDACTED"),
         (r"\b(?:hv[sbr]\.[A-Za-z0-9_-]{20,}|s\.[A-Za-z0-9]{24})\b", "REDACTED"),
@@ -159,7 +165,10 @@ mod tests {
             ("authorization: Bearer abcdef.123456".to_owned(), "authorization: Bearer REDACTED"),
             ("vault hvs.CAESIJvkzZyxwvutsrqponmlkj ok".to_owned(), "vault REDACTED ok"),
             ("https://me:sesame@vault.example:8200/v1".to_owned(), "https://REDACTED@vault.example:8200/v1"),
-            ("GET /x?access_token=abc&y=1 --password=sesame".to_owned(), "GET /x?access_token=REDACTED&y=1 --password=REDACTED"),
+            (
+                "GET /x?access_token=abc&y=1 --password=sesame".to_owned(),
+                "GET /x?access_token=REDACTED&y=1 --password=REDACTED",
+            ),
         ] {
             assert_eq!(text(&said), wanted);
         }
