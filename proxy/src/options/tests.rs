@@ -186,6 +186,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         ("FSM_PROXY_ADMIN_PORT", "6060"),
         ("FSM_PROXY_PROMETHEUS_LISTEN", "off"),
         ("FSM_PROXY_PROBE_LISTEN_ADDRESS", "off"),
+        ("FSM_PROXY_DNS_LISTEN", "127.0.0.1:7"),
         ("FSM_PROXY_GATEWAY_LISTEN", "127.0.0.1:6"),
         ("FSM_PROXY_GATEWAY_MODE", "sock5"),
         ("FSM_PROXY_GATEWAY_PLAINTEXT", "yes"),
@@ -207,7 +208,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         admin_port: Some(6060),
         prometheus_listen: vec![],
         probe_listen_address: vec![],
-        dns_listen: Vec::new(),
+        dns_listen: sockets(&["127.0.0.1:7"]),
         gateway: Some(GatewayOptions {
             listen: sockets(&["127.0.0.1:6"]),
             mode: Mode::Socks5,

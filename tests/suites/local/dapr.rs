@@ -28,8 +28,8 @@ spec: {{selector: {{app: {name}}}, ports: [{{port: {port}}}]}}
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: dapr-system}}\n{pods}")
 }
 
-/// The two applications, with these annotations.
-fn applications(annotations: &str) -> String {
+/// The two applications, with these annotations. As those of Deployments, pods have new names each time.
+fn applications(turn: u32, annotations: &str) -> String {
     let pod = |name: &str, container: &str| {
         format!(
             "---
@@ -39,7 +39,7 @@ metadata: {{name: {name}, namespace: dapr-test}}
 ---
 apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, namespace: dapr-test, labels: {{app: {name}}}, annotations: {annotations}}}
+metadata: {{name: {name}-{turn}, namespace: dapr-test, labels: {{app: {name}}}, annotations: {annotations}}}
 spec: {{serviceAccountName: {name}, containers: [{container}]}}
 "
         )
@@ -88,12 +88,13 @@ spec:
   - name: new-order
 EOF";
 
-async fn redeploy(mesh: &LocalMesh, annotations: &str) {
-    let manifest = applications(annotations);
+async fn redeploy(mesh: &LocalMesh, turn: u32, annotations: &str) {
+    let manifest = applications(turn, annotations);
     mesh.shows(&format!(
         "kubectl delete pod -n dapr-test -l 'app in (nodeapp,pythonapp)' > /dev/null
-         kubectl wait --for=delete pod/nodeapp pod/pythonapp -n dapr-test --timeout=60s > /dev/null
-         kubectl apply -f - <<'EOF' && kubectl wait --for=condition=ready pod --all -n dapr-test --timeout=60s\n{manifest}\nEOF"
+         kubectl apply -f - <<'EOF' && kubectl wait --for=condition=ready pod/nodeapp-{turn} pod/pythonapp-{turn} -n dapr-test --timeout=60s
+{manifest}
+EOF"
     ))
     .await;
 }
@@ -103,8 +104,8 @@ fn cut_off(outcome: &Outcome) -> bool {
     matches!(outcome.code, 7 | 52 | 56)
 }
 
-fn call(service: &str, port: u16) -> String {
-    format!("kubectl exec pythonapp -n dapr-test -c python -- curl -sI -m 5 http://{service}:{port}/get")
+fn call(turn: u32, service: &str, port: u16) -> String {
+    format!("kubectl exec pythonapp-{turn} -n dapr-test -c python -- curl -sI -m 5 http://{service}:{port}/get")
 }
 
 #[tokio::test]
@@ -121,17 +122,17 @@ async fn integrations_1_daprs_own_traffic_bypasses_the_sidecar() {
     assert!(said.contains("Namespace [dapr-test] successfully added to mesh [fsm]"), "{said}");
 
     // Without exclusions the sidecar has everything, and lets nothing out of the mesh.
-    redeploy(&mesh, "{}").await;
+    redeploy(&mesh, 1, "{}").await;
     for (service, port) in OUTSIDE {
-        mesh.eventually(&call(&format!("{service}.dapr-system"), port), cut_off).await;
+        mesh.eventually(&call(1, &format!("{service}.dapr-system"), port), cut_off).await;
     }
 
     let address = mesh.shows("kubectl get svc apiserver -n dapr-system -o jsonpath='{.spec.clusterIP}'").await;
     patch(&mesh, &format!(r#"{{"traffic":{{"outboundIPRangeExclusionList":["{address}/32"]}}}}"#)).await;
     patch(&mesh, r#"{"traffic":{"outboundPortExclusionList":[50005,8201,6379]}}"#).await;
-    redeploy(&mesh, "{flomesh.io/outbound-port-exclusion-list: '80'}").await;
+    redeploy(&mesh, 2, "{flomesh.io/outbound-port-exclusion-list: '80'}").await;
     for (service, port) in OUTSIDE {
-        let call = call(&format!("{service}.dapr-system"), port);
+        let call = call(2, &format!("{service}.dapr-system"), port);
         match service {
             "dapr-dashboard" => mesh.eventually(&call, cut_off).await,
             _ => mesh.eventually(&call, answered(200)).await,
@@ -140,8 +141,8 @@ async fn integrations_1_daprs_own_traffic_bypasses_the_sidecar() {
 
     // Dapr's sidecars call each other by ports of their own; here port 80 is the mesh's again.
     patch(&mesh, r#"{"traffic":{"enablePermissiveTrafficPolicyMode":false}}"#).await;
-    redeploy(&mesh, "{}").await;
-    mesh.eventually(&call("nodeapp.dapr-test", 80), |outcome| !answered(200)(outcome)).await;
+    redeploy(&mesh, 3, "{}").await;
+    mesh.eventually(&call(3, "nodeapp.dapr-test", 80), |outcome| !answered(200)(outcome)).await;
     mesh.shows(SMI).await;
-    mesh.eventually(&call("nodeapp.dapr-test", 80), answered(200)).await;
+    mesh.eventually(&call(3, "nodeapp.dapr-test", 80), answered(200)).await;
 }
