@@ -43,10 +43,7 @@ async fn fill(server: &ApiServer) {
     let client = server.client().await;
     let names: Vec<String> = (0..NAMESPACES).map(|index| format!("memory-stranger-{index}")).collect();
     server.apply(&names.iter().map(|name| namespace(name, "somebody-else")).collect::<String>()).await;
-    let wanted = names.iter().flat_map(|namespace| {
-        let services = (0..SERVICES).map(move |index| (namespace.clone(), index));
-        services
-    });
+    let wanted = names.iter().flat_map(|namespace| (0..SERVICES).map(move |index| (namespace.clone(), index)));
     let made = futures_util::stream::iter(wanted).map(|(namespace, index)| {
         let client = client.clone();
         async move {
