@@ -1,5 +1,6 @@
 //! Certificates from authorities outside of fsm-control, and who gets none.
 
+mod cert_manager;
 mod vault;
 
 use fsm_control::cert::{Identity, LeafNames, LeafRequest, SigningRequest};

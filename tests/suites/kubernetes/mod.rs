@@ -7,7 +7,7 @@ mod injection;
 mod install;
 mod leadership;
 mod objects;
-mod program;
+pub(crate) mod program;
 mod refusals;
 mod replicas;
 mod rights;
@@ -94,18 +94,18 @@ impl Follower {
     }
 }
 
-fn namespace(name: &str, mesh: &str) -> String {
+pub(crate) fn namespace(name: &str, mesh: &str) -> String {
     let labels = json!({"flomesh.io/monitored-by": mesh});
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}).to_string()
         + "\n---\n"
 }
 
-fn account(namespace: &str, name: &str) -> String {
+pub(crate) fn account(namespace: &str, name: &str) -> String {
     let metadata = json!({"namespace": namespace, "name": name});
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).to_string() + "\n---\n"
 }
 
-fn pod(namespace: &str, name: &str, account: &str) -> String {
+pub(crate) fn pod(namespace: &str, name: &str, account: &str) -> String {
     let metadata = json!({"namespace": namespace, "name": name, "labels": {"app": name}});
     let spec = json!({
         "serviceAccountName": account, "automountServiceAccountToken": false,
@@ -123,7 +123,7 @@ fn split(namespace: &str, name: &str, weight: u32) -> String {
 }
 
 /// A token of a service account, for an audience and, if one is named, for a pod (name, uid).
-async fn token(
+pub(crate) async fn token(
     server: &ApiServer,
     namespace: &str,
     account: &str,
@@ -141,7 +141,7 @@ async fn token(
     answer["status"]["token"].as_str().unwrap().to_owned()
 }
 
-async fn uid(server: &ApiServer, namespace: &str, pod: &str) -> String {
+pub(crate) async fn uid(server: &ApiServer, namespace: &str, pod: &str) -> String {
     let asked = ["-n", namespace, "get", "pod", pod, "-o", "jsonpath={.metadata.uid}"];
     within("kubectl answers", server.kubectl(&asked, "")).await.stdout
 }
