@@ -4,13 +4,13 @@
 //! A change has the same phases as a change of roots ([`super::rotation`]): the roots of the new signer are trusted before
 //! it signs, and those of the old one until nothing that it signed is valid any more.
 
-use super::{Exchange, Issuer};
 use super::cert_manager::{CertManager, CertManagerError, CertManagerSettings};
 use super::custody::{Custody, Place};
 use super::rollout::{Rollout, Signing};
 use super::told::Told;
 use super::tresor::{Clock, Tresor, TresorError, TresorSettings};
 use super::vault::{Vault, VaultError, VaultSettings};
+use super::{Exchange, Issuer};
 use crate::leader::Leadership;
 use crate::limits;
 use crate::source::Event;

@@ -229,7 +229,8 @@ impl CertManager {
         let ours = ListParams::default().labels(&format!("{LABEL}={OWNER}"));
         // Whatever fails here is tried again with the next look.
         let Ok(Ok(all)) = timeout(limits::ISSUER_TIMEOUT, self.requests.list(&ours)).await else { return };
-        let made = |object: &DynamicObject| object.metadata.creation_timestamp.as_ref().map(|at| SystemTime::from(at.0));
+        let made =
+            |object: &DynamicObject| object.metadata.creation_timestamp.as_ref().map(|at| SystemTime::from(at.0));
         let Some(now) = made(of_now) else { return };
         for left in all.items.iter().filter(|one| made(one).is_some_and(|made| made + LEFT_BEHIND < now)) {
             drop(Removal { requests: self.requests.clone(), name: left.metadata.name.clone().unwrap_or_default() });

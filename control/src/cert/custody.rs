@@ -2,8 +2,8 @@
 //! share them, and led through a change of roots by the one that leads.
 
 use super::storage::{StorageError, cluster::SecretStorage};
-use super::tresor::{Clock, TresorError, TresorSettings};
 use super::told::Told;
+use super::tresor::{Clock, TresorError, TresorSettings};
 use super::{SecretPlace, Tresor};
 use crate::leader::Leadership;
 use crate::limits;
