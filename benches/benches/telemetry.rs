@@ -50,7 +50,7 @@ fn record(bencher: Bencher<'_, '_>, change: impl FnOnce(&mut Config)) {
         .body(())
         .expect("a request");
     bencher.bench(|| {
-        let ends = || Ends { peer: address, destination: address, identity: None, mtls: false };
+        let ends = || Ends { peer: address, destination: address, identity: None, mtls: false, server_name: None };
         let mut record = Record::begin(&telemetry, Some(&snapshot.observe), Direction::Outbound, &request, ends);
         let mut headers = HeaderMap::new();
         record.tell(&mut headers);

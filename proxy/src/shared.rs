@@ -7,10 +7,13 @@ use crate::listen::ConnInfo;
 use crate::policy::budget::Allowance;
 use crate::reason::Reason;
 use crate::runtime::drain::Drain;
+use crate::telemetry::record::Ends;
+use crate::telemetry::record::connection::{self, ConnectionRecord, Ended};
 use crate::telemetry::{Direction, Telemetry};
 use http::{HeaderName, HeaderValue};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -52,10 +55,12 @@ impl Proxy {
         direction: Direction,
         info: &ConnInfo,
         carrying: impl Future<Output = Result<(), Refusal>>,
-    ) {
+    ) -> Attended {
+        let started = Instant::now();
         let counters = self.telemetry.direction(direction);
         let _counted = counters.connection();
-        if let Err(refusal) = carrying.await {
+        let refusal = carrying.await.err();
+        if let Some(refusal) = &refusal {
             counters.refused(refusal.reason);
             tracing::debug!(
                 direction = direction.name(),
@@ -66,5 +71,29 @@ impl Proxy {
                 "connection refused"
             );
         }
+        Attended { direction, started, refusal }
+    }
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub struct Attended {
+    direction: Direction,
+    started: Instant,
+    refusal: Option<Refusal>,
+}
+
+impl Attended {
+    /// Hands it to the access log, if it carried no HTTP, or was refused before anything could be carried: then nothing is
+    /// known of it but its `ends`.
+    pub fn log(self, proxy: &Proxy, record: Option<Box<ConnectionRecord>>, ends: impl FnOnce() -> Ends) {
+        if record.is_none() && self.refusal.is_none() {
+            return;
+        }
+        let Some(snapshot) = proxy.store.snapshot() else { return };
+        let refusal = self.refusal.as_ref().map(|refusal| (refusal.reason, &*refusal.detail));
+        let ended = Ended { direction: self.direction, started: self.started, refusal };
+        let record = record.unwrap_or_else(|| ConnectionRecord::new(ends()));
+        connection::hand_out(&proxy.telemetry, &snapshot.observe, *record, &ended);
     }
 }

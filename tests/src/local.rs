@@ -2,8 +2,11 @@
 
 use crate::commands::Outcome;
 use crate::{Mesh, binary};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -27,6 +30,9 @@ fsm_namespace=fsm-system
 FSM_NAMESPACE=fsm-system
 pod_of() { kubectl get pod -n "$1" -l "app=$1" -o jsonpath='{.items[0].metadata.name}'; }
 "#;
+
+/// A script that runs until it is dropped, with everything that it started.
+pub struct Background(Child);
 
 /// A mesh that runs until it is dropped.
 pub struct LocalMesh {
@@ -93,6 +99,15 @@ impl LocalMesh {
         outcome.stdout
     }
 
+    /// Starts a script of a page that has no end of its own. What it says is not looked at.
+    pub fn in_background(&self, script: &str) -> Background {
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(format!("{PRELUDE}\n{script}"));
+        self.environment(&mut command);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        Background(command.spawn().unwrap_or_else(|why| panic!("bash does not start: {why}")))
+    }
+
     /// Repeats a script until it prints something that `wanted` likes: policies take a moment to reach the proxies.
     pub async fn eventually(&self, script: &str, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
         let started = std::time::Instant::now();
@@ -140,6 +155,21 @@ impl LocalMesh {
             .env("FSM_CONTROL_BIN", binary("fsm-control"))
             .env("FSM_PROXY_BIN", binary("fsm-proxy"))
             .env("MANIFESTS", Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/manifests"));
+    }
+}
+
+impl Background {
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("the child is ours").is_none()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // The group is its own: whatever the script started belongs to it.
+        let _ = killpg(Pid::from_raw(i32::try_from(self.0.id()).expect("a process id")), Signal::SIGKILL);
+        let _ = self.0.wait();
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Subject {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without --from and --to the numbers are those of requests that came in; with them, those of requests as their \
-    senders saw them, one line for each pair. SUCCESS is the share of responses that are not 5xx. Percentiles are estimated within \
+    senders saw them, one line for each pair. SUCCESS is the share of responses that are no failure of the server (5xx, or a gRPC call that it failed at). Percentiles are estimated within \
     the buckets of the sidecars' histograms. REFUSED/S counts what sidecars refused themselves.\n\n\
     Examples:\n  fsm stat\n  fsm stat deploy/bookstore-v1 -n bookstore --window 10s\n  \
     fsm stat --from deploy/bookbuyer --from-namespace bookbuyer"

@@ -40,7 +40,7 @@ pub struct Edge {
     pub mtls: bool,
     /// Responses so far.
     pub requests: u64,
-    /// Those with 5xx.
+    /// Those with 5xx, and gRPC calls that the server failed at.
     pub failed: u64,
     /// TCP connections so far.
     pub connections: u64,
@@ -66,7 +66,7 @@ pub fn edges(members: &[Member]) -> Vec<Edge> {
         let failed = passed.responses.iter().filter(|(code, _)| code.starts_with('5')).map(|(_, count)| count);
         let sums = found.entry(key).or_default();
         sums[0] += passed.requests;
-        sums[1] += failed.sum::<u64>();
+        sums[1] += failed.sum::<u64>() + passed.grpc_failures;
         sums[2] += passed.connections;
     };
     for member in members {

@@ -18,6 +18,8 @@ pub struct Cluster {
     pub requests: u64,
     /// The same by class of the status; the first is 1xx.
     pub responses: [u64; 5],
+    /// gRPC calls that the server failed at; their HTTP status says nothing of it.
+    pub grpc_failures: u64,
     /// Requests in flight.
     pub requests_active: u64,
     /// Open connections.
@@ -218,6 +220,8 @@ pub struct Edge {
     pub requests: u64,
     /// The same by status.
     pub responses: BTreeMap<String, u64>,
+    /// gRPC calls that the server failed at; their HTTP status says nothing of it.
+    pub grpc_failures: u64,
     /// How long they took.
     pub latency_buckets: Vec<u64>,
     /// TCP connections.

@@ -186,7 +186,7 @@ pub struct ClusterRow {
     pub endpoints: usize,
     /// Responses so far.
     pub requests: u64,
-    /// Those with 5xx.
+    /// Those with 5xx, and gRPC calls that the server failed at.
     pub failed: u64,
     /// Requests in flight.
     pub active: u64,
@@ -207,7 +207,7 @@ pub fn clusters(page: &[Cluster]) -> Vec<ClusterRow> {
         healthy: cluster.endpoints.iter().filter(|endpoint| endpoint.healthy).count(),
         endpoints: cluster.endpoints.len(),
         requests: cluster.requests,
-        failed: cluster.responses[4],
+        failed: cluster.responses[4] + cluster.grpc_failures,
         active: cluster.requests_active,
         connections: cluster.connections_active,
         connect_failures: cluster.connect_failures,

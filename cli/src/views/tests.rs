@@ -67,6 +67,10 @@ fn what_happened_is_the_difference_of_two_readings() {
     assert_eq!((signals.requests, signals.requests_per_second), (200, 100.0));
     assert_eq!((signals.success, signals.refused_per_second), (Some(0.95), 1.0));
     assert_eq!(was_sent(&second)["shop/db|5432"].requests, 300);
+    // A gRPC call that failed has status 200.
+    let grpc = json!({"inbound": [{"cluster": "shop/pay|80|local", "edges": [
+        {"peer": {}, "requests": 4, "responses": {"200": 4}, "grpcFailures": 1}]}]});
+    assert_eq!((came_in(&read(grpc.clone())).requests, came_in(&read(grpc)).succeeded), (4, 3));
     // A sidecar that was started anew counts from zero.
     let anew = came_in(&page(5, 0, 0)).since(&came_in(&second));
     assert_eq!(anew.requests, 5);

@@ -18,7 +18,7 @@ use super::workload::Workload;
 pub struct Counted {
     /// Responses.
     pub requests: u64,
-    /// Those that are no failure of the server: all but 5xx.
+    /// Those that are no failure of the server: all but 5xx and gRPC calls that it failed at.
     pub succeeded: u64,
     /// How long they took.
     pub latency: Latency,
@@ -45,7 +45,7 @@ impl Counted {
         let succeeded = edge.responses.iter().filter(|(code, _)| !failed(code)).map(|(_, count)| count);
         Self {
             requests: edge.requests,
-            succeeded: succeeded.sum(),
+            succeeded: succeeded.sum::<u64>().saturating_sub(edge.grpc_failures),
             latency: Latency { bounds_ms: bounds_ms.to_vec(), counts: edge.latency_buckets.clone() },
             connections: edge.connections,
             refused: 0,
@@ -153,7 +153,7 @@ pub struct Signals {
     pub meshed: usize,
     /// Pods.
     pub pods: usize,
-    /// Share of responses that are not 5xx; `None` without any.
+    /// Share of responses that are no failure of the server; `None` without any.
     pub success: Option<f64>,
     /// Requests a second.
     pub requests_per_second: f64,

@@ -146,6 +146,7 @@ fn cluster_json(cluster: &Cluster) -> Value {
         "direction": cluster.direction.name(),
         "requests": totals.responses(),
         "responses": (1..=5).map(|class| totals.class(class)).collect::<Vec<_>>(),
+        "grpcFailures": totals.grpc_failures(),
         "requestsActive": counters.requests_active.get(),
         "connectionsActive": counters.connections_active.get(),
         "connectionsOpened": counters.connections_opened.get(),

@@ -59,6 +59,12 @@ fn edge_json(edge: &Edge) -> Map<String, Value> {
     shown.insert("requests".to_owned(), totals.responses().into());
     let codes = totals.by_code().map(|(code, count)| (code.to_string(), count.into()));
     shown.insert("responses".to_owned(), Value::Object(codes.collect()));
+    let calls = totals.by_grpc().map(|(status, count)| (status.number().to_string(), count.into()));
+    let calls: Map<String, Value> = calls.collect();
+    if !calls.is_empty() {
+        shown.insert("grpc".to_owned(), Value::Object(calls));
+        shown.insert("grpcFailures".to_owned(), totals.grpc_failures().into());
+    }
     shown.insert("latencyBuckets".to_owned(), totals.buckets.to_vec().into());
     shown.insert("latencySumMs".to_owned(), (totals.microseconds as f64 / 1_000.0).into());
     shown.insert("connections".to_owned(), totals.connections.into());

@@ -229,6 +229,7 @@ impl EgressGateway {
             idle: limits::TCP_IDLE_TIMEOUT,
             sent: &counters.sent_bytes,
             received: &counters.received_bytes,
+            moved: None,
         };
         let relayed = relay_or_reset(&mut io, &mut upstream, options).await;
         record.end(&relayed, io.hello());

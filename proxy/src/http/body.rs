@@ -5,11 +5,13 @@ mod received;
 mod replay;
 
 use crate::policy::budget::Allowance;
+use crate::telemetry::grpc::{Call, GrpcStatus};
 use crate::telemetry::record::Transit;
+use crate::telemetry::signals::Edge;
 use crate::upstream::balance::InFlight;
 use crate::upstream::pool::Lease;
 use bytes::Bytes;
-use http::Version;
+use http::{Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 pub use received::{BodyError, Received};
@@ -180,6 +182,8 @@ pub enum ResponseBody {
         lease: Option<Lease>,
         /// Told when it ends, where somebody wants to know.
         observer: Option<Box<Observer>>,
+        /// The gRPC call whose end is in the trailers.
+        call: Call,
     },
 }
 
@@ -218,6 +222,15 @@ impl ResponseBody {
         }
     }
 
+    /// Counts how the gRPC call ends whose response this is, on the edge that the response was counted on.
+    pub fn count_call(response: &mut Response<Self>, edge: Arc<Edge>) {
+        let over = !matches!(response.body(), Self::Upstream { .. });
+        let judged = Call::judge(edge, response.status(), response.headers(), over);
+        if let Self::Upstream { call, .. } = response.body_mut() {
+            *call = judged;
+        }
+    }
+
     /// The upstream's body; a lease whose body has ended already is given back at once.
     pub fn upstream(incoming: Incoming, lease: Lease) -> Self {
         if incoming.is_end_stream() {
@@ -225,7 +238,12 @@ impl ResponseBody {
             return Self::Empty;
         }
         let version = if lease.is_http2() { Version::HTTP_2 } else { Version::HTTP_11 };
-        Self::Upstream { received: Received::new(incoming, version), lease: Some(lease), observer: None }
+        Self::Upstream {
+            received: Received::new(incoming, version),
+            lease: Some(lease),
+            observer: None,
+            call: Call::default(),
+        }
     }
 }
 
@@ -237,11 +255,15 @@ impl Body for ResponseBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream { received, lease, observer } => {
+            Self::Upstream { received, lease, observer, call } => {
                 let frame = ready!(received.poll_frame(cx));
                 let clean = !matches!(frame, Some(Err(_)));
                 let ended = frame.is_none() || received.is_end_stream() || !clean;
+                if call.is_open() {
+                    follow(call, frame.as_ref(), ended);
+                }
                 if let Some(observer) = observer {
+                    observer.transit.trailers(frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref()));
                     let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
                     observer.bytes += data.map_or(0, |data| data.len() as u64);
                     if ended {
@@ -271,5 +293,17 @@ impl Body for ResponseBody {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Upstream { received, .. } => received.size_hint(),
         }
+    }
+}
+
+/// What this frame, or its absence, says of a gRPC call.
+fn follow(call: &mut Call, frame: Option<&Result<Frame<Bytes>, BodyError>>, ended: bool) {
+    match frame {
+        Some(Err(_)) => call.end(GrpcStatus::UNAVAILABLE),
+        Some(Ok(frame)) if frame.is_trailers() => {
+            call.end(frame.trailers_ref().and_then(GrpcStatus::of).unwrap_or(GrpcStatus::UNKNOWN));
+        }
+        _ if ended => call.end(GrpcStatus::UNKNOWN),
+        _ => {}
     }
 }

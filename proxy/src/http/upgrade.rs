@@ -36,7 +36,8 @@ pub fn tunnel(
             Ok(Ok((downstream, upstream))) => {
                 // The upstream connection counts its own bytes.
                 let (sent, received) = (Counter::default(), Counter::default());
-                let options = RelayOptions { idle: limits::TCP_IDLE_TIMEOUT, sent: &sent, received: &received };
+                let options =
+                    RelayOptions { idle: limits::TCP_IDLE_TIMEOUT, sent: &sent, received: &received, moved: None };
                 let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
                 relay(&mut downstream, &mut upstream, options).await;
             }

@@ -61,7 +61,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
     let ends = || connection.client.ends();
     let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Inbound, &request, ends);
-    let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, &mut record).await {
+    let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, grpc, &mut record).await {
         Ok(response) => (response, false),
         Err(refusal) => {
             record.refused(&refusal);
@@ -81,6 +81,7 @@ async fn carry(
     connection: &Connection,
     snapshot: Option<&Snapshot>,
     mut request: Request<Incoming>,
+    grpc: bool,
     record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let client = &connection.client;
@@ -127,22 +128,27 @@ async fn carry(
         response.headers_mut().insert(STATS, stats.clone());
     }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
-    connection.count(cluster, status, record.started.elapsed());
+    let counted = connection.count(cluster, status, record.started.elapsed(), grpc);
+    if let (Some(edge), Ok(response)) = (counted, &mut outcome) {
+        ResponseBody::count_call(response, edge);
+    }
     record.tried(endpoint.is_some().into(), endpoint.as_ref());
     outcome
 }
 
 impl Connection {
-    /// Counts a response for this client.
-    fn count(&self, cluster: &Cluster, status: StatusCode, elapsed: Duration) {
+    /// Counts a response for this client. Gives the edge that was counted on, for the end of a gRPC call.
+    fn count(&self, cluster: &Cluster, status: StatusCode, elapsed: Duration, grpc: bool) -> Option<Arc<Edge>> {
         let counters = cluster.counters();
         let edge = || (Arc::clone(counters), counters.edges.of(&self.client.name()));
         let (of, edge) = self.edge.get_or_init(edge);
         if Arc::ptr_eq(of, counters) {
             edge.response(status, elapsed);
-        } else {
-            counters.edges.of(&self.client.name()).response(status, elapsed);
+            return grpc.then(|| Arc::clone(edge));
         }
+        let edge = counters.edges.of(&self.client.name());
+        edge.response(status, elapsed);
+        grpc.then_some(edge)
     }
 }
 

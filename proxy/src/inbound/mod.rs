@@ -21,8 +21,10 @@ use crate::shared::Proxy;
 use crate::tcp::{Resettable, reset_on_close};
 use crate::telemetry::Direction;
 use crate::telemetry::record::Ends;
+use crate::telemetry::record::connection::ConnectionRecord;
 use crate::telemetry::signals::PeerName;
 use crate::tls::{Accepted, Alpn, Lenient, Peer, ReadAhead, ServerTls};
+use arcstr::ArcStr;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,13 +40,21 @@ pub struct Client {
     pub peer: Option<Peer>,
     /// Agreed application protocol: our own sidecars always name one for HTTP, Pipy never does.
     pub alpn: Alpn,
+    /// The server that it asked for in its TLS hello (SNI). Sidecars ask for none.
+    pub server_name: Option<ArcStr>,
 }
 
 impl Client {
     /// Both ends of the connection, for records.
     pub fn ends(&self) -> Ends {
         let identity = self.peer.as_ref().and_then(|peer| peer.principal.clone());
-        Ends { peer: self.info.peer, destination: self.info.destination, identity, mtls: self.peer.is_some() }
+        Ends {
+            peer: self.info.peer,
+            destination: self.info.destination,
+            identity,
+            mtls: self.peer.is_some(),
+            server_name: self.server_name.clone(),
+        }
     }
 
     /// Who the client is, for counters: what its certificate says and nothing else.
@@ -62,12 +72,33 @@ enum Stream {
     TlsAfterPeek(Prefixed<TlsStream<ReadAhead<Prefixed<TcpStream>>>>),
 }
 
-/// Carries one connection from accept to end.
-pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
-    proxy.attend(Direction::Inbound, &info, carry(&proxy, stream, &info)).await;
+impl Stream {
+    fn server_name(&self) -> Option<ArcStr> {
+        let name = match self {
+            Self::Plain(_) => None,
+            Self::Tls(io) => io.get_ref().get_ref().1.server_name(),
+            Self::TlsAfterPeek(io) => io.get_ref().get_ref().1.server_name(),
+        };
+        name.map(ArcStr::from)
+    }
 }
 
-async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {
+/// Carries one connection from accept to end.
+pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
+    let mut record = None;
+    let attended = proxy.attend(Direction::Inbound, &info, carry(&proxy, stream, &info, &mut record)).await;
+    // Where nothing is known of the client but its addresses.
+    let ends =
+        || Ends { peer: info.peer, destination: info.destination, identity: None, mtls: false, server_name: None };
+    attended.log(&proxy, record, ends);
+}
+
+async fn carry(
+    proxy: &Arc<Proxy>,
+    stream: TcpStream,
+    info: &ConnInfo,
+    record: &mut Option<Box<ConnectionRecord>>,
+) -> Result<(), Refusal> {
     let snapshot = proxy.store.snapshot();
     let inbound = snapshot.as_ref().and_then(|snapshot| snapshot.inbound.as_deref());
     let admitted = admit(inbound, info).and_then(|(inbound, port)| match throttle(proxy, &port) {
@@ -89,18 +120,22 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     // The connection may live for days; the snapshot must not.
     drop(snapshot);
     let (stream, peer, version, alpn) = established;
-    let client = Client { info: *info, peer, alpn };
+    let client = Client { info: *info, peer, alpn, server_name: stream.server_name() };
+    let begin = || ConnectionRecord::new(client.ends());
     match (carries, stream) {
         (Carries::Http | Carries::Grpc, Stream::Plain(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::Tls(io)) => http::serve(proxy, io, version, client).await,
         (Carries::Http | Carries::Grpc, Stream::TlsAfterPeek(io)) => http::serve(proxy, io, version, client).await,
-        (_, Stream::Plain(io)) => tcp::serve(proxy, io, &client).await?,
-        (_, Stream::Tls(io)) if client.alpn == Alpn::MeshTcp => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::Plain(io)) => tcp::serve(proxy, io, &client, record.insert(begin())).await?,
+        (_, Stream::Tls(io)) if client.alpn == Alpn::MeshTcp => {
+            tcp::serve(proxy, io, &client, record.insert(begin())).await?;
+        }
         (_, Stream::Tls(io)) => {
             let (prefix, stream) = io.into_parts();
-            tcp::serve(proxy, Prefixed::new(prefix, Lenient::of_pipy(stream)), &client).await?;
+            let io = Prefixed::new(prefix, Lenient::of_pipy(stream));
+            tcp::serve(proxy, io, &client, record.insert(begin())).await?;
         }
-        (_, Stream::TlsAfterPeek(io)) => tcp::serve(proxy, io, &client).await?,
+        (_, Stream::TlsAfterPeek(io)) => tcp::serve(proxy, io, &client, record.insert(begin())).await?,
     }
     Ok(())
 }

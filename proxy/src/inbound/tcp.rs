@@ -7,6 +7,7 @@ use crate::http::reply::Refusal;
 use crate::reason::Reason;
 use crate::shared::Proxy;
 use crate::tcp::Resettable;
+use crate::telemetry::record::connection::ConnectionRecord;
 use crate::upstream::cluster::{Cluster, Tried};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,21 +18,31 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// # Errors
 /// [`Refusal`] when the client is not permitted, or no longer, or the application cannot be reached.
-pub async fn serve<IO>(proxy: &Proxy, mut io: Prefixed<IO>, client: &Client) -> Result<(), Refusal>
+pub async fn serve<IO>(
+    proxy: &Proxy,
+    mut io: Prefixed<IO>,
+    client: &Client,
+    record: &mut ConnectionRecord,
+) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Resettable + Unpin,
 {
     let snapshot = proxy.store.snapshot().ok_or(Reason::UnknownPort)?;
     let cluster = authorize(&snapshot, client)?;
+    record.routed(&cluster);
     // The connection may live for days; the snapshot must not.
     drop(snapshot);
     let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;
     cluster.counters().edges.of(&client.name()).connections.increment();
     let (upstream, guard) = Box::pin(endpoint.open_tcp(cluster.settings.limits)).await?;
-    let relaying = upstream.relay(&mut io, guard);
+    record.connected(&endpoint.target, upstream.server.as_ref());
+    let relaying = upstream.connection.relay(&mut io, guard, &record.moved);
     tokio::select! {
         biased;
-        _ = relaying => Ok(()),
+        relayed = relaying => {
+            record.relayed(&relayed.end);
+            Ok(())
+        }
         reason = proxy.withdrawn(|snapshot| authorize(snapshot, client).map(drop)) => {
             Err(Refusal::explained(reason, "a new configuration no longer admits this client"))
         }

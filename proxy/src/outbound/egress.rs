@@ -7,6 +7,7 @@ use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::shared::Proxy;
 use crate::tcp::Resettable;
+use crate::telemetry::record::connection::ConnectionRecord;
 use crate::upstream::connect::{self, Host, Protocol, ResolvedNames, Target, Transport};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub async fn passthrough<IO>(
     transport: Option<Arc<Transport>>,
     mut io: IO,
     info: &ConnInfo,
+    record: &mut ConnectionRecord,
 ) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Resettable + Unpin,
@@ -31,17 +33,22 @@ where
     let (Some(cluster), Some(transport)) = (snapshot.outbound.passthrough.clone(), transport) else {
         return Err(Reason::UnknownDestination.into());
     };
+    record.routed(&cluster);
     let guard = cluster.state.gate.connection(cluster.settings.limits).ok_or(Reason::Overloaded)?;
     let target = Target { host: Host::Address(info.destination.ip()), port: info.destination.port() };
     let names = ResolvedNames::default();
     let connecting = connect::connect(&target, &transport, Protocol::Tcp, &names, cluster.counters());
     let upstream = Box::pin(connecting).await?;
+    record.connected(&target, upstream.server.as_ref());
     // The connection may live for days; the snapshot must not.
     drop((snapshot, transport));
-    let relaying = upstream.relay(&mut io, guard);
+    let relaying = upstream.connection.relay(&mut io, guard, &record.moved);
     tokio::select! {
         biased;
-        _ = relaying => Ok(()),
+        relayed = relaying => {
+            record.relayed(&relayed.end);
+            Ok(())
+        }
         reason = proxy.withdrawn(|snapshot| permitted(snapshot, info.destination)) => {
             Err(Refusal::explained(reason, "a new configuration no longer lets this destination pass through"))
         }

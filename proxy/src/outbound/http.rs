@@ -53,8 +53,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let grpc = grpc::is_grpc(request.headers());
     let snapshot = connection.proxy.store.snapshot();
     let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
-    let ends =
-        || Ends { peer: connection.info.peer, destination: connection.info.destination, identity: None, mtls: false };
+    let ends = || Ends::of_application(&connection.info, None);
     let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Outbound, &request, ends);
     let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, grpc, &mut record).await {
         Ok(response) => (response, false),
@@ -116,7 +115,8 @@ async fn carry(
     record.sends(outgoing.request.body().progress());
     let mut trail = Trail::default();
     let mut outcome = attempts::send(&course, outgoing, &mut trail).await;
-    count(cluster, &outcome, trail.endpoint.as_deref(), record.started.elapsed(), snapshot.observe.pods);
+    let told = Told { pods: snapshot.observe.pods, grpc };
+    count(cluster, &mut outcome, trail.endpoint.as_deref(), record.started.elapsed(), told);
     record.tried(trail.attempts, trail.endpoint.as_ref());
     if let Ok(response) = &mut outcome
         && cluster.is_of_sidecars()
@@ -126,21 +126,30 @@ async fn carry(
     outcome
 }
 
+/// What is told apart in counters.
+#[derive(Clone, Copy)]
+struct Told {
+    pods: bool,
+    grpc: bool,
+}
+
 /// Counts what became of a request for the workload that it went to.
 fn count(
     cluster: &Cluster,
-    outcome: &Result<Response<ResponseBody>, Refusal>,
+    outcome: &mut Result<Response<ResponseBody>, Refusal>,
     endpoint: Option<&Endpoint>,
     elapsed: Duration,
-    pods: bool,
+    told: Told,
 ) {
-    let (status, stats, silent) = match outcome {
+    let Told { pods, grpc } = told;
+    let (status, stats, silent) = match &*outcome {
         Ok(response) => (response.status(), response.headers().get(STATS), false),
         Err(refusal) => (refusal.status(), None, true),
     };
-    match endpoint {
-        Some(endpoint) => endpoint.count(cluster.counters(), Answered { status, stats, silent, pods }, elapsed),
-        None => cluster.counters().response(status, elapsed),
+    let Some(endpoint) = endpoint else { return cluster.counters().response(status, elapsed) };
+    let counted = endpoint.count(cluster.counters(), Answered { status, stats, silent, pods, grpc }, elapsed);
+    if let (Some(edge), Ok(response)) = (counted, outcome) {
+        ResponseBody::count_call(response, edge);
     }
 }
 

@@ -21,6 +21,9 @@ use crate::reason::Reason;
 use crate::shared::Proxy;
 use crate::tcp::reset_on_close;
 use crate::telemetry::Direction;
+use crate::telemetry::record::Ends;
+use crate::telemetry::record::connection::ConnectionRecord;
+use arcstr::ArcStr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -39,10 +42,17 @@ pub enum Route {
 
 /// Carries one connection from accept to end.
 pub async fn serve(proxy: Arc<Proxy>, stream: TcpStream, info: ConnInfo) {
-    proxy.attend(Direction::Outbound, &info, carry(&proxy, stream, &info)).await;
+    let mut record = None;
+    let attended = proxy.attend(Direction::Outbound, &info, carry(&proxy, stream, &info, &mut record)).await;
+    attended.log(&proxy, record, || Ends::of_application(&info, None));
 }
 
-async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {
+async fn carry(
+    proxy: &Arc<Proxy>,
+    stream: TcpStream,
+    info: &ConnInfo,
+    record: &mut Option<Box<ConnectionRecord>>,
+) -> Result<(), Refusal> {
     if !info.redirected {
         reset_on_close(&stream);
         return Err(Reason::DirectConnection.into());
@@ -50,21 +60,33 @@ async fn carry(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result
     let snapshot = proxy.store.snapshot().ok_or(Reason::UnknownDestination)?;
     match find(&snapshot, info.destination)? {
         Route::Http(_) => serve_http(proxy, stream, info).await,
-        Route::Tcp(entry) => tcp::serve(proxy, snapshot, entry, stream, info).await,
+        Route::Tcp(entry) => tcp::serve(proxy, snapshot, entry, stream, info, begin(record, info, None)).await,
         Route::Passthrough => {
             let transport = snapshot.outbound.passthrough_transport.clone();
-            egress::passthrough(proxy, snapshot, transport, stream, info).await
+            egress::passthrough(proxy, snapshot, transport, stream, info, begin(record, info, None)).await
         }
         Route::HttpOrTcp(_, tcp) => {
             let detected = detect::detect(stream, limits::DETECT_TIMEOUT).await;
             match detected.protocol {
-                Protocol::Tls(_) => tcp::serve(proxy, snapshot, tcp, detected.io, info).await,
+                Protocol::Tls(hello) => {
+                    let record = begin(record, info, hello.server_name);
+                    tcp::serve(proxy, snapshot, tcp, detected.io, info, record).await
+                }
                 Protocol::Http2 => http::serve(proxy, detected.io, Version::Http2, info).await,
                 Protocol::Http1 | Protocol::Other => http::serve(proxy, detected.io, Version::Http1, info).await,
                 Protocol::Timeout | Protocol::Closed => Err(undetected(proxy, &detected.protocol)),
             }
         }
     }
+}
+
+/// Begins the record of a connection that carries no HTTP.
+fn begin<'a>(
+    record: &'a mut Option<Box<ConnectionRecord>>,
+    info: &ConnInfo,
+    server_name: Option<ArcStr>,
+) -> &'a mut ConnectionRecord {
+    record.insert(ConnectionRecord::new(Ends::of_application(info, server_name)))
 }
 
 async fn serve_http(proxy: &Arc<Proxy>, stream: TcpStream, info: &ConnInfo) -> Result<(), Refusal> {

@@ -12,8 +12,9 @@ use crate::policy::retry::AttemptOutcome;
 use crate::reason::Reason;
 use crate::shared::Proxy;
 use crate::tcp::Resettable;
+use crate::telemetry::record::connection::ConnectionRecord;
 use crate::upstream::cluster::{Cluster, Tried};
-use crate::upstream::connect::Connection;
+use crate::upstream::connect::Opened;
 use crate::upstream::gate::ConnectionGuard;
 use http::HeaderMap;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub async fn serve<IO>(
     entry: Arc<OutboundEntry>,
     mut io: IO,
     info: &ConnInfo,
+    record: &mut ConnectionRecord,
 ) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Resettable + Unpin,
@@ -41,20 +43,24 @@ where
     let tcp = entry.tcp.as_ref().ok_or(Reason::NoCluster)?;
     let Some(split) = &tcp.split else {
         let transport = tcp.passthrough.clone();
-        return egress::passthrough(proxy, snapshot, transport, io, info).await;
+        return egress::passthrough(proxy, snapshot, transport, io, info, record).await;
     };
     let cluster = Arc::clone(split.pick().ok_or(Reason::NoCluster)?);
+    record.routed(&cluster);
     let by_server_name = entry.carries == Carries::Tls && cluster.is_external();
     // The connection may live for days; the snapshot must not.
     drop((entry, snapshot));
     if by_server_name {
-        return serve_by_server_name(proxy, &cluster, io, info).await;
+        return serve_by_server_name(proxy, &cluster, io, info, record).await;
     }
-    let (upstream, guard) = Box::pin(open(&cluster, info)).await?;
-    let relaying = upstream.relay(&mut io, guard);
+    let (upstream, guard) = Box::pin(open(&cluster, info, record)).await?;
+    let relaying = upstream.connection.relay(&mut io, guard, &record.moved);
     tokio::select! {
         biased;
-        _ = relaying => Ok(()),
+        relayed = relaying => {
+            record.relayed(&relayed.end);
+            Ok(())
+        }
         reason = proxy.withdrawn(|snapshot| leads_to(snapshot, info.destination, &cluster.name).map(drop)) => {
             Err(withdrawal(reason, &cluster))
         }
@@ -63,7 +69,11 @@ where
 
 /// A connection to the first endpoint that can be reached. Nothing has been sent before there is one, so another
 /// endpoint may always be tried.
-async fn open(cluster: &Cluster, info: &ConnInfo) -> Result<(Connection, ConnectionGuard), Refusal> {
+async fn open(
+    cluster: &Cluster,
+    info: &ConnInfo,
+    record: &mut ConnectionRecord,
+) -> Result<(Opened, ConnectionGuard), Refusal> {
     let key = cluster.settings.balancing.key(&HeaderMap::new(), info.peer.ip());
     let mut tried = Tried::new();
     let mut last = None;
@@ -74,10 +84,12 @@ async fn open(cluster: &Cluster, info: &ConnInfo) -> Result<(Connection, Connect
         let failed = opened.as_ref().is_err_and(|error| outlier::is_failure(AttemptOutcome::from(error)));
         match opened {
             Err(error) if !failed => return Err(error.into()),
-            Ok(opened) => {
+            Ok((opened, guard)) => {
                 cluster.record(&endpoint, false, Instant::now());
-                cluster.counters().edges.of(&endpoint.nameless()).connections.increment();
-                return Ok(opened);
+                let server = opened.server.as_ref();
+                cluster.counters().edges.of(&endpoint.certified(server)).connections.increment();
+                record.connected(&endpoint.target, server);
+                return Ok((opened, guard));
             }
             Err(error) => {
                 cluster.record(&endpoint, true, Instant::now());
@@ -92,7 +104,13 @@ async fn open(cluster: &Cluster, info: &ConnInfo) -> Result<(Connection, Connect
 
 /// TLS to the outside: the client's server name must be one of the cluster's hosts, or lie below one of its wildcards,
 /// and leads to that very host. (FSM took the hosts of a port in turn, whatever the client asked for: weakness C-1.)
-async fn serve_by_server_name<IO>(proxy: &Proxy, cluster: &Arc<Cluster>, io: IO, info: &ConnInfo) -> Result<(), Refusal>
+async fn serve_by_server_name<IO>(
+    proxy: &Proxy,
+    cluster: &Arc<Cluster>,
+    io: IO,
+    info: &ConnInfo,
+    record: &mut ConnectionRecord,
+) -> Result<(), Refusal>
 where
     IO: AsyncRead + AsyncWrite + Resettable + Unpin,
 {
@@ -108,17 +126,23 @@ where
         let detail = format!("{what}; cluster `{}` takes only the hosts that it lists", cluster.name);
         Refusal::explained(Reason::UnknownServerName, detail)
     };
+    record.ends.server_name.clone_from(&name);
     let name = name.ok_or_else(|| refused("the client names no server".to_owned()))?;
     let endpoint = cluster.named(&name).ok_or_else(|| refused(format!("server name {name:?} is not permitted")))?;
     let (upstream, guard) = Box::pin(endpoint.open_tcp_to(&name, cluster.settings.limits)).await?;
+    cluster.counters().edges.of(&endpoint.nameless()).connections.increment();
+    record.connected(&endpoint.target, upstream.server.as_ref());
     let still_named = |snapshot: &Snapshot| {
         let cluster = leads_to(snapshot, info.destination, &cluster.name)?;
         cluster.named(&name).map(drop).ok_or(Reason::UnknownServerName)
     };
-    let relaying = upstream.relay(&mut detected.io, guard);
+    let relaying = upstream.connection.relay(&mut detected.io, guard, &record.moved);
     tokio::select! {
         biased;
-        _ = relaying => Ok(()),
+        relayed = relaying => {
+            record.relayed(&relayed.end);
+            Ok(())
+        }
         reason = proxy.withdrawn(still_named) => Err(withdrawal(reason, cluster)),
     }
 }

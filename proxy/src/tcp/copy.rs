@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,6 +31,22 @@ pub struct RelayOptions<'a> {
     pub sent: &'a Counter,
     /// Counts bytes as they are written downstream.
     pub received: &'a Counter,
+    /// Told at the end, also of a relay that is dropped, how much this one connection moved.
+    pub moved: Option<&'a Moved>,
+}
+
+/// Bytes that one connection moved; told when it has ended.
+#[derive(Debug, Default)]
+pub struct Moved {
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+impl Moved {
+    /// Bytes from downstream to upstream, and back.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.sent.load(Relaxed), self.received.load(Relaxed))
+    }
 }
 
 /// What was relayed and how it ended.
@@ -74,6 +91,15 @@ pub enum Side {
     Upstream,
 }
 
+impl Side {
+    const fn other(self) -> Self {
+        match self {
+            Self::Downstream => Self::Upstream,
+            Self::Upstream => Self::Downstream,
+        }
+    }
+}
+
 /// Full buffers that one direction moves before the other one, and other connections, get their turn.
 const ROUNDS: u32 = 4;
 
@@ -83,8 +109,8 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut sending = Direction::new(Side::Downstream, Side::Upstream, options.sent);
-    let mut receiving = Direction::new(Side::Upstream, Side::Downstream, options.received);
+    let mut sending = Direction::new(Side::Downstream, options.sent, options.moved.map(|moved| &moved.sent));
+    let mut receiving = Direction::new(Side::Upstream, options.received, options.moved.map(|moved| &moved.received));
     let mut idle = IdleTimer::new(options.idle);
     let mut timer = pin!(sleep(idle.tick));
     let mut failure = None;
@@ -119,6 +145,7 @@ struct Direction<'a> {
     sink: Side,
     counter: &'a Counter,
     moved: u64,
+    total: Option<&'a AtomicU64>,
     phase: Phase,
     /// Set when reading failed: the source is broken both ways.
     source_failed: bool,
@@ -134,6 +161,14 @@ enum Phase {
     /// The source ended, in order or with an error; what it sent before is still to be written.
     Ending(Option<io::Error>),
     Done,
+}
+
+impl Drop for Direction<'_> {
+    fn drop(&mut self) {
+        if let Some(total) = self.total {
+            total.store(self.moved, Relaxed);
+        }
+    }
 }
 
 /// A buffer of this direction, with the bytes that wait to be written. Empty (no allocation) unless the sink held us up.
@@ -152,12 +187,13 @@ enum Stop {
 }
 
 impl<'a> Direction<'a> {
-    fn new(source: Side, sink: Side, counter: &'a Counter) -> Self {
+    fn new(source: Side, counter: &'a Counter, total: Option<&'a AtomicU64>) -> Self {
         Self {
             source,
-            sink,
+            sink: source.other(),
             counter,
             moved: 0,
+            total,
             phase: Phase::Copying,
             source_failed: false,
             held: Held::default(),

@@ -3,7 +3,7 @@
 pub mod copy;
 mod reset;
 
-pub use copy::{RelayEnd, RelayOptions, Relayed, Side, relay};
+pub use copy::{Moved, RelayEnd, RelayOptions, Relayed, Side, relay};
 pub use reset::{Resettable, relay_or_reset};
 
 use socket2::SockRef;

@@ -1,12 +1,14 @@
-//! The access log: one line for each request, to standard output, standard error or a file.
+//! The access log: one line for each request and for each connection that carries no HTTP, to standard output, standard error or a file.
 //!
 //! Lines are worded and written by a thread of its own, from a bounded queue. A sink that is slow or full loses lines, which
 //! are counted (`fsm_proxy_access_log_dropped_total`), and never delays a request. What comes from clients is escaped, so
 //! that nobody can forge a line; what is secret is hidden (see [`super::record::redact`]).
 
 use super::counters::Counter;
+use super::observe::falls_below;
 use super::record::Draft;
-use super::record::fields::{self, Field};
+use super::record::connection::ConnectionDraft;
+use super::record::fields::{self, Field, Subject};
 use crate::limits;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -121,24 +123,29 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    fn write(&self, draft: &Draft, line: &mut String) {
+    fn write(&self, subject: Subject<'_>, line: &mut String) {
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => line.push_str(text),
-                Piece::Field(field) => field.write(draft, line),
+                Piece::Field(field) => field.write(subject, line),
             }
         }
     }
 }
 
 impl AccessLog {
-    /// The line of a request, with its end.
-    pub fn line(&self, draft: &Draft) -> String {
+    /// Whether the next request or connection belongs to the share that is logged.
+    pub fn is_chosen(&self) -> bool {
+        falls_below(self.threshold)
+    }
+
+    /// The line of a request or a connection, with its end.
+    pub fn line(&self, subject: Subject<'_>) -> String {
         let mut line = match &self.format {
-            Format::Json => serde_json::Value::Object(fields::json(draft)).to_string(),
+            Format::Json => serde_json::Value::Object(fields::json(subject)).to_string(),
             Format::Text(template) => {
                 let mut line = String::with_capacity(256);
-                template.write(draft, &mut line);
+                template.write(subject, &mut line);
                 // A template may have breaks of its own.
                 line.retain(|character| character != '\n' && character != '\r');
                 line
@@ -167,7 +174,8 @@ pub struct Counts {
 
 #[derive(Debug)]
 enum Entry {
-    Line(Arc<Draft>),
+    Request(Arc<Draft>),
+    Connection(Box<ConnectionDraft>),
     Flush(mpsc::Sender<()>),
 }
 
@@ -190,7 +198,16 @@ impl Writer {
 
     /// Takes a request, or loses it.
     pub fn offer(&self, draft: &Arc<Draft>) {
-        let taken = self.queue.get().is_some_and(|queue| queue.try_send(Entry::Line(Arc::clone(draft))).is_ok());
+        self.enqueue(Entry::Request(Arc::clone(draft)));
+    }
+
+    /// Takes a connection that has ended, or loses it.
+    pub fn offer_connection(&self, draft: ConnectionDraft) {
+        self.enqueue(Entry::Connection(Box::new(draft)));
+    }
+
+    fn enqueue(&self, entry: Entry) {
+        let taken = self.queue.get().is_some_and(|queue| queue.try_send(entry).is_ok());
         if !taken {
             self.counts.dropped.increment();
         }
@@ -263,8 +280,9 @@ fn write_lines(queue: &Receiver<Entry>, counts: &Counts) {
     let mut current: Option<Open> = None;
     let mut complained = false;
     while let Ok(entry) = queue.recv() {
-        let draft = match entry {
-            Entry::Line(draft) => draft,
+        let (observe, subject) = match &entry {
+            Entry::Request(draft) => (&draft.observe, Subject::Request(draft)),
+            Entry::Connection(draft) => (&draft.observe, Subject::Connection(draft)),
             Entry::Flush(done) => {
                 if let Some(open) = &mut current {
                     let _ = open.output.flush();
@@ -273,8 +291,8 @@ fn write_lines(queue: &Receiver<Entry>, counts: &Counts) {
                 continue;
             }
         };
-        let Some(log) = &draft.observe.access_log else { continue };
-        match write_line(&mut current, &log.sink, &log.line(&draft)) {
+        let Some(log) = &observe.access_log else { continue };
+        match write_line(&mut current, &log.sink, &log.line(subject)) {
             Ok(()) => {
                 counts.written.increment();
                 complained = false;

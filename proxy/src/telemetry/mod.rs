@@ -9,6 +9,7 @@ pub mod export;
 pub mod families;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod grpc;
 pub mod log;
 pub mod observe;
 pub mod process;

@@ -75,7 +75,7 @@ impl Observe {
                 wants.add(Wants::SPAN);
             }
         }
-        if self.access_log.as_ref().is_some_and(|log| falls_below(log.threshold)) {
+        if self.access_log.as_ref().is_some_and(|log| log.is_chosen()) {
             wants.add(Wants::LOG);
         }
         if let Some(log) = &self.remote_log {
@@ -89,7 +89,8 @@ impl Observe {
     }
 }
 
-fn falls_below(threshold: Option<u64>) -> bool {
+/// Whether a random choice with this threshold says yes.
+pub(super) fn falls_below(threshold: Option<u64>) -> bool {
     threshold.is_none_or(|threshold| runtime::random() < threshold)
 }
 

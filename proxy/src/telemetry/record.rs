@@ -7,14 +7,17 @@
 //! Bodies are never kept. Headers are kept for FSM's remote log only; what is secret in them, and in the query, is hidden
 //! when they are shown ([`redact`]).
 
+pub mod connection;
 pub mod fields;
 pub mod redact;
 
+use super::grpc::GrpcStatus;
 use super::observe::{Observe, Wants};
 use super::trace::span::Span;
 use super::{Direction, Telemetry};
 use crate::http::body::{BodyProgress, ResponseBody};
 use crate::http::reply::{self, Refusal};
+use crate::listen::ConnInfo;
 use crate::reason::Reason;
 use crate::route::table::Service;
 use crate::runtime;
@@ -54,6 +57,15 @@ pub struct Ends {
     pub identity: Option<ArcStr>,
     /// Whether it came over mTLS.
     pub mtls: bool,
+    /// The server that its TLS hello asks for (SNI).
+    pub server_name: Option<ArcStr>,
+}
+
+impl Ends {
+    /// Of a connection from our own application, which proves nothing.
+    pub fn of_application(info: &ConnInfo, server_name: Option<ArcStr>) -> Self {
+        Self { peer: info.peer, destination: info.destination, identity: None, mtls: false, server_name }
+    }
 }
 
 /// One request and what became of it.
@@ -104,6 +116,8 @@ pub struct Draft {
     pub upstream_reason: Option<HeaderValue>,
     /// Status.
     pub status: StatusCode,
+    /// How the gRPC call ended, if it is one and said so.
+    pub grpc_status: Option<GrpcStatus>,
     /// All headers of the response, where the remote log wants them.
     pub response_headers: Option<HeaderMap>,
     /// From the request's head to the response's head.
@@ -159,6 +173,7 @@ impl Record {
             detail: String::new(),
             upstream_reason: None,
             status: StatusCode::OK,
+            grpc_status: None,
             response_headers: None,
             head: Duration::ZERO,
             duration: Duration::ZERO,
@@ -227,6 +242,7 @@ impl Record {
     pub fn answered(self, response: &mut Response<ResponseBody>) {
         let Some(mut draft) = self.draft else { return };
         draft.status = response.status();
+        draft.grpc_status = GrpcStatus::of(response.headers());
         draft.head = draft.started.elapsed();
         if draft.reason.is_none() {
             draft.upstream_reason = reply::reason_of(response.headers()).cloned();
@@ -281,7 +297,15 @@ impl Draft {
 
     /// Whether an operator who looks for errors wants to see it.
     pub fn is_error(&self) -> bool {
-        self.reason.is_some() || !self.complete || self.status.is_client_error() || self.status.is_server_error()
+        let http = self.status.is_client_error() || self.status.is_server_error();
+        http || self.reason.is_some()
+            || !self.complete
+            || self.grpc_status.is_some_and(|status| status != GrpcStatus::OK)
+    }
+
+    /// Whether the server failed, for traces.
+    pub fn is_failure(&self) -> bool {
+        self.status.is_server_error() || !self.complete || self.grpc_status.is_some_and(GrpcStatus::is_failure)
     }
 
     /// Hands the record out.
@@ -299,6 +323,13 @@ impl Draft {
 pub struct Transit(Option<Box<Draft>>);
 
 impl Transit {
+    /// What came after the body, if it did.
+    pub fn trailers(&mut self, trailers: Option<&HeaderMap>) {
+        if let (Some(draft), Some(trailers)) = (&mut self.0, trailers) {
+            draft.grpc_status = GrpcStatus::of(trailers).or(draft.grpc_status);
+        }
+    }
+
     /// The response has passed, or will never pass.
     pub fn end(&mut self, bytes: u64, complete: bool) {
         if let Some(draft) = self.0.take() {

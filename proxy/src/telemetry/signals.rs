@@ -9,6 +9,7 @@
 //! their certificate permit.
 
 use super::counters::Counter;
+use super::grpc::{GrpcStatus, STATUSES};
 use crate::limits;
 use crate::runtime;
 use arcstr::ArcStr;
@@ -137,6 +138,7 @@ pub struct Edge {
 #[repr(align(64))]
 struct Shard {
     codes: [AtomicU64; CODES.len()],
+    grpc: [AtomicU64; STATUSES],
     buckets: [AtomicU64; BUCKETS],
     microseconds: AtomicU64,
 }
@@ -145,6 +147,7 @@ struct Shard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
     codes: [u64; CODES.len()],
+    grpc: [u64; STATUSES],
     /// Responses by the time they took; not cumulative.
     pub buckets: [u64; BUCKETS],
     /// All of that time together.
@@ -157,6 +160,7 @@ impl Edge {
     fn new(peer: PeerName) -> Self {
         let shard = || Shard {
             codes: std::array::from_fn(|_| AtomicU64::new(0)),
+            grpc: std::array::from_fn(|_| AtomicU64::new(0)),
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             microseconds: AtomicU64::new(0),
         };
@@ -175,6 +179,12 @@ impl Edge {
         shard.microseconds.fetch_add(microseconds, Relaxed);
     }
 
+    /// Counts how a gRPC call ended whose response was counted before.
+    pub fn grpc(&self, status: GrpcStatus) {
+        let shard = &self.shards[runtime::worker_index() % self.shards.len()];
+        shard.grpc[usize::from(status.number())].fetch_add(1, Relaxed);
+    }
+
     /// What was counted so far.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -185,7 +195,7 @@ impl Edge {
 
 impl Default for Totals {
     fn default() -> Self {
-        Self { codes: [0; CODES.len()], buckets: [0; BUCKETS], microseconds: 0, connections: 0 }
+        Self { codes: [0; CODES.len()], grpc: [0; STATUSES], buckets: [0; BUCKETS], microseconds: 0, connections: 0 }
     }
 }
 
@@ -194,6 +204,9 @@ impl Totals {
         for shard in &edge.shards {
             for (sum, code) in self.codes.iter_mut().zip(&shard.codes) {
                 *sum += code.load(Relaxed);
+            }
+            for (sum, status) in self.grpc.iter_mut().zip(&shard.grpc) {
+                *sum += status.load(Relaxed);
             }
             for (sum, bucket) in self.buckets.iter_mut().zip(&shard.buckets) {
                 *sum += bucket.load(Relaxed);
@@ -206,6 +219,7 @@ impl Totals {
     /// Adds what others counted.
     pub fn merge(&mut self, other: &Self) {
         self.codes.iter_mut().zip(other.codes).for_each(|(sum, count)| *sum += count);
+        self.grpc.iter_mut().zip(other.grpc).for_each(|(sum, count)| *sum += count);
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
         self.microseconds = self.microseconds.wrapping_add(other.microseconds);
         self.connections += other.connections;
@@ -224,6 +238,16 @@ impl Totals {
     /// Statuses that occurred, with their counts.
     pub fn by_code(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         CODES.iter().copied().zip(self.codes).filter(|(_, count)| *count > 0)
+    }
+
+    /// How gRPC calls ended, with their counts.
+    pub fn by_grpc(&self) -> impl Iterator<Item = (GrpcStatus, u64)> + '_ {
+        GrpcStatus::all().zip(self.grpc).filter(|(_, count)| *count > 0)
+    }
+
+    /// gRPC calls that the server failed at, although their HTTP status says nothing of it.
+    pub fn grpc_failures(&self) -> u64 {
+        self.by_grpc().filter(|(status, _)| status.is_failure()).map(|(_, count)| count).sum()
     }
 }
 

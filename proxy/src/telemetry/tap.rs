@@ -3,7 +3,8 @@
 //! While nobody watches, a request pays one relaxed load. A watcher who reads too slowly loses lines and is told how many;
 //! requests never wait. There are at most [`limits::TAP_WATCHERS`] at a time.
 
-use super::record::{Draft, fields};
+use super::record::Draft;
+use super::record::fields::{self, Subject};
 use crate::limits;
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -157,7 +158,9 @@ impl Tap {
                 return false;
             }
             if watcher.filter.admits(draft) {
-                let line = line.get_or_insert_with(|| format!("{}\n", serde_json::Value::Object(fields::json(draft))));
+                let line = line.get_or_insert_with(|| {
+                    format!("{}\n", serde_json::Value::Object(fields::json(Subject::Request(draft))))
+                });
                 if watcher.lines.try_send(line.clone()).is_err() {
                     watcher.lost.fetch_add(1, Relaxed);
                 }

@@ -9,11 +9,11 @@ use super::gateway::{self, Gateways, Tunnel};
 pub use super::resolve::ResolvedNames;
 use crate::limits;
 use crate::reason::Reason;
-use crate::tcp::{RelayOptions, Relayed, Resettable, relay_or_reset};
+use crate::tcp::{Moved, RelayOptions, Relayed, Resettable, relay_or_reset};
 use crate::telemetry::counters::{ClusterCounters, Counter};
 use crate::tls::client::{ClientTls, ConnectError};
 use crate::tls::verify::Expect;
-use crate::tls::{Alpn, Lenient, ReadAhead};
+use crate::tls::{Alpn, Lenient, Peer, ReadAhead};
 use arcstr::ArcStr;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -178,10 +178,19 @@ pub enum Connection {
     Tunnel(Box<Tunnel>),
 }
 
+/// A fresh connection, and who is at its other end.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub connection: Connection,
+    /// What the server's verified certificate says; `None` where it showed none.
+    pub server: Option<Peer>,
+}
+
 impl Connection {
-    /// Relays bytes between a client and this connection until both are done, counting them on the cluster. That one of
-    /// them broke off is passed on to the other.
-    pub async fn relay<IO>(self, io: &mut IO, guard: ConnectionGuard) -> Relayed
+    /// Relays bytes between a client and this connection until both are done, counting them on the cluster and, when it is
+    /// over, in `moved`. That one of them broke off is passed on to the other.
+    pub async fn relay<IO>(self, io: &mut IO, guard: ConnectionGuard, moved: &Moved) -> Relayed
     where
         IO: AsyncRead + AsyncWrite + Resettable + Unpin,
     {
@@ -190,6 +199,7 @@ impl Connection {
             idle: limits::TCP_IDLE_TIMEOUT,
             sent: &counters.sent_bytes,
             received: &counters.received_bytes,
+            moved: Some(moved),
         };
         match self {
             Self::Plain(mut stream) => relay_or_reset(io, &mut stream, options).await,
@@ -214,15 +224,17 @@ pub async fn connect(
     protocol: Protocol,
     names: &ResolvedNames,
     counters: &ClusterCounters,
-) -> Result<Connection, UpstreamError> {
+) -> Result<Opened, UpstreamError> {
+    let nameless = |connection| Opened { connection, server: None };
     if let Some(gateways) = &transport.via {
         let gateway = gateways.pick(target)?;
         let stream = connect_tcp(&gateway.target, transport, &gateway.names, counters).await?;
-        return gateway::open(stream, gateway, target).await.map(|tunnel| Connection::Tunnel(Box::new(tunnel)));
+        let tunnel = gateway::open(stream, gateway, target).await?;
+        return Ok(nameless(Connection::Tunnel(Box::new(tunnel))));
     }
     let stream = connect_tcp(target, transport, names, counters).await?;
     let Some(tls) = &transport.tls else {
-        return Ok(Connection::Plain(stream));
+        return Ok(nameless(Connection::Plain(stream)));
     };
     let client = match protocol {
         Protocol::Http1 => &tls.http1,
@@ -247,13 +259,14 @@ pub async fn connect(
                 counters.unnamed_identities.increment();
             }
             let ours = connected.alpn == Alpn::MeshTcp;
-            Ok(match protocol {
+            let connection = match protocol {
                 Protocol::Tcp if tls.send_server_name => {
                     Connection::TlsToOther(Box::new(Lenient::of_outside(connected.stream)))
                 }
                 Protocol::Tcp if !ours => Connection::TlsToOther(Box::new(Lenient::of_pipy(connected.stream))),
                 Protocol::Tcp | Protocol::Http1 | Protocol::Http2 => Connection::Tls(Box::new(connected.stream)),
-            })
+            };
+            Ok(Opened { connection, server: Some(connected.peer) })
         }
         Err(error) => {
             counters.connect_failures.increment();

@@ -1,7 +1,7 @@
 //! One endpoint: where it is, its connections, and the exchange of one request for one response.
 
 use super::balance::{Answer, EndpointLoad};
-use super::connect::{self, Connection, Host, Protocol, ResolvedNames, Security, Target, Transport};
+use super::connect::{self, Host, Opened, Protocol, ResolvedNames, Security, Target, Transport};
 use super::error::{Sent, UpstreamError};
 use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
 use super::pool::{Dial, Http1Connection, Lease, Pool};
@@ -12,6 +12,7 @@ use crate::reason::Reason;
 use crate::telemetry::counters::ClusterCounters;
 use crate::telemetry::signals::{Edge, PeerName};
 use crate::telemetry::workload;
+use crate::tls::Peer;
 use arc_swap::ArcSwapOption;
 use arcstr::ArcStr;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -88,6 +89,8 @@ pub struct Answered<'a> {
     pub silent: bool,
     /// Pods are told apart.
     pub pods: bool,
+    /// How the response ends is counted too, where it was counted.
+    pub grpc: bool,
 }
 
 /// Who has answered last.
@@ -149,24 +152,33 @@ impl Endpoint {
     /// Counts a response, for the workload that it comes from: `stats` is what the sidecar there said of itself. Without a
     /// response it counts for the workload that was there before.
     ///
-    /// A pod says always the same, so this is one comparison; only something new is looked at.
-    pub fn count(&self, counters: &ClusterCounters, answer: Answered<'_>, elapsed: Duration) {
+    /// A pod says always the same, so this is one comparison; only something new is looked at. Gives the edge that was
+    /// counted on, for the end of a gRPC call.
+    pub fn count(&self, counters: &ClusterCounters, answer: Answered<'_>, elapsed: Duration) -> Option<Arc<Edge>> {
         let known = self.peer.load();
         if let Some(known) = known.as_deref()
             && known.is_still_right(&answer)
             && std::ptr::eq(counters, &raw const **self.gate.counters())
         {
             known.edge.response(answer.status, elapsed);
-            return;
+            return answer.grpc.then(|| Arc::clone(&known.edge));
         }
         let said =
             if answer.silent { known.as_ref().and_then(|known| known.said.clone()) } else { answer.stats.cloned() };
         let name = self.peer_name(said.as_ref(), answer.pods);
         let edge = counters.edges.of(&name);
         edge.response(answer.status, elapsed);
+        let counted = answer.grpc.then(|| Arc::clone(&edge));
         if std::ptr::eq(counters, &raw const **self.gate.counters()) {
             self.peer.store(Some(Arc::new(KnownPeer { said, pods: answer.pods, edge })));
         }
+        counted
+    }
+
+    /// Who is there according to its certificate, for counters: a sidecar that the mesh has certified, or nobody known.
+    pub fn certified(&self, server: Option<&Peer>) -> PeerName {
+        let account = server.filter(|_| self.is_of_sidecar()).and_then(|server| server.service.as_ref());
+        account.map_or_else(|| self.nameless(), PeerName::verified)
     }
 
     /// Whoever is there, where it does not say who.
@@ -224,7 +236,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`UpstreamError`] naming the endpoint.
-    pub async fn open_tcp(&self, limits: GateLimits) -> Result<(Connection, ConnectionGuard), UpstreamError> {
+    pub async fn open_tcp(&self, limits: GateLimits) -> Result<(Opened, ConnectionGuard), UpstreamError> {
         self.open_to(&self.target, &self.names, limits).await
     }
 
@@ -236,7 +248,7 @@ impl Endpoint {
         &self,
         name: &ArcStr,
         limits: GateLimits,
-    ) -> Result<(Connection, ConnectionGuard), UpstreamError> {
+    ) -> Result<(Opened, ConnectionGuard), UpstreamError> {
         match &self.target.host {
             Host::Below(_) => {
                 let target = Target { host: Host::Name(name.clone()), port: self.target.port };
@@ -251,7 +263,7 @@ impl Endpoint {
         target: &Target,
         names: &ResolvedNames,
         limits: GateLimits,
-    ) -> Result<(Connection, ConnectionGuard), UpstreamError> {
+    ) -> Result<(Opened, ConnectionGuard), UpstreamError> {
         let counters = self.gate.counters();
         let Some(guard) = self.gate.connection(limits) else {
             counters.overflows.increment();
@@ -259,7 +271,7 @@ impl Endpoint {
             return Err(UpstreamError::unsent(Reason::Overloaded, detail));
         };
         let connecting = connect::connect(target, &self.transport, Protocol::Tcp, names, counters);
-        connecting.await.map(|connection| (connection, guard))
+        connecting.await.map(|opened| (opened, guard))
     }
 
     /// The live state, for people.

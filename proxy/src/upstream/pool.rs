@@ -345,7 +345,7 @@ async fn open(
     guard: ConnectionGuard,
 ) -> Result<(Connection, ConnectionGuard), UpstreamError> {
     let counters = dial.gate.counters();
-    connect(dial.target, dial.transport, protocol, dial.names, counters).await.map(|connection| (connection, guard))
+    connect(dial.target, dial.transport, protocol, dial.names, counters).await.map(|opened| (opened.connection, guard))
 }
 
 type Http1Handle = (http1::SendRequest<RequestBody>, AbortHandle);

@@ -56,6 +56,8 @@ impl Seen {
 /// | `/large/N` | N bytes |
 /// | `/stream/N` | N bytes, made as they are taken |
 /// | `…` as gRPC | the body as it came and `grpc-status: 0`; `/…/Stream` sends it twice, the second time once released |
+/// | `/…/End/N` as gRPC | the body as it came and `grpc-status: N` |
+/// | `/…/Refuse/N` as gRPC | no body, `grpc-status: N` in the head |
 /// | anything else | the request as JSON |
 #[derive(Clone)]
 pub struct Application {
@@ -260,6 +262,12 @@ async fn grpc(path: &str, headers: &HeaderMap, body: Incoming, state: &Arc<State
     let (sender, body) = frames();
     let state = Arc::clone(state);
     let streams = path.ends_with("/Stream");
+    if let Some((_, status)) = path.split_once("/Refuse/") {
+        let mut response = Response::new(none());
+        response.headers_mut().insert("grpc-status", HeaderValue::from_str(status).expect("a number"));
+        return response;
+    }
+    let status = path.split_once("/End/").map_or("0", |(_, status)| status).to_owned();
     tokio::spawn(async move {
         let _ = sender.send(Frame::data(message.clone())).await;
         if streams {
@@ -267,7 +275,7 @@ async fn grpc(path: &str, headers: &HeaderMap, body: Incoming, state: &Arc<State
             let _ = sender.send(Frame::data(message)).await;
         }
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        trailers.insert("grpc-status", HeaderValue::from_str(&status).expect("a number"));
         trailers.insert("grpc-message", HeaderValue::from_static("done"));
         let _ = sender.send(Frame::trailers(trailers)).await;
     });

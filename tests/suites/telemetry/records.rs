@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A directory that sidecars may write to.
-fn writable(scene: &Scene) -> PathBuf {
+pub(super) fn writable(scene: &Scene) -> PathBuf {
     let directory = scene.server.directory().join("logs");
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
     directory
 }
 
-async fn lines(path: &Path, count: usize) -> Vec<String> {
+pub(super) async fn lines(path: &Path, count: usize) -> Vec<String> {
     let read = || std::fs::read_to_string(path).unwrap_or_default();
     eventually("the access log is written", async || read().lines().count() >= count).await;
     read().lines().map(str::to_owned).collect()

@@ -77,7 +77,8 @@ impl View<'_> {
             Ok(there) if there.is_dir() == directory => return fs::canonicalize(path),
             Ok(_) if directory => return Err(io::Error::other("a file is in the place of the directory")),
             Ok(_) => return Err(io::Error::other("a directory is in the place of the file")),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            // Where we may not go there is nothing for us: it is covered as what is missing is.
+            Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
             Err(why) => return Err(why),
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -111,12 +112,17 @@ impl View<'_> {
         let mode = format!("{MEMORY},mode={mode:o}");
         let root = directory == Path::new("/");
         let place = if root { self.staging } else { directory };
-        let entries: Vec<_> = fs::read_dir(directory)?.collect::<io::Result<_>>()?;
+        let entries: Vec<_> = match fs::read_dir(directory) {
+            Ok(entries) => entries.collect::<io::Result<_>>()?,
+            // What cannot be shown, as another user's directory, is left out.
+            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => Vec::new(),
+            Err(why) => return Err(why),
+        };
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(mode.as_str()))?;
         let originals = descriptor_path(&original);
         for entry in entries {
-            // What cannot be shown, as another user's directory, is left out.
+            // The same for one entry.
             let _ = show(&originals.join(entry.file_name()), &place.join(entry.file_name()));
         }
         if root {

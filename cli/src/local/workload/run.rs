@@ -308,7 +308,7 @@ fn publish(objects: &Objects, state: &State, publication: &Publication) -> Resul
             objects.put(object)?;
         }
         Publication::Remove { kind, key } => {
-            objects.remove(&ObjectName::new(kind, &key.0, &key.1))?;
+            // Files first: whoever sees that a pod is gone finds nothing of it any more.
             if *kind == "Pod" {
                 let directory = state.pod(&key.0, &key.1);
                 if let Err(error) = std::fs::remove_dir_all(&directory)
@@ -317,6 +317,7 @@ fn publish(objects: &Objects, state: &State, publication: &Publication) -> Resul
                     tracing::warn!("cannot remove {}: {error}", directory.display());
                 }
             }
+            objects.remove(&ObjectName::new(kind, &key.0, &key.1))?;
         }
         Publication::Status { kind, key, status } => {
             objects.update(&ObjectName::new(kind, &key.0, &key.1), |object| {

@@ -29,6 +29,7 @@ fn request(telemetry: &Arc<Telemetry>, path: &str) {
         destination: "10.0.0.2:80".parse().unwrap(),
         identity: None,
         mtls: false,
+        server_name: None,
     };
     let record = Record::begin(telemetry, Some(&Arc::new(Observe::default())), Direction::Inbound, &request, ends);
     record.answered(&mut Response::new(ResponseBody::Empty));

@@ -27,7 +27,7 @@ where
     let counters = Arc::new([Counter::default(), Counter::default()]);
     let ours = Arc::clone(&counters);
     let task = tokio::spawn(async move {
-        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1] };
+        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1], moved: None };
         relay(&mut downstream, &mut upstream, options).await
     });
     Running { client, server, counters, task }
@@ -52,7 +52,7 @@ async fn start_sockets() -> Running<TcpStream, TcpStream> {
     let counters = Arc::new([Counter::default(), Counter::default()]);
     let ours = Arc::clone(&counters);
     let task = tokio::spawn(async move {
-        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1] };
+        let options = RelayOptions { idle: IDLE, sent: &ours[0], received: &ours[1], moved: None };
         relay_or_reset(&mut downstream, &mut upstream, options).await
     });
     Running { client, server, counters, task }
@@ -446,7 +446,7 @@ async fn a_slow_reader_holds_the_source_up_within_the_buffer() {
     let counter = Counter::default();
     let (mut source, mut failure) = (Endless(0), None);
     let (mut sink, mut reader) = duplex(CAPACITY);
-    let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
+    let mut direction = Direction::new(Side::Downstream, &counter, None);
     let mut context = Context::from_waker(std::task::Waker::noop());
     let mut taken = 0;
     let mut piece = vec![0; 3_333];
@@ -475,7 +475,7 @@ async fn a_torrent_in_one_direction_does_not_starve_the_other() {
     let counter = Counter::default();
     let woken = Arc::new(Woken::default());
     let waker = std::task::Waker::from(Arc::clone(&woken));
-    let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
+    let mut direction = Direction::new(Side::Downstream, &counter, None);
     let (mut source, mut sink) = (Endless(0), tokio::io::sink());
     direction.poll(&mut Context::from_waker(&waker), &mut source, &mut sink, &mut None);
     assert_eq!(counter.get(), u64::from(ROUNDS) * COPY_BUFFER_LARGE as u64);
@@ -495,7 +495,7 @@ impl std::task::Wake for Woken {
 async fn a_small_remainder_is_kept_in_a_small_buffer() {
     let counter = Counter::default();
     let (mut sink, _reader) = duplex(1_000);
-    let mut direction = Direction::new(Side::Downstream, Side::Upstream, &counter);
+    let mut direction = Direction::new(Side::Downstream, &counter, None);
     let mut context = Context::from_waker(std::task::Waker::noop());
     direction.poll(&mut context, &mut [7_u8; 1_500].as_slice(), &mut sink, &mut None);
     assert_eq!((direction.held.end, direction.held.buffer.len()), (500, COPY_BUFFER_SMALL));
@@ -505,7 +505,7 @@ async fn a_small_remainder_is_kept_in_a_small_buffer() {
 fn the_state_of_a_relayed_connection_is_small() {
     let counter = Counter::default();
     let (mut a, mut b) = (duplex(1).0, duplex(1).0);
-    let options = RelayOptions { idle: IDLE, sent: &counter, received: &counter };
+    let options = RelayOptions { idle: IDLE, sent: &counter, received: &counter, moved: None };
     let size = size_of_val(&relay(&mut a, &mut b, options));
     assert!(size <= 768, "{size} bytes");
 }

@@ -34,6 +34,7 @@ impl Logging {
             destination: "10.0.0.2:80".parse().unwrap(),
             identity: Some("web.shop.cluster.local".into()),
             mtls: true,
+            server_name: None,
         };
         let mut record = Record::begin(&self.telemetry, Some(&self.observe), Direction::Inbound, &request, ends);
         if let Some(reason) = refused {

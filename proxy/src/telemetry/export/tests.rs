@@ -48,6 +48,7 @@ fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
         destination: "10.0.0.2:80".parse().unwrap(),
         identity: None,
         mtls: false,
+        server_name: None,
     };
     let record = Record::begin(telemetry, Some(observe), Direction::Outbound, &request, ends);
     record.answered(&mut Response::new(ResponseBody::full("text")));

@@ -2,9 +2,11 @@
 
 use super::{Labels, Page, View, clusters};
 use crate::telemetry::Direction;
+use crate::telemetry::grpc::GrpcStatus;
 use crate::telemetry::signals::{Edge, PeerName, Totals};
 use crate::telemetry::workload::Workload;
 use crate::upstream::cluster::Cluster;
+use arcstr::ArcStr;
 use prometheus_client::metrics::MetricType;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -60,6 +62,64 @@ pub(super) fn encode(page: &mut Page<'_>, view: &View) -> fmt::Result {
         inbound.iter().filter_map(|(cluster, _)| {
             let totals = cluster.counters().edges.totals();
             (totals.responses() > 0).then(|| (vec![("cluster", Cow::Borrowed(&*cluster.name))], totals))
+        }),
+    )
+}
+
+/// How gRPC calls ended, of both directions: their HTTP status says nothing of it.
+pub(super) fn grpc(page: &mut Page<'_>, view: &View) -> fmt::Result {
+    let mut calls: BTreeMap<Call<'_>, u64> = BTreeMap::new();
+    for cluster in clusters(view.snapshot.as_deref(), None) {
+        for edge in cluster.counters().edges.all() {
+            let PeerName { namespace, name, .. } = &edge.peer;
+            for (status, count) in edge.totals().by_grpc() {
+                let call = (cluster.direction.name(), &*cluster.name, namespace.clone(), name.clone(), status);
+                *calls.entry(call).or_default() += count;
+            }
+        }
+    }
+    page.family(
+        "fsm_proxy_grpc_responses_total",
+        "gRPC calls by how they ended; `failure` is what counts against the server.",
+        MetricType::Counter,
+        calls.iter().map(|(call, count)| (grpc_labels(call), *count)),
+    )
+}
+
+/// Direction, cluster, namespace and name of the other end, status.
+type Call<'a> = (&'static str, &'a str, ArcStr, ArcStr, GrpcStatus);
+
+fn grpc_labels<'a>((direction, cluster, namespace, name, status): &'a Call<'_>) -> Labels<'a> {
+    let classification = if status.is_failure() { "failure" } else { "success" };
+    vec![
+        ("direction", Cow::Borrowed(*direction)),
+        ("cluster", Cow::Borrowed(*cluster)),
+        ("peer_namespace", known(namespace)),
+        ("peer_name", known(name)),
+        ("grpc_status", Cow::Owned(status.number().to_string())),
+        ("classification", Cow::Borrowed(classification)),
+    ]
+}
+
+/// Outbound TCP connections by the server that its certificate names.
+pub(super) fn connections(page: &mut Page<'_>, view: &View) -> fmt::Result {
+    let clusters = clusters(view.snapshot.as_deref(), Some(Direction::Outbound));
+    let edges: Vec<_> = clusters
+        .flat_map(|cluster| cluster.counters().edges.all().into_iter().map(move |edge| (cluster, edge)))
+        .collect();
+    page.family(
+        "fsm_proxy_outbound_connections_total",
+        "Outbound TCP connections that were carried, by the server that its certificate names.",
+        MetricType::Counter,
+        edges.iter().filter(|(_, edge)| edge.connections.get() > 0).map(|(cluster, edge)| {
+            let PeerName { namespace, name, mtls, .. } = &edge.peer;
+            let labels = vec![
+                ("cluster", Cow::Borrowed(&*cluster.name)),
+                ("destination_namespace", known(namespace)),
+                ("destination_name", known(name)),
+                ("mtls", Cow::Borrowed(if *mtls { "true" } else { "false" })),
+            ];
+            (labels, edge.connections.get())
         }),
     )
 }

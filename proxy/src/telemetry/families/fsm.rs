@@ -19,7 +19,9 @@ pub(super) fn encode(
     retry_families(page, clusters)?;
     limit_families(page, &view.telemetry, &view.workload)?;
     sampling_families(page, &view.telemetry)?;
-    edges::encode(page, view)
+    edges::encode(page, view)?;
+    edges::connections(page, view)?;
+    edges::grpc(page, view)
 }
 
 const CLUSTER: &str = "sidecar_cluster_name";

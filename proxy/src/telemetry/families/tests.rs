@@ -4,6 +4,7 @@ use super::{Labels, Page, prometheus_text};
 use crate::reason::Reason;
 use crate::telemetry::control::ControlLink;
 use crate::telemetry::fixtures::{cluster, compiled, view};
+use crate::telemetry::grpc::GrpcStatus;
 use crate::telemetry::signals::PeerName;
 use crate::telemetry::{ConnectionLimit, Direction};
 use http::StatusCode;
@@ -267,6 +268,9 @@ fn the_documentation_lists_exactly_what_is_exported() {
 
     let remote = cluster("c", Direction::Outbound);
     remote.counters().response(StatusCode::OK, Duration::from_millis(1));
+    let server = remote.counters().edges.of(&PeerName::verified(&"api.shop".into()));
+    server.connections.increment();
+    server.grpc(GrpcStatus::UNAVAILABLE);
     let mut view = view(vec![remote]);
     let inbound = view.telemetry.direction(Direction::Inbound);
     inbound.refused(Reason::NoRoute);
@@ -288,6 +292,10 @@ fn the_documentation_lists_exactly_what_is_exported() {
     clusters.insert(0, local);
     view.snapshot = Some(Arc::new(compiled(document, clusters)));
     let page = prometheus_text(&view);
+    assert!(
+        page.contains(r#"peer_namespace="shop",peer_name="api",grpc_status="14",classification="failure"} 1"#),
+        "{page}"
+    );
     assert_line(&page, "fsm_proxy_control_connected 1");
     assert_line(&page, "fsm_proxy_control_reconnects_total 1");
     let exported: BTreeSet<(&str, &str)> =

@@ -18,6 +18,7 @@ fn request(telemetry: &Arc<Telemetry>, target: &str, status: u16) {
         destination: "10.0.0.2:80".parse().unwrap(),
         identity: Some("web.shop.cluster.local".into()),
         mtls: true,
+        server_name: None,
     };
     let observe = Arc::new(Observe::default());
     let record = Record::begin(telemetry, Some(&observe), Direction::Inbound, &request, ends);

@@ -61,7 +61,7 @@ fn span(draft: &Draft, origin: &Origin) -> Option<SpanData> {
     let flags = if span.context.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
     let (trace, id) = (TraceId::from(span.context.trace.value), SpanId::from(span.id));
     let start_time = draft.started_at();
-    let failed = draft.status.is_server_error() || !draft.complete;
+    let failed = draft.is_failure();
     let attributes = zipkin::tags(draft, origin).into_iter().map(|(name, value)| KeyValue::new(name, value));
     Some(SpanData {
         span_context: SpanContext::new(trace, id, flags, false, TraceState::default()),

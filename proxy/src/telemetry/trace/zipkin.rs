@@ -103,9 +103,14 @@ pub fn tags(draft: &Draft, origin: &Origin) -> Vec<(&'static str, String)> {
     if let Some(reason) = &reason {
         tags.push(("fsm.reason", reason.clone()));
     }
-    if draft.status.is_server_error() || !draft.complete {
-        let broken = if draft.complete { draft.status.as_str() } else { "broken off" };
-        tags.push(("error", reason.unwrap_or_else(|| broken.to_owned())));
+    if let Some(status) = draft.grpc_status {
+        tags.push(("rpc.grpc.status_code", status.number().to_string()));
+    }
+    if draft.is_failure() {
+        let status =
+            draft.grpc_status.map_or_else(|| draft.status.as_str().to_owned(), |status| status.name().to_owned());
+        let broken = if draft.complete { status } else { "broken off".to_owned() };
+        tags.push(("error", reason.unwrap_or(broken)));
     }
     tags
 }
