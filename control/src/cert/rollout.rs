@@ -326,13 +326,38 @@ impl Rollout {
         }
         let longest = known.values().map(longest_validity).max().unwrap_or_default();
         let pace = self.settings.pace(longest.max(self.exchange.longest_validity()));
-        for next in changeover::moves(&usable, (self.clock)(), pace) {
+        for next in self.moves(known, usable, pace).await {
             // Nobody is told to sign whose roots are not trusted here yet.
             let unheard = next.state == State::IssuingRollout && !self.open.contains_key(&next.name);
             if unheard || !self.written.state(&next).await {
                 return;
             }
             info!("MeshRootCertificate {} is {} now", next.name, next.state.as_str());
+        }
+    }
+
+    /// What follows. An object whose provider does not open is passed over until it does: its announcement would end
+    /// before anybody had heard of its roots.
+    async fn moves(
+        &mut self,
+        known: &BTreeMap<String, MeshRootCertificate>,
+        mut usable: Vec<Root>,
+        pace: Pace,
+    ) -> Vec<Move> {
+        loop {
+            let moves = changeover::moves(&usable, (self.clock)(), pace);
+            let announced = moves.iter().find(|next| next.state == State::ValidatingRollout);
+            let Some((name, object)) = announced.and_then(|next| known.get_key_value(&next.name)) else { return moves };
+            let opened = match self.settings.read(object) {
+                Ok(provider) => Signer::open_at_once(&provider, &self.clock).await.map_err(|error| error.to_string()),
+                Err(why) => Err(why),
+            };
+            let Err(why) = opened else {
+                self.broken.remove(name);
+                return moves;
+            };
+            self.broken.insert(name.clone(), why);
+            usable.retain(|root| root.name != *name);
         }
     }
 
