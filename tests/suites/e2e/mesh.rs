@@ -4,6 +4,7 @@
 //! One test, since each step stands on those before it; each is a function that says what it is about.
 
 mod identity;
+mod operator;
 mod outage;
 
 use fsm_tests::{Cluster, ClusterSession, HELM, Outcome, cluster, tool};
@@ -29,9 +30,13 @@ async fn a_mesh_lives_from_its_installation_to_its_end() {
     clock.tell("installed");
     mesh.applications_join_it().await;
     clock.tell("applications talk through mTLS");
-    let first = mesh.certificate("client").await;
     mesh.a_policy_decides_who_may_call().await;
     clock.tell("a TrafficTarget decides");
+    operator::questions_are_answered(&mesh).await;
+    clock.tell("an operator asked");
+    operator::sidecars_answer_names(&mesh).await;
+    clock.tell("sidecars answer names");
+    let first = mesh.certificate("client").await;
     mesh.a_split_moves_traffic().await;
     clock.tell("a TrafficSplit moves traffic");
     identity::a_token_is_good_for_its_own_account_only(&mesh).await;
