@@ -5,6 +5,7 @@
 
 mod identity;
 mod outage;
+mod views;
 
 use fsm_tests::{Cluster, ClusterSession, HELM, Outcome, cluster, tool};
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ async fn a_mesh_lives_from_its_installation_to_its_end() {
     let first = mesh.certificate("client").await;
     mesh.a_policy_decides_who_may_call().await;
     clock.tell("a TrafficTarget decides");
+    views::the_mesh_is_looked_at(&mesh).await;
+    clock.tell("it is looked at");
     mesh.a_split_moves_traffic().await;
     clock.tell("a TrafficSplit moves traffic");
     identity::a_token_is_good_for_its_own_account_only(&mesh).await;
