@@ -4,8 +4,8 @@
 //! One test, since each step stands on those before it; each is a function that says what it is about.
 
 mod identity;
+mod operator;
 mod outage;
-mod views;
 
 use fsm_tests::{Cluster, ClusterSession, HELM, Outcome, cluster, tool};
 use serde_json::{Value, json};
@@ -30,11 +30,13 @@ async fn a_mesh_lives_from_its_installation_to_its_end() {
     clock.tell("installed");
     mesh.applications_join_it().await;
     clock.tell("applications talk through mTLS");
-    let first = mesh.certificate("client").await;
     mesh.a_policy_decides_who_may_call().await;
     clock.tell("a TrafficTarget decides");
-    views::the_mesh_is_looked_at(&mesh).await;
-    clock.tell("it is looked at");
+    operator::questions_are_answered(&mesh).await;
+    clock.tell("an operator asked");
+    operator::sidecars_answer_names(&mesh).await;
+    clock.tell("sidecars answer names");
+    let first = mesh.certificate("client").await;
     mesh.a_split_moves_traffic().await;
     clock.tell("a TrafficSplit moves traffic");
     identity::a_token_is_good_for_its_own_account_only(&mesh).await;

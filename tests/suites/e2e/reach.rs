@@ -37,8 +37,5 @@ async fn pages_of_pods_are_read_through_the_api_server() {
     // There is no control plane here, and what only it knows is said to be missing.
     let asked = cluster.fsm(&["policy", "explain", "-N", "nowhere", "--from", "reach/member", "--to", "reach/x"]).await;
     assert!(asked.code == 1 && asked.stderr.contains("there is no control plane in namespace nowhere"), "{asked:?}");
-    // What kubectl has is kubectl's.
-    let logs = cluster.fsm(&["logs", "member", "-n", NAMESPACE]).await;
-    assert!(logs.code == 1 && logs.stderr.contains("use `kubectl logs`"), "{logs:?}");
     cluster.kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"], "").await;
 }

@@ -92,7 +92,11 @@ async fn what_is_not_there_is_said() {
 }
 
 /// The pod's sidecar: a process in the pod's network.
-const SIDECAR: &str = r#"sidecar() { pgrep -f "fsm-proxy.*$1" | head -1; }"#;
+const SIDECAR: &str = r#"sidecar() {
+    for process in $(pgrep -x fsm-proxy); do
+        grep -qz "^POD_NAME=$1\$" "/proc/$process/environ" && echo "$process"
+    done
+}"#;
 
 #[tokio::test]
 async fn a_sidecar_that_gets_nothing_from_the_control_plane_is_behind_and_its_difference_is_shown() {
