@@ -51,6 +51,9 @@ pub struct Flags {
     /// Port where the proxy accepts outbound connections [default: 15001]
     #[arg(long, value_name = "PORT", env = "FSM_INIT_OUTBOUND_PORT")]
     pub outbound_port: Option<String>,
+    /// Redirect the application's questions about names (UDP to port 53) to this port of the proxy on loopback
+    #[arg(long, value_name = "PORT", env = "FSM_INIT_DNS_PORT")]
+    pub dns_port: Option<String>,
     /// iptables variant: auto, nft or legacy; auto prefers the one already in use [default: auto]
     #[arg(long, value_name = "auto|nft|legacy", env = "FSM_INIT_BACKEND")]
     pub backend: Option<String>,

@@ -33,6 +33,8 @@ pub struct Options {
     pub inbound_exclude_ports: Vec<NonZeroU16>,
     /// Interfaces not captured, in either direction.
     pub exclude_interfaces: Vec<InterfaceName>,
+    /// Where the application's questions about names are sent; `None`: they are left alone.
+    pub dns_port: Option<NonZeroU16>,
     /// PodIP mode (FSM `localProxyMode: PodIP`) for each family that has an address here.
     pub pod: PodAddresses,
     /// Which variant of iptables is used.
@@ -122,6 +124,7 @@ impl Default for Options {
             outbound_exclude_ports: Vec::new(),
             inbound_exclude_ports: Vec::new(),
             exclude_interfaces: Vec::new(),
+            dns_port: None,
             pod: PodAddresses::default(),
             backend: BackendChoice::Auto,
             ipv6: Ipv6Choice::Auto,
@@ -152,6 +155,7 @@ impl TryFrom<Flags> for Options {
             exclude_interfaces: list(&flags.exclude_interface, "--exclude-interface", |flag, text| {
                 InterfaceName::parse(text).map_err(|why| invalid("init.invalid-interface", flag, text, why))
             })?,
+            dns_port: one(&flags.dns_port, "--dns-port", port)?,
             pod: pod_addresses(&flags.pod_ip)?,
             backend: one(&flags.backend, "--backend", |flag, text| {
                 choice(

@@ -2,7 +2,8 @@
 //!
 //! The rules are FSM's (`pkg/injector/iptables.go`), row by row, for IPv4, and the same for IPv6,
 //! which FSM leaves uncaptured. Only the `nat` table and only TCP are concerned: UDP, ICMP and
-//! everything else passes untouched.
+//! everything else passes untouched, but for the application's questions about names where the
+//! sidecar answers them (MeshConfig `sidecar.localDNSProxy`).
 //!
 //! One row of FSM's is left out on purpose: `FSM_PROXY_OUT_REDIRECT … dport 15000 ACCEPT`. It
 //! stands behind an unconditional redirect, so it has never matched. Moving it up to "fix" it would
@@ -55,7 +56,7 @@ pub enum Operation {
     Insert,
 }
 
-/// The chains in use: two of the kernel's, four of ours under FSM's names.
+/// The chains in use: two of the kernel's, four of ours under FSM's names, and one more of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chain {
     /// The kernel's, for packets coming in.
@@ -70,6 +71,8 @@ pub enum Chain {
     Outbound,
     /// Sends to the outbound port.
     OutRedirect,
+    /// Decides about questions about names.
+    Names,
 }
 
 /// One condition.
@@ -77,6 +80,8 @@ pub enum Chain {
 pub enum Match {
     /// The packet is TCP.
     Tcp,
+    /// A question about a name: UDP to port 53.
+    Question,
     /// TCP to this port.
     DestinationPort(u16),
     /// TCP to one of these ports; at most 15.
@@ -130,10 +135,10 @@ impl RuleSet {
 }
 
 impl Chain {
-    /// The four chains that belong to us.
-    pub const OURS: [Chain; 4] = [Chain::Inbound, Chain::InRedirect, Chain::Outbound, Chain::OutRedirect];
+    /// The chains that belong to us.
+    pub const OURS: [Chain; 5] = [Chain::Inbound, Chain::InRedirect, Chain::Outbound, Chain::OutRedirect, Chain::Names];
 
-    /// The name in the kernel; those of our chains are FSM's.
+    /// The name in the kernel; those of our chains are FSM's, but for [`Chain::Names`].
     pub const fn name(self) -> &'static str {
         match self {
             Chain::Prerouting => "PREROUTING",
@@ -142,6 +147,7 @@ impl Chain {
             Chain::InRedirect => "FSM_PROXY_IN_REDIRECT",
             Chain::Outbound => "FSM_PROXY_OUTBOUND",
             Chain::OutRedirect => "FSM_PROXY_OUT_REDIRECT",
+            Chain::Names => "FSM_PROXY_NAMES",
         }
     }
 
@@ -200,6 +206,7 @@ impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Match::Tcp => f.write_str("-p tcp"),
+            Match::Question => f.write_str("-p udp -m udp --dport 53"),
             Match::DestinationPort(port) => write!(f, "-p tcp -m tcp --dport {port}"),
             Match::DestinationPorts(ports) => {
                 let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
@@ -235,7 +242,18 @@ fn family_rules(options: &Options, family: Family) -> Vec<Rule> {
     let mut rules = inbound_rules(options);
     rules.extend(outbound_rules(options, family));
     rules.extend(exclusion_rules(options, family));
+    rules.extend(options.dns_port.into_iter().flat_map(|port| name_rules(options, port)));
     rules
+}
+
+/// The application's questions about names go to the proxy, on loopback; the proxy's own go where they are sent. (FSM 1.2
+/// sends those to one address only, which it writes into the pod's resolv.conf.)
+fn name_rules(options: &Options, port: NonZeroU16) -> [Rule; 3] {
+    [
+        append(Chain::Names, [Match::FromProxy(options.proxy)], Target::Return),
+        append(Chain::Names, [Match::Question], Target::Redirect(port)),
+        append(Chain::Output, [Match::Question], Target::Jump(Chain::Names)),
+    ]
 }
 
 /// FSM's rows 1 to 10.

@@ -4,7 +4,7 @@
 //! Pure text work over the formats of `iptables-save` and `iptables-restore`; no I/O. Foreign rules
 //! are read only to find the places of ours among them. Lines that are not understood are ignored.
 //!
-//! "Ours" are the four `FSM_PROXY_…` chains with all they contain, and **hooks**: rules of other
+//! "Ours" are the `FSM_PROXY_…` chains with all they contain, and **hooks**: rules of other
 //! chains that jump into them, and the PodIP rule in `OUTPUT` (see [`NatTable::hooks`]).
 
 use std::fmt::Write as _;
@@ -152,8 +152,10 @@ impl Footprint {
                 Line::Own(rule.to_string())
             }
         };
+        // The chain for names is there only where names are answered.
+        let used = |chain: &Chain| *chain != Chain::Names || rules.iter().any(|rule| rule.chain == *chain);
         Self {
-            chains: Chain::OURS.map(|chain| chain.name().to_owned()).to_vec(),
+            chains: Chain::OURS.iter().copied().filter(used).map(|chain| chain.name().to_owned()).collect(),
             lines: rules.iter().map(line).collect(),
         }
     }

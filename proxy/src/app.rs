@@ -8,6 +8,7 @@ use crate::config::compile::Environment;
 use crate::config::snapshot::Snapshot;
 use crate::config::source::{self, Source};
 use crate::config::store::Store;
+use crate::dns::{self, Names};
 use crate::gateway::EgressGateway;
 use crate::limits;
 use crate::listen;
@@ -107,6 +108,10 @@ impl App {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         self.open_admin_ports()?;
+        let names = Arc::new(Names::of_pod(Arc::clone(&self.proxy.store), self.options.upstream_mark));
+        for address in &self.options.dns_listen {
+            self.answer_names(&names, *address)?;
+        }
         for note in &self.options.notes {
             tracing::warn!("{note}");
         }
@@ -136,7 +141,7 @@ impl App {
         }
         tokio::select! {
             () = follow => {}
-            () = self.follow_configuration(&data) => {}
+            () = self.follow_configuration(&data, &names) => {}
             () = self.sweep_pools() => {}
             _ = interrupt.recv() => tracing::info!("interrupted: ending at once"),
             () = self.admin.quit.cancelled() => tracing::info!("asked to quit: ending at once"),
@@ -166,13 +171,23 @@ impl App {
     }
 
     /// Opens and closes data and probe ports as the configuration asks, and tells `/ready` about it.
-    async fn follow_configuration(&self, data: &DataListeners) {
+    async fn follow_configuration(&self, data: &DataListeners, names: &Arc<Names>) {
         let mut generations = self.proxy.store.subscribe();
         let mut probes: Vec<ProbeKind> = Vec::new();
+        let mut answers_pipy = !self.options.dns_listen.is_empty();
         loop {
             let complete = match self.proxy.store.snapshot() {
                 None => true,
-                Some(snapshot) => self.put_in_place(&snapshot, data, &mut probes),
+                Some(snapshot) => {
+                    // FSM 1.3.0 to 1.3.8 redirect a pod's questions without a word to the sidecar.
+                    if !answers_pipy && snapshot.document.spec.local_dns_proxy.is_some() {
+                        answers_pipy = true;
+                        if let Err(error) = self.answer_names(names, dns::PIPY_ADDRESS) {
+                            tracing::error!("{error:#}; the application's names are not answered");
+                        }
+                    }
+                    self.put_in_place(&snapshot, data, &mut probes)
+                }
             };
             let retry = async {
                 if complete {
@@ -233,6 +248,25 @@ impl App {
                 tokio::spawn(admin::prometheus::serve(listener, Arc::clone(&self.admin), self.stop.clone()));
             }
         }
+        Ok(())
+    }
+
+    /// Answers questions about names at an address.
+    fn answer_names(&self, names: &Arc<Names>, address: SocketAddr) -> anyhow::Result<()> {
+        let socket = match std::net::UdpSocket::bind(address) {
+            Ok(socket) => socket,
+            // The IPv6 twin of an IPv4 address.
+            Err(error) if address.is_ipv6() && error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => return Ok(()),
+            Err(error) => return Err(error).context(format!("cannot answer names at {address}")),
+        };
+        socket.set_nonblocking(true)?;
+        self.admin.listeners.opened("dns-listener", socket.local_addr()?);
+        let (names, stop) = (Arc::clone(names), self.stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = names.serve(socket, stop).await {
+                tracing::error!("names are not answered any more at {address}: {error}");
+            }
+        });
         Ok(())
     }
 

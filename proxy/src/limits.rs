@@ -125,6 +125,17 @@ pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interim (1xx) responses tolerated before one final response.
 pub const MAX_INTERIM_RESPONSES: usize = 8;
 
+// --- names ----------------------------------------------------------------------------------------------------------
+
+/// Questions of the application that wait for an answer; more are dropped, and asked again by the client.
+pub const DNS_QUESTIONS: usize = 256;
+
+/// Bytes of a question or an answer: what EDNS allows on paths with any MTU is 1,232, resolvers send up to 4,096.
+pub const DNS_DATAGRAM: usize = 4096;
+
+/// How long one resolver may take. Clients wait for five seconds, and there may be a second one.
+pub const DNS_RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
+
 // --- TCP ------------------------------------------------------------------------------------------------------------
 
 /// A TCP connection without a byte in *either* direction for so long is closed. `SidecarTimeout` does not shorten it:

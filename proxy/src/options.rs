@@ -56,6 +56,8 @@ pub struct Options {
     pub prometheus_listen: Vec<SocketAddr>,
     /// Addresses of the probe ports 15901–15904; all addresses. Empty: no probe ports.
     pub probe_listen_address: Vec<IpAddr>,
+    /// Where the application's questions about names are answered (UDP, on loopback); empty: nowhere.
+    pub dns_listen: Vec<SocketAddr>,
     /// Egress gateway; `None`: this process is none.
     pub gateway: Option<GatewayOptions>,
     /// Packet mark of the proxy's own connections.
@@ -117,6 +119,8 @@ impl UsageError {
 const ADMIN_PORT: u16 = 15000;
 /// Default port of an egress gateway: that of FSM's chart.
 const GATEWAY_PORT: u16 = 1080;
+/// Default port of the answers to questions about names: that of FSM 1.2.
+const DNS_PORT: u16 = 5300;
 /// Name in fsm-control's certificate: that of its Service.
 const CONTROL_NAME: &str = "fsm-controller.fsm-system.svc";
 /// How long `wait` holds by default.
@@ -206,6 +210,7 @@ impl Options {
             admin_port: values::admin_port(raw.admin_port.as_ref(), &mut notes)?,
             prometheus_listen: values::listen(&raw.prometheus_listen, &wildcard, 15010)?,
             probe_listen_address: values::addresses(&raw.probe_listen_address, &wildcard)?,
+            dns_listen: dns(&raw, &loopback)?,
             gateway: gateway(&raw, &wildcard)?,
             upstream_mark,
             workers: values::workers(raw.workers.as_ref().or(threads.as_ref()))?,
@@ -218,6 +223,18 @@ impl Options {
             drain_max,
             notes,
         })
+    }
+}
+
+/// Where names are answered, if an address for it was given. Whoever else could ask could have the pod ask others.
+fn dns(raw: &RawOptions, loopback: &[IpAddr]) -> Result<Vec<SocketAddr>, UsageError> {
+    let Some(given) = raw.dns_listen.first() else { return Ok(Vec::new()) };
+    let listen = values::listen(&raw.dns_listen, loopback, DNS_PORT)?;
+    match listen.iter().find(|address| !address.ip().is_loopback()) {
+        Some(address) => Err(given.refuse(format_args!(
+            "{address} is not on loopback, and names are answered to this pod only; give a PORT, or 127.0.0.1:PORT"
+        ))),
+        None => Ok(listen),
     }
 }
 

@@ -12,6 +12,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod api_server;
+mod archive;
 mod binaries;
 mod certificates;
 mod clients;
@@ -38,6 +39,7 @@ mod wire;
 mod workspace_rules;
 
 pub use api_server::{ApiServer, Session, api_server, api_server_alone};
+pub use archive::unpacked;
 pub use binaries::{binary, tool};
 pub use certificates::{Authority, KeyKind, Leaf, LeafRequest};
 pub use clients::{Reply, RequestBody, Sender, empty, full, has_ended, http1, http2, next_data, piecewise, request};

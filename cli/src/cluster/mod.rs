@@ -82,6 +82,12 @@ impl Cluster {
         self.runtime.block_on(future)
     }
 
+    /// How long one answer may take.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.deadline
+    }
+
     /// For people: which cluster this is.
     #[must_use]
     pub fn describe(&self) -> String {

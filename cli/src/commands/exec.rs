@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::Value;
 
 use super::select::Scope;
 use super::{MeshChoice, pods};
 use crate::local::daemon::wire::{self, ExecRequest, Frame, Request, Terminal};
+use crate::local::state::State;
 use crate::output::terminal;
-use crate::reach::Mesh;
+use crate::reach::{self, InCluster, Input, Mesh, PodName};
 
 /// `fsm exec`.
 #[derive(Debug, Args)]
@@ -38,33 +40,72 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    pub(super) fn run(self, mesh: &MeshChoice) -> Result<ExitCode> {
-        let state = mesh.here_or("kubectl exec")?;
-        let pod = pods::find(&Mesh::Local(state.clone()), mesh, &self.scope, &self.target)?;
-        let (namespace, name) = pods::name(&pod);
+    pub(super) fn run(self, choice: &MeshChoice) -> Result<ExitCode> {
+        let mesh = choice.reach()?;
+        let pod = pods::find(&mesh, choice, &self.scope, &self.target)?;
         let container = pods::container(&pod, self.container.as_deref())?;
         // As kubectl: without a terminal of our own there is none to give.
         let terminal = self.tty && self.stdin && io::stdin().is_terminal() && io::stdout().is_terminal();
-        let wanted = terminal.then(|| {
-            let (rows, columns) = terminal::size().unwrap_or((24, 80));
-            Terminal { rows, columns, kind: std::env::var("TERM").unwrap_or_else(|_| "xterm".to_owned()) }
-        });
+        let size = terminal.then(|| terminal::size().unwrap_or((24, 80)));
+        match mesh {
+            Mesh::Local(state) => self.here(&state, &pod, container, size),
+            Mesh::Cluster(cluster) => self.there(&cluster, &pod, &container, size),
+        }
+    }
+
+    /// In a pod of this machine, through its daemon.
+    fn here(self, state: &State, pod: &Value, container: String, size: Option<(u16, u16)>) -> Result<ExitCode> {
+        let (namespace, name) = pods::name(pod);
+        let kind = || std::env::var("TERM").unwrap_or_else(|_| "xterm".to_owned());
+        let wanted = size.map(|(rows, columns)| Terminal { rows, columns, kind: kind() });
         let request =
             ExecRequest { namespace, pod: name, container, command: self.command, stdin: self.stdin, terminal: wanted };
-        let connection = wire::ask(&state, &Request::Exec(request))?;
-        let raw = if terminal { Some(terminal::Raw::enter()?) } else { None };
+        let connection = wire::ask(state, &Request::Exec(request))?;
+        let raw = if size.is_some() { Some(terminal::Raw::enter()?) } else { None };
         if self.stdin {
-            let input = connection.try_clone().context("cannot read the standard input")?;
-            std::thread::spawn(move || send_input(input, terminal));
+            let mut input = connection.try_clone().context("cannot read the standard input")?;
+            std::thread::spawn(move || {
+                read_input(size.is_some(), |piece| {
+                    let frame = match piece {
+                        Input::Bytes(bytes) => Frame::Input(bytes),
+                        Input::Resized(rows, columns) => Frame::Resize(rows, columns),
+                    };
+                    input.write_all(&frame.encode()).is_ok()
+                });
+                // An empty piece says that there is no more.
+                let _ = input.write_all(&Frame::Input(Vec::new()).encode());
+            });
         }
         let code = relay(connection);
         drop(raw);
         Ok(ExitCode::from(code?))
     }
+
+    /// In a pod of a cluster, through its API server.
+    fn there(self, cluster: &InCluster, pod: &Value, container: &str, size: Option<(u16, u16)>) -> Result<ExitCode> {
+        let pod = PodName::of(pod);
+        if self.stdin && size.is_none() && !cluster.ends_input()? {
+            bail!(
+                "the API server of {cluster} is older than Kubernetes 1.30 and cannot be told when the input of a program \
+                 ends: use `kubectl exec -i {} -n {} -c {container} -- …`, or leave -i out",
+                pod.name,
+                pod.namespace
+            );
+        }
+        let raw = if size.is_some() { Some(terminal::Raw::enter()?) } else { None };
+        let input = self.stdin.then(|| {
+            let (sender, receiver) = reach::input();
+            std::thread::spawn(move || read_input(size.is_some(), |piece| sender.send(piece)));
+            receiver
+        });
+        let code = cluster.exec(&pod, container, &self.command, input, size);
+        drop(raw);
+        Ok(ExitCode::from(u8::try_from(code? & 0xff).unwrap_or(1)))
+    }
 }
 
-/// Our standard input, until it ends or the command does.
-fn send_input(mut connection: UnixStream, terminal: bool) {
+/// Hands on our standard input, until it ends or nobody wants it any more.
+fn read_input(terminal: bool, mut send: impl FnMut(Input) -> bool) {
     let mut size = terminal.then(terminal::size).flatten();
     let mut buffer = [0; 16 * 1024];
     loop {
@@ -79,11 +120,11 @@ fn send_input(mut connection: UnixStream, terminal: bool) {
             && size != Some(now)
         {
             size = Some(now);
-            if connection.write_all(&Frame::Resize(now.0, now.1).encode()).is_err() {
+            if !send(Input::Resized(now.0, now.1)) {
                 return;
             }
         }
-        if connection.write_all(&Frame::Input(buffer[..count].to_vec()).encode()).is_err() || count == 0 {
+        if count == 0 || !send(Input::Bytes(buffer[..count].to_vec())) {
             return;
         }
     }

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fsm_api::resources::Kind;
 use serde_json::Value;
 
 use super::kinds::Resource;
-use super::select::{self, Named, Scope, Selector};
+use super::select::{Scope, Selector};
 use super::{MeshChoice, pods};
 use crate::local::state::{ObjectName, State};
-use crate::reach::Mesh;
+use crate::reach::{Excerpt, InCluster, Mesh, PodName};
+
+/// Container of the control plane in its pod.
+const CONTROL: &str = "fsm-controller";
 
 /// How often a followed log is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -45,41 +49,65 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    pub(super) fn run(self, mesh: &MeshChoice) -> Result<()> {
-        let state = mesh.here_or("kubectl logs")?;
-        match self.target.as_deref() {
-            Some("control") => return self.print(&state.control_log(), || state.is_running()),
-            Some("daemon") => return self.print(&state.daemon_log(), || state.is_running()),
-            _ => {}
+    pub(super) fn run(self, choice: &MeshChoice) -> Result<()> {
+        let mesh = choice.reach()?;
+        let whose = self.target.as_deref().filter(|name| matches!(*name, "control" | "daemon"));
+        match (&mesh, whose) {
+            (Mesh::Local(state), Some("control")) => return self.print(&state.control_log(), || state.is_running()),
+            (Mesh::Local(state), Some(_)) => return self.print(&state.daemon_log(), || state.is_running()),
+            (Mesh::Cluster(cluster), Some("control")) => {
+                let pod = cluster.control()?;
+                return self.fetch(cluster, &pod, CONTROL);
+            }
+            (Mesh::Cluster(_), Some(_)) => {
+                bail!("there is no daemon in a cluster: `kubectl describe pod` shows what its kubelet did with a pod")
+            }
+            (_, None) => {}
         }
-        let found = self.pods(&state, mesh)?;
+        let found = self.pods(&mesh, choice)?;
         if self.follow && found.len() > 1 {
             bail!("{} pods match: follow one of them, as logs would be mixed up", found.len());
         }
         for pod in found {
-            let (namespace, name) = pods::name(&pod);
             let container = pods::container(&pod, self.container.as_deref())?;
-            let log = state.log(&namespace, &name, &container);
-            let id = ObjectName::new("Pod", &namespace, &name);
-            let there = || state.is_running() && matches!(state.objects().get(&id), Ok(Some(_)));
-            if !self.follow && !log.exists() {
-                let status = waiting(&pod, &container).unwrap_or_else(|| "it has not been started".to_owned());
-                bail!("container {container} of pod {namespace}/{name} has no log: {status}");
+            match &mesh {
+                Mesh::Local(state) => self.read(state, &pod, &container)?,
+                Mesh::Cluster(cluster) => self.fetch(cluster, &PodName::of(&pod), &container)?,
             }
-            self.print(&log, there)?;
         }
         Ok(())
     }
 
-    fn pods(&self, state: &State, mesh: &MeshChoice) -> Result<Vec<Value>> {
-        let objects = state.objects();
+    /// Prints what the file of a container of this machine has.
+    fn read(&self, state: &State, pod: &Value, container: &str) -> Result<()> {
+        let (namespace, name) = pods::name(pod);
+        let log = state.log(&namespace, &name, container);
+        let id = ObjectName::new("Pod", &namespace, &name);
+        let there = || state.is_running() && matches!(state.objects().get(&id), Ok(Some(_)));
+        if !self.follow && !log.exists() {
+            let status = waiting(pod, container).unwrap_or_else(|| "it has not been started".to_owned());
+            bail!("container {container} of pod {namespace}/{name} has no log: {status}");
+        }
+        self.print(&log, there)
+    }
+
+    /// Prints what the API server has.
+    fn fetch(&self, cluster: &InCluster, pod: &PodName, container: &str) -> Result<()> {
+        let which = Excerpt { follow: self.follow, tail: self.tail, ..Excerpt::default() };
+        match cluster.log(pod, container, which, &mut io::stdout().lock()) {
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn pods(&self, mesh: &Mesh, choice: &MeshChoice) -> Result<Vec<Value>> {
         let Some(selector) = &self.selector else {
             let target = self.target.as_deref().unwrap_or_default();
-            return Ok(vec![pods::find(&Mesh::Local(state.clone()), mesh, &self.scope, target)?]);
+            return Ok(vec![pods::find(mesh, choice, &self.scope, target)?]);
         };
-        let resource = Resource::find("pods")?;
-        let namespace = self.scope.namespace_of(&resource, mesh);
-        let found = select::read(&objects, &Named { resource, name: None }, Some(&namespace), selector)?;
+        let namespace = self.scope.namespace_of(&Resource::of(&Kind::Pod), choice);
+        let mut found = mesh.list(&Kind::Pod, Some(&namespace))?;
+        found.retain(|pod| selector.matches(pod));
         if found.is_empty() {
             bail!("no pod of namespace {namespace} has such labels");
         }
@@ -113,6 +141,11 @@ impl Logs {
             std::thread::sleep(INTERVAL);
         }
     }
+}
+
+/// Whoever reads our output may have seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Moves on to where the last `lines` lines begin, reading backwards.

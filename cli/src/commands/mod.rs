@@ -276,7 +276,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Stat(command) => command.run(mesh)?,
         Command::Tap(command) => command.run(mesh)?,
         Command::Top(command) => command.run(mesh)?,
-        Command::Support(command) => command.run()?,
+        Command::Support(command) => command.run(mesh)?,
         Command::Wait(command) => command.run(mesh)?,
         Command::Crds => crds()?,
         Command::Completion(command) => command.run(Cli::command())?,
@@ -308,24 +308,23 @@ impl MeshChoice {
         Home::new(self.state_dir.as_deref())
     }
 
-    /// The mesh of this machine, for commands that kubectl has for clusters.
-    fn here_or(&self, instead: &str) -> Result<State> {
-        match self.place()? {
-            Place::Local(state) => Ok(state),
-            Place::Cluster(cluster) => {
-                bail!(
-                    "{} is a cluster: there, use `{instead}`; --name chooses a mesh of this machine",
-                    cluster.describe()
-                )
-            }
-        }
+    /// The flags that make another run of this program mean the same mesh.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = self.access.arguments("--context");
+        arguments.extend(self.name.iter().flat_map(|name| ["--name".to_owned(), name.clone()]));
+        let directory = self.state_dir.iter().map(|directory| directory.display().to_string());
+        arguments.extend(directory.flat_map(|directory| ["--state-dir".to_owned(), directory]));
+        arguments.extend(["--fsm-namespace".to_owned(), self.fsm_namespace.clone()]);
+        arguments
     }
 
     /// The mesh that commands which only look are about.
     fn reach(&self) -> Result<Mesh> {
         Ok(match self.place()? {
             Place::Local(state) => Mesh::Local(state),
-            Place::Cluster(cluster) => Mesh::Cluster(InCluster::new(*cluster, &self.fsm_namespace)),
+            Place::Cluster(cluster) => {
+                Mesh::Cluster(InCluster::new(*cluster, &self.fsm_namespace, self.name.as_deref()))
+            }
         })
     }
 

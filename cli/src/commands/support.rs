@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
-use super::say;
+use super::{MeshChoice, say};
 
+mod bug_report;
 mod codes;
 
 use codes::CODES;
@@ -12,6 +13,9 @@ use codes::CODES;
 /// `fsm support`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Support {
+    /// Collect what helps to find out what is wrong with a mesh into one file
+    #[command(name = "bug-report")]
+    BugReport(bug_report::BugReport),
     /// Explain the error codes in the logs of FSM's controllers (Exxxx)
     #[command(name = "error-info", visible_alias = "error-code")]
     ErrorInfo(ErrorInfo),
@@ -30,8 +34,9 @@ pub(super) struct ErrorInfo {
 }
 
 impl Support {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, choice: &MeshChoice) -> Result<()> {
         match self {
+            Self::BugReport(command) => command.run(choice),
             Self::ErrorInfo(command) => command.run(),
         }
     }

@@ -140,11 +140,16 @@ impl Wait {
         for one in named {
             let namespace = self.scope.namespace_of(&one.resource, mesh);
             let namespace = (!self.all_namespaces || one.name.is_some()).then_some(namespace.as_str());
-            let Ok(found) = select::read_with_status(state, one, namespace, &selector) else {
-                if self.what != Condition::Delete {
-                    return Ok(None);
+            let found = match select::read_with_status(state, one, namespace, &selector) {
+                Ok(found) => found,
+                Err(_) if self.what != Condition::Delete => return Ok(None),
+                Err(_) => {
+                    // What cannot be read at the moment is not gone for that.
+                    if !is_gone(state, one, namespace) {
+                        waiting.push(format!("{}/{}", one.resource.plural, one.name.as_deref().unwrap_or_default()));
+                    }
+                    continue;
                 }
-                continue;
             };
             for object in found {
                 let id = ObjectName::of(&object)?;
@@ -166,6 +171,13 @@ impl Wait {
         }
         Ok(seen.then_some(waiting))
     }
+}
+
+/// Whether an object that is named is not there.
+fn is_gone(state: &State, one: &Named, namespace: Option<&str>) -> bool {
+    let name = one.name.as_deref().unwrap_or_default();
+    let id = ObjectName::new(&one.resource.directory(), namespace.unwrap_or_default(), name);
+    matches!(state.objects().get(&id), Ok(None))
 }
 
 /// Reads a time span as Go writes it: `1m30s`, `500ms`, `2h`; a bare number means seconds.

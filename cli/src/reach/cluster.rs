@@ -3,13 +3,15 @@
 //! Admin ports are bound to the pods' loopback addresses, so nothing but a port-forward reaches them; whoever may forward
 //! ports (`create pods/portforward`) may look. Nothing of it uses a port of this machine.
 
+mod streams;
+
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use fsm_api::resources::{Kind, Scope};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -17,8 +19,9 @@ use kube::api::{AttachParams, Portforwarder};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+pub use self::streams::{Input, InputReceiver, InputSender, input};
 use super::{Connection, PROGRAM, Place, PodName, SIDECAR_PORT, SILENCE};
-use crate::cluster::{CONTROLLER, Cluster, Selector, Type, explain, types};
+use crate::cluster::{CONTROLLER, Cluster, ControlPlane, Selector, Type, explain, types};
 
 /// Port of fsm-control's admin pages.
 const CONTROL_PORT: u16 = 9091;
@@ -29,21 +32,36 @@ const PIECE: usize = 16 << 10;
 #[derive(Clone)]
 pub struct InCluster {
     cluster: Arc<Cluster>,
-    /// Namespace of its control plane.
+    /// Where its control plane is said to be.
     namespace: String,
+    /// Its name, if one was given.
+    name: Option<String>,
+    /// Where its control plane is.
+    home: Arc<OnceLock<String>>,
 }
 
 impl InCluster {
-    /// The mesh whose control plane is in this namespace.
+    /// The mesh of this name, or any, whose control plane is in this namespace; if there is none, the only one there is.
     #[must_use]
-    pub fn new(cluster: Cluster, namespace: &str) -> Self {
-        Self { cluster: Arc::new(cluster), namespace: namespace.to_owned() }
+    pub fn new(cluster: Cluster, namespace: &str, name: Option<&str>) -> Self {
+        let (namespace, name) = (namespace.to_owned(), name.map(str::to_owned));
+        Self { cluster: Arc::new(cluster), namespace, name, home: Arc::default() }
     }
 
-    /// Namespace of the kubeconfig's context.
+    /// Namespace of the control plane. The first call asks the API server.
     #[must_use]
-    pub fn usual_namespace(&self) -> &str {
-        self.cluster.namespace()
+    pub fn namespace(&self) -> &str {
+        self.home.get_or_init(|| {
+            // Whoever may not look at all namespaces says which one it is.
+            let meshes = self.cluster.meshes().unwrap_or_default();
+            home(&meshes, &self.namespace, self.name.as_deref()).to_owned()
+        })
+    }
+
+    /// The cluster itself, for what has no kind here.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     pub(super) fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>> {
@@ -97,32 +115,26 @@ impl InCluster {
         let (output, status) = ended
             .map_err(|_| anyhow!("the program in pod {pod} did not end within {} s", PROGRAM.as_secs()))?
             .map_err(|error| anyhow!("cannot run a program in pod {pod}: {}", explain(&error)))?;
-        let status = serde_json::to_value(status).unwrap_or_default();
-        if status["status"] == "Success" {
-            return Ok((0, String::from_utf8_lossy(&output).into_owned()));
-        }
-        let causes = status.pointer("/details/causes").and_then(Value::as_array).into_iter().flatten();
-        let code = causes
-            .filter(|cause| cause["reason"] == "ExitCode")
-            .find_map(|cause| cause["message"].as_str()?.parse().ok());
-        match code {
-            Some(code) => Ok((code, String::from_utf8_lossy(&output).into_owned())),
-            None => bail!("{}", status["message"].as_str().unwrap_or("how the program ended is not known")),
-        }
+        let code = streams::exit_code(&serde_json::to_value(status).unwrap_or_default())?;
+        Ok((code, String::from_utf8_lossy(&output).into_owned()))
     }
 
     /// A pod of the control plane that is ready.
-    fn control(&self) -> Result<PodName> {
-        let pods = self.cluster.list(types::POD, Some(&self.namespace), Selector::labels(CONTROLLER))?;
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn control(&self) -> Result<PodName> {
+        let namespace = self.namespace();
+        let pods = self.cluster.list(types::POD, Some(namespace), Selector::labels(CONTROLLER))?;
         let ready = |pod: &&Value| {
             let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
             conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
         };
         pods.iter().find(ready).or(pods.first()).map(PodName::of).ok_or_else(|| {
             anyhow!(
-                "there is no control plane in namespace {} of {self}: name its namespace with --fsm-namespace, or install one \
-                 with `fsm install`",
-                self.namespace
+                "there is no control plane in namespace {namespace} of {self}: name its namespace with --fsm-namespace, or \
+                 install one with `fsm install`"
             )
         })
     }
@@ -149,6 +161,15 @@ impl fmt::Display for InCluster {
 impl fmt::Debug for InCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InCluster").field("cluster", &self.cluster.describe()).finish_non_exhaustive()
+    }
+}
+
+/// Where the control plane of the mesh that is meant is.
+fn home<'a>(meshes: &'a [ControlPlane], said: &'a str, name: Option<&str>) -> &'a str {
+    let mut fitting = meshes.iter().filter(|mesh| name.is_none_or(|name| mesh.mesh == name));
+    match (fitting.clone().any(|mesh| mesh.namespace == said), fitting.next(), fitting.next()) {
+        (false, Some(only), None) => &only.namespace,
+        _ => said,
     }
 }
 

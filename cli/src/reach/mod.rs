@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use self::cluster::InCluster;
+pub use self::cluster::{InCluster, Input, InputReceiver, InputSender, input};
 use self::http::{Method, Page};
 use crate::local::daemon::wire::{self, ExecRequest, Frame, Request, Target};
 use crate::local::state::{ObjectName, State};
@@ -61,6 +61,19 @@ pub enum Place {
     Control,
     /// Those of a pod's sidecar.
     Sidecar(PodName),
+}
+
+/// Which part of a container's log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// Go on while the container runs.
+    pub follow: bool,
+    /// That of the container before its last restart.
+    pub previous: bool,
+    /// Only so many of the last lines.
+    pub tail: Option<usize>,
+    /// Not more than so many bytes.
+    pub bytes: Option<u64>,
 }
 
 /// A connection to an admin port.
@@ -102,6 +115,15 @@ impl Mesh {
         match self {
             Self::Local(state) => Ok(state.objects().get(&ObjectName::new(&kind.qualified(), namespace, name))?),
             Self::Cluster(cluster) => cluster.get(kind, namespace, name),
+        }
+    }
+
+    /// Namespace of the mesh's own objects, which is said to be this one.
+    #[must_use]
+    pub fn home<'a>(&'a self, said: &'a str) -> &'a str {
+        match self {
+            Self::Local(_) => said,
+            Self::Cluster(cluster) => cluster.namespace(),
         }
     }
 
@@ -210,8 +232,8 @@ impl Mesh {
             (Self::Local(_), Place::Sidecar(pod)) => {
                 format!("{place} does not answer: see `fsm logs {} -n {} -c sidecar`", pod.name, pod.namespace)
             }
-            (Self::Cluster(_), Place::Control) => {
-                format!("{place} does not answer: see `kubectl logs -l app=fsm-controller`")
+            (Self::Cluster(cluster), Place::Control) => {
+                format!("{place} does not answer: see `kubectl logs -l app=fsm-controller -n {}`", cluster.namespace())
             }
             (Self::Cluster(_), Place::Sidecar(pod)) => {
                 format!("{place} does not answer: see `kubectl logs {} -n {} -c sidecar`", pod.name, pod.namespace)

@@ -30,6 +30,7 @@ mod egress_gateway;
 mod elements;
 pub mod explain;
 mod inbound;
+mod local_names;
 mod locality;
 mod names;
 mod outbound;
@@ -85,7 +86,7 @@ pub fn build_with(world: &World, group: &Group, shared: &Shared) -> Built {
         forward: egress_gateway::forward(&view, &mut problems),
         allowed_endpoints: allowed_endpoints(&view, &mut problems),
         chains: plugin::chains(&view, &mut problems),
-        dns_resolve_db: None,
+        dns_resolve_db: local_names::records(view.mesh),
     };
     Built { config, problems: problems.into_sorted() }
 }
@@ -109,7 +110,7 @@ fn spec(view: &View<'_>) -> Spec {
         probes: (*view.group.probes).clone(),
         cluster_set: mesh.cluster_set.properties.clone(),
         observability: telemetry::observability(mesh),
-        local_dns_proxy: None,
+        local_dns_proxy: local_names::proxy(mesh),
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Choices {
     pub(super) log_level: String,
     pub(super) privileged_init: bool,
     pub(super) pod_ip_mode: bool,
+    /// The sidecar answers the application's questions about names.
+    pub(super) local_names: bool,
     pub(super) hold_application: bool,
     pub(super) graceful_exit: bool,
     pub(super) sidecar_resources: Option<ResourceRequirements>,
@@ -88,6 +90,7 @@ impl Choices {
                 .unwrap_or_else(|| "error".to_owned()),
             privileged_init: sidecar.and_then(|sidecar| sidecar.enable_privileged_init_container).unwrap_or(false),
             pod_ip_mode: sidecar.and_then(|sidecar| sidecar.local_proxy_mode.as_deref()) == Some("PodIP"),
+            local_names: sidecar.and_then(|sidecar| sidecar.local_dns_proxy.as_ref()?.enable).unwrap_or(false),
             hold_application: switched(
                 HOLD_APPLICATION,
                 sidecar.map(|sidecar| sidecar.hold_application_until_proxy_starts),

@@ -30,6 +30,8 @@ const PROXY_UID: i64 = 1500;
 const TOKEN_SECONDS: i64 = 24 * 3600;
 /// fsm-control's port for proxies.
 const CONTROL_PORT: u16 = fsm_api::stream::DEFAULT_PORT;
+/// Where the sidecar answers the application's questions about names, on loopback.
+const NAMES_PORT: u16 = 5300;
 /// The ConfigMap with the mesh's roots, which the control plane keeps in every namespace of the mesh.
 pub(crate) const TRUST_BUNDLE: &str = "fsm-trust-bundle";
 
@@ -81,6 +83,9 @@ fn init_container(choices: &Choices, settings: &Settings) -> Container {
     if choices.pod_ip_mode {
         arguments.push("--pod-ip=$(POD_IPS)".to_owned());
     }
+    if choices.local_names {
+        arguments.push(format!("--dns-port={NAMES_PORT}"));
+    }
     Container {
         name: INIT.to_owned(),
         image: Some(choices.init_image.clone()),
@@ -115,7 +120,7 @@ fn sidecar(
     settings: &Settings,
 ) -> Container {
     let service = format!("fsm-controller.{}.svc", settings.fsm_namespace);
-    let arguments = vec![
+    let mut arguments = vec![
         format!("--control=https://{service}:{CONTROL_PORT}"),
         format!("--control-name={service}"),
         format!("--control-ca={IDENTITY_PATH}/ca.crt"),
@@ -123,6 +128,9 @@ fn sidecar(
         format!("--cache-dir={STATE_PATH}/cache"),
         format!("--log-level={}", choices.log_level),
     ];
+    if choices.local_names {
+        arguments.push(format!("--dns-listen={NAMES_PORT}"));
+    }
     let (kind, name) = controller_of(metadata);
     let account = spec.service_account_name.clone().filter(|name| !name.is_empty());
     let account = account.unwrap_or_else(|| "default".to_owned());

@@ -58,12 +58,7 @@ pub(super) fn warnings(spec: &MeshConfigSpec, before: Option<&MeshConfigSpec>) -
         warnings.push("spec.sidecar.sidecarTimeout: 60 seconds count, because the value is not above 0".to_owned());
     }
     let dns = sidecar.and_then(|sidecar| sidecar.local_dns_proxy.as_ref());
-    if dns.is_some_and(|dns| dns.enable == Some(true)) {
-        warnings.push(
-            "spec.sidecar.localDNSProxy.enable: has no effect in a cluster; pods keep the DNS of the cluster"
-                .to_owned(),
-        );
-    }
+    warnings.extend(dns.into_iter().flat_map(dns_without_effect));
     if let Some(before) = before {
         let at_injection = |spec: &MeshConfigSpec| {
             let traffic = spec.traffic.clone().map(|traffic| {
@@ -72,7 +67,8 @@ pub(super) fn warnings(spec: &MeshConfigSpec, before: Option<&MeshConfigSpec>) -
                 (traffic.interception_mode, ranges, ports, traffic.network_interface_exclusion_list)
             });
             let sidecar = spec.sidecar.clone().map(|sidecar| {
-                (sidecar.sidecar_image, sidecar.resources, sidecar.init_resources, sidecar.local_proxy_mode)
+                let names = sidecar.local_dns_proxy.and_then(|dns| dns.enable).unwrap_or(false);
+                (sidecar.sidecar_image, sidecar.resources, sidecar.init_resources, sidecar.local_proxy_mode, names)
             });
             (traffic, sidecar)
         };
@@ -134,6 +130,35 @@ fn check_resources(field: &str, resources: &ResourceRequirements, faults: &mut F
             faults.add(format!("{field}.{list}.{name}"), text);
         }
     }
+}
+
+/// What is read and does nothing, while the section is enabled.
+fn dns_without_effect(dns: &LocalDnsProxy) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if dns.enable != Some(true) {
+        return warnings;
+    }
+    if let Some(wildcard) = dns.wildcard.as_ref().filter(|wildcard| wildcard.enable == Some(true)) {
+        let addresses = wildcard.ips.iter().map(|address| &address.ipv4).chain(&wildcard.ipv4);
+        let parsed: Vec<IpAddr> = addresses.filter_map(|address| address.parse().ok()).collect();
+        if parsed.is_empty() || parsed.iter().any(IpAddr::is_loopback) {
+            warnings.push(
+                "spec.sidecar.localDNSProxy.wildcard.ips: connections to a loopback address (127.0.0.2 if none is given) stay in \
+                 the pod; give one such as 240.0.0.1, which the sidecar gets and routes by name"
+                    .to_owned(),
+            );
+        }
+        if !wildcard.los.is_empty() {
+            warnings.push("spec.sidecar.localDNSProxy.wildcard.los: has no effect".to_owned());
+        }
+    }
+    if dns.searches_with_namespace.is_some() || dns.searches_with_trust_domain.is_some() {
+        warnings.push(
+            "spec.sidecar.localDNSProxy.searchesWith…: has no effect; pods keep the search list of the cluster"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 fn check_dns(dns: &LocalDnsProxy, faults: &mut Faults) {

@@ -1,6 +1,7 @@
 //! The settings of the whole mesh: MeshConfig with every default resolved.
 
 use super::Settings;
+use super::local_names::LocalNames;
 use super::model::WarmUp;
 use fsm_api::config::{AccessLog, Metrics};
 use fsm_api::resources::GoDuration;
@@ -71,6 +72,8 @@ pub struct Mesh {
     pub plugin_chains: PluginChains,
     /// This cluster's place in the cluster set.
     pub cluster_set: ClusterSet,
+    /// Names that sidecars answer by themselves; `None`: they answer nothing.
+    pub local_names: Option<LocalNames>,
     /// Warm-up of new endpoints; `None`: off.
     pub warm_up: Option<WarmUp>,
     /// The egress gateway that the control plane runs.
@@ -274,6 +277,7 @@ impl Mesh {
             features: Features::default(),
             plugin_chains: PluginChains::default(),
             cluster_set: ClusterSet::default(),
+            local_names: None,
             warm_up: None,
             egress_gateway: EgressGatewaySettings::default(),
         }
@@ -341,6 +345,7 @@ impl Mesh {
             .and_then(duration)
             .filter(|interval| *interval >= LEAST_RESYNC_INTERVAL);
         self.compress_config = sidecar.compress_config;
+        self.local_names = sidecar.local_dns_proxy.as_ref().and_then(LocalNames::read);
     }
 
     fn read_traffic(&mut self, traffic: &Traffic) {

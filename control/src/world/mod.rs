@@ -13,6 +13,7 @@ mod derive;
 mod group;
 mod index;
 mod inspect;
+mod local_names;
 mod mesh;
 mod model;
 mod objects;
@@ -27,6 +28,7 @@ mod scope;
 mod tests;
 
 pub use group::{Dirty, Group, GroupId};
+pub use local_names::LocalNames;
 pub use mesh::{
     AccessMode, AccessNames, ClusterSet, EgressGatewaySettings, Features, LocalProxyMode, Mesh, PluginChains,
     RemoteLogging, Stage, Tracing,

@@ -177,3 +177,19 @@ fn only_tcp_enters_our_chains() {
         }
     }
 }
+
+#[test]
+fn questions_about_names_go_to_the_proxy_where_it_answers_them() {
+    let rules = RuleSet::compute(&options(|flags| flags.dns_port = Some("5300".to_owned())));
+    let plain = RuleSet::compute(&options(|_| {}));
+    let added = |with: &[Rule], without: &[Rule]| -> Vec<String> {
+        lines(&with.iter().filter(|rule| !without.contains(rule)).cloned().collect::<Vec<_>>())
+    };
+    let wanted = [
+        "-A FSM_PROXY_NAMES -m owner --uid-owner 1500 -j RETURN",
+        "-A FSM_PROXY_NAMES -p udp -m udp --dport 53 -j REDIRECT --to-ports 5300",
+        "-A OUTPUT -p udp -m udp --dport 53 -j FSM_PROXY_NAMES",
+    ];
+    assert_eq!(added(&rules.v4, &plain.v4), wanted);
+    assert_eq!(added(&rules.v6.unwrap(), &plain.v6.unwrap()), wanted);
+}

@@ -64,6 +64,7 @@ pub(super) struct RawOptions {
     pub(super) admin_port: Option<Given>,
     pub(super) prometheus_listen: Vec<Given>,
     pub(super) probe_listen_address: Vec<Given>,
+    pub(super) dns_listen: Vec<Given>,
     pub(super) gateway_listen: Vec<Given>,
     pub(super) gateway_mode: Option<Given>,
     pub(super) gateway_plaintext: Option<Given>,
@@ -106,6 +107,7 @@ impl RawOptions {
             admin_port: one("--admin-port", flags.admin_port),
             prometheus_listen: many("--prometheus-listen", flags.prometheus_listen),
             probe_listen_address: many("--probe-listen-address", flags.probe_listen_address),
+            dns_listen: many("--dns-listen", flags.dns_listen),
             gateway_listen: many("--gateway-listen", flags.gateway_listen),
             gateway_mode: one("--gateway-mode", flags.gateway_mode),
             gateway_plaintext: one("--gateway-plaintext", flags.gateway_plaintext),
@@ -285,6 +287,9 @@ pub(super) struct ServeFlags {
     /// Answer probes on ports 15901 to 15904 of these IP addresses [default: 0.0.0.0 and ::]
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     probe_listen_address: Vec<OsString>,
+    /// Answer the application's questions about names here, which fsm-init --dns-port sends [default: off]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    dns_listen: Vec<OsString>,
     /// Be an egress gateway here: sidecars ask for connections to the outside [default: none; port 1080]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     gateway_listen: Vec<OsString>,

@@ -48,6 +48,7 @@ fn file_and_defaults() {
         admin_port: None,
         prometheus_listen: sockets(&["0.0.0.0:15010", "[::]:15010"]),
         probe_listen_address: vec!["0.0.0.0".parse().unwrap(), "::".parse().unwrap()],
+        dns_listen: Vec::new(),
         gateway: None,
         upstream_mark: None,
         workers: None,
@@ -185,6 +186,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         ("FSM_PROXY_ADMIN_PORT", "6060"),
         ("FSM_PROXY_PROMETHEUS_LISTEN", "off"),
         ("FSM_PROXY_PROBE_LISTEN_ADDRESS", "off"),
+        ("FSM_PROXY_DNS_LISTEN", "127.0.0.1:7"),
         ("FSM_PROXY_GATEWAY_LISTEN", "127.0.0.1:6"),
         ("FSM_PROXY_GATEWAY_MODE", "sock5"),
         ("FSM_PROXY_GATEWAY_PLAINTEXT", "yes"),
@@ -206,6 +208,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         admin_port: Some(6060),
         prometheus_listen: vec![],
         probe_listen_address: vec![],
+        dns_listen: sockets(&["127.0.0.1:7"]),
         gateway: Some(GatewayOptions {
             listen: sockets(&["127.0.0.1:6"]),
             mode: Mode::Socks5,
@@ -516,4 +519,20 @@ fn a_gateway_has_an_address_and_says_who_may_go_where() {
         let error = options(arguments).unwrap_err();
         assert!(error.contains(said), "{error}");
     }
+}
+
+#[test]
+fn names_are_answered_on_loopback_only() {
+    let listen = |value: &str| {
+        let flags = ["fsm-proxy", "--config", "/c.json", "--dns-listen", value].map(OsString::from);
+        match Options::parse(flags, |_| None) {
+            Ok(Invocation::Serve(options)) => Ok(options.dns_listen),
+            Ok(_) => panic!("it serves"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let both = ["127.0.0.1:5300", "[::1]:5300"].map(|address| address.parse::<SocketAddr>().unwrap());
+    assert_eq!(listen("5300").unwrap(), both);
+    let refused = listen("0.0.0.0:53").unwrap_err();
+    assert!(refused.contains("--dns-listen") && refused.contains("not on loopback"), "{refused}");
 }

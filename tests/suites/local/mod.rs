@@ -1,12 +1,15 @@
 //! The mesh on one machine: FSM's pages as they are written, examples, and what happens when parts of it die.
 
 mod commands;
+mod dapr;
 mod down;
 mod examples;
+mod names;
 mod outage;
 mod pages;
 mod policies;
 mod problems;
+mod support;
 mod views;
 
 use fsm_tests::{LocalMesh, Outcome};

@@ -27,7 +27,7 @@ pub(super) fn look(report: &mut Report, cluster: &Cluster, choice: &MeshChoice) 
     };
     let named = choice.name.as_deref();
     let chosen: Vec<_> = meshes.iter().filter(|mesh| named.is_none_or(|name| mesh.mesh == name)).collect();
-    if chosen.is_empty() {
+    let Some(first) = chosen.first() else {
         let what = named.map_or_else(|| "a mesh is installed".to_owned(), |name| format!("mesh [{name}] is installed"));
         let outcome = Outcome::fail(
             format!("there is none in {}", cluster.describe()),
@@ -36,17 +36,17 @@ pub(super) fn look(report: &mut Report, cluster: &Cluster, choice: &MeshChoice) 
         );
         report.add(PLANE, what, outcome);
         return Ok(());
-    }
-    definitions(report, cluster);
+    };
+    definitions(report, cluster, &first.namespace);
     for mesh in chosen {
         one(report, cluster, mesh);
     }
     Ok(())
 }
 
-fn definitions(report: &mut Report, cluster: &Cluster) {
+fn definitions(report: &mut Report, cluster: &Cluster, home: &str) {
     let outcome = match cluster.list(types::DEFINITION, None, Selector::default()) {
-        Ok(found) => judge::definitions(&found),
+        Ok(found) => judge::definitions(&found, home),
         Err(error) => unknown(&error),
     };
     report.add("definitions", "all definitions of custom resources are there and serve what the mesh needs", outcome);
@@ -97,7 +97,8 @@ fn webhooks(report: &mut Report, cluster: &Cluster, mesh: &ControlPlane) {
         (types::VALIDATING_WEBHOOK, "fsm-controller", "policies are validated: the validator's webhook"),
     ] {
         let labels = format!("app.kubernetes.io/name=flomesh.io,app.kubernetes.io/instance={},app={app}", mesh.mesh);
-        let outcome = judged(cluster.list(of, None, Selector::labels(&labels)), |found| judge::webhook(&found, app));
+        let found = cluster.list(of, None, Selector::labels(&labels));
+        let outcome = judged(found, |found| judge::webhook(&found, app, &mesh.namespace));
         report.add("webhooks", format!("{what} is registered"), outcome);
     }
 }
@@ -107,7 +108,7 @@ fn data_plane(report: &mut Report, cluster: &Cluster, namespace: &Value, mesh: &
     let name = namespace.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     report.add(DATA, format!("namespace {name} admits sidecars"), judge::admission(namespace));
     let bundle = judged(cluster.get(types::CONFIG_MAP, Some(name), TRUST_BUNDLE), |found| {
-        judge::trust_bundle(found.as_ref(), name)
+        judge::trust_bundle(found.as_ref(), name, &mesh.namespace)
     });
     report.add(DATA, format!("namespace {name} has the roots of the mesh (ConfigMap {TRUST_BUNDLE})"), bundle);
     let pods = cluster.list(types::POD, Some(name), Selector::default());

@@ -80,8 +80,8 @@ pub(super) fn definitions_before(found: &[Value]) -> Outcome {
     )
 }
 
-/// Whether all definitions are there and serve what is needed.
-pub(super) fn definitions(found: &[Value]) -> Outcome {
+/// Whether all definitions are there and serve what is needed; `home` is the namespace of the control plane.
+pub(super) fn definitions(found: &[Value], home: &str) -> Outcome {
     let state = Definitions::of(found);
     let wrong: Vec<String> = state.missing.into_iter().chain(state.foreign).chain(state.old).collect();
     if wrong.is_empty() {
@@ -89,8 +89,10 @@ pub(super) fn definitions(found: &[Value]) -> Outcome {
     }
     Outcome::fail(
         format!("missing, or without the version that the mesh needs: {}", listed(&wrong)),
-        "the bootstrap makes them: see `kubectl logs -l app=fsm-bootstrap -n fsm-system`, or make them yourself with \
-         `fsm crds | kubectl apply -f -`",
+        format!(
+            "the bootstrap makes them: see `kubectl logs -l app=fsm-bootstrap -n {home}`, or make them yourself with `fsm crds | \
+             kubectl apply -f -`"
+        ),
     )
 }
 
@@ -186,8 +188,8 @@ pub(super) fn mesh_config(found: Option<&Value>, namespace: &str) -> Outcome {
 }
 
 /// Whether a webhook is registered so that API servers can believe it.
-pub(super) fn webhook(found: &[Value], app: &str) -> Outcome {
-    let hint = format!("{app} registers it when it starts: see `kubectl logs -l app={app} -n fsm-system`");
+pub(super) fn webhook(found: &[Value], app: &str, home: &str) -> Outcome {
+    let hint = format!("{app} registers it when it starts: see `kubectl logs -l app={app} -n {home}`");
     let hooks = found.iter().filter_map(|object| object["webhooks"].as_array()).flatten();
     let hooks: Vec<_> = hooks.collect();
     if hooks.is_empty() {
@@ -230,7 +232,7 @@ pub(super) fn roots(secret: Option<&Value>, namespace: &str) -> Outcome {
 }
 
 /// Whether sidecars of a namespace can know the control plane.
-pub(super) fn trust_bundle(found: Option<&Value>, namespace: &str) -> Outcome {
+pub(super) fn trust_bundle(found: Option<&Value>, namespace: &str, home: &str) -> Outcome {
     let end = found
         .and_then(|object| object.pointer("/data/ca.crt"))
         .and_then(Value::as_str)
@@ -238,12 +240,10 @@ pub(super) fn trust_bundle(found: Option<&Value>, namespace: &str) -> Outcome {
     match end {
         None => Outcome::fail(
             "it is not there, so new pods of the namespace do not start",
-            format!(
-                "fsm-controller writes it: see `kubectl logs -l app=fsm-controller -n fsm-system | grep {namespace}`"
-            ),
+            format!("fsm-controller writes it: see `kubectl logs -l app=fsm-controller -n {home} | grep {namespace}`"),
         ),
         Some(end) if end < certificate::now() => {
-            Outcome::fail("a root in it has expired", "see `kubectl logs -l app=fsm-controller -n fsm-system`")
+            Outcome::fail("a root in it has expired", format!("see `kubectl logs -l app=fsm-controller -n {home}`"))
         }
         Some(_) => Outcome::Pass,
     }

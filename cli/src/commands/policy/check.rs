@@ -5,7 +5,8 @@ use clap::Args;
 use fsm_api::resources::Kind;
 use serde_json::Value;
 
-use super::super::{MeshChoice, say_line};
+use super::super::preset::MESH_CONFIG;
+use super::super::{MeshChoice, pods, say_line};
 use crate::reach::{Mesh, PodName};
 
 /// `fsm policy check-pods`.
@@ -37,9 +38,10 @@ impl CheckPods {
         let mesh = choice.reach()?;
         let source = Member::find(&mesh, &self.source)?;
         let destination = Member::find(&mesh, &self.destination)?;
-        let config = mesh.get(&Kind::MeshConfig, &choice.fsm_namespace, "fsm-mesh-config")?;
+        let home = mesh.home(&choice.fsm_namespace);
+        let config = mesh.get(&Kind::MeshConfig, home, MESH_CONFIG)?;
         let targets = mesh.list(&Kind::TrafficTarget, None)?;
-        for line in told(&source, &destination, config.as_ref(), &targets, &choice.fsm_namespace) {
+        for line in told(&source, &destination, config.as_ref(), &targets, home) {
             say_line(line);
         }
         Ok(())
@@ -106,9 +108,7 @@ impl Member {
 
 /// Marked by the injector, or with a sidecar.
 fn is_member(pod: &Value) -> bool {
-    let containers = ["containers", "initContainers"].map(|list| pod["spec"][list].as_array());
-    let mut containers = containers.into_iter().flatten().flatten();
-    !pod["metadata"]["labels"]["fsm-proxy-uuid"].is_null() || containers.any(|container| container["name"] == "sidecar")
+    !pod["metadata"]["labels"]["fsm-proxy-uuid"].is_null() || pods::has_sidecar(pod)
 }
 
 fn told(

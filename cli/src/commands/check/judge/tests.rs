@@ -45,18 +45,18 @@ fn all_definitions() -> Vec<Value> {
 #[test]
 fn definitions_have_to_be_there_in_the_version_that_is_needed() {
     let mut all = all_definitions();
-    assert_eq!(definitions(&all), Outcome::Pass);
+    assert_eq!(definitions(&all, "shop-mesh"), Outcome::Pass);
     assert_eq!(definitions_before(&[]), Outcome::Pass, "before an installation there are none");
     let name = all[0]["metadata"]["name"].as_str().unwrap().to_owned();
     for version in all[0]["spec"]["versions"].as_array_mut().unwrap() {
         version["served"] = false.into();
     }
-    assert!(why(&definitions(&all)).contains(&name));
+    assert!(why(&definitions(&all, "shop-mesh")).contains(&name));
     assert_eq!(definitions_before(&all), Outcome::Pass, "ours will be upgraded");
     all[0]["metadata"]["labels"] = json!({});
     assert!(why(&definitions_before(&all)).contains(&name), "somebody else's will not");
     all.remove(0);
-    assert!(why(&definitions(&all)).contains(&name));
+    assert!(why(&definitions(&all, "shop-mesh")).contains(&name));
 }
 
 #[test]
@@ -79,11 +79,11 @@ fn a_mesh_config_has_to_be_readable() {
 
 #[test]
 fn a_webhook_without_an_authority_is_believed_by_nobody() {
-    assert!(why(&webhook(&[], "fsm-injector")).contains("not registered"));
+    assert!(why(&webhook(&[], "fsm-injector", "shop-mesh")).contains("not registered"));
     let empty = json!({"metadata": {"name": "fsm-webhook-fsm"}});
-    assert!(why(&webhook(&[empty], "fsm-injector")).contains("not registered"));
+    assert!(why(&webhook(&[empty], "fsm-injector", "shop-mesh")).contains("not registered"));
     let hook = json!({"webhooks": [{"name": "w", "clientConfig": {"caBundle": "Cg=="}}]});
-    assert!(why(&webhook(&[hook], "fsm-injector")).contains("no certificate authority"));
+    assert!(why(&webhook(&[hook], "fsm-injector", "shop-mesh")).contains("no certificate authority"));
 }
 
 #[test]
@@ -128,4 +128,21 @@ fn a_root_that_ends_soon_is_a_warning() {
     assert!(Pem::iter_from_buffer(b"nothing").next().is_none());
     assert!(why(&roots(None, "n")).starts_with("warning"));
     assert!(why(&roots(Some(&json!({"data": {"ca.crt": "Cg=="}})), "n")).starts_with("error"));
+}
+
+#[test]
+fn hints_name_the_namespace_of_the_control_plane() {
+    let hint = |outcome: Outcome| match outcome {
+        Outcome::Warn(finding) | Outcome::Fail(finding) => finding.remedy,
+        Outcome::Pass => panic!("nothing is wrong"),
+    };
+    for outcome in [
+        definitions(&[], "shop-mesh"),
+        webhook(&[], "fsm-injector", "shop-mesh"),
+        trust_bundle(None, "shop", "shop-mesh"),
+        mesh_config(None, "shop-mesh"),
+    ] {
+        let hint = hint(outcome);
+        assert!(hint.contains("-n shop-mesh") && !hint.contains("fsm-system"), "{hint}");
+    }
 }
