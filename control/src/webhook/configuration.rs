@@ -9,7 +9,7 @@
 
 use crate::cert::Issuer;
 use crate::reconcile::{Cluster, ClusterError, Place, RECONCILE_LABEL, Step, Upkeep, as_kept, resource, step};
-use fsm_api::resources::Kind;
+use fsm_api::resources::{Kind, KindNames, Scope};
 use k8s_openapi::ByteString;
 use kube::core::ApiResource;
 use serde_json::{Value, json};
@@ -184,18 +184,29 @@ impl Webhooks {
             )]),
             Self::Validator { traffic_targets } => {
                 let changes = json!(["CREATE", "UPDATE"]);
-                let rules: Vec<Value> = super::VALIDATED
+                let kinds = super::VALIDATED
                     .iter()
                     .filter(|kind| traffic_targets || **kind != Kind::TrafficTarget)
-                    .filter_map(Kind::names)
-                    .map(|names| rule(changes.clone(), names.group, json!(["*"]), json!([names.plural]), "*"))
-                    .collect();
-                let config = rule(changes, "config.flomesh.io", json!(["*"]), json!(["meshconfigs"]), "Namespaced");
+                    .filter_map(Kind::names);
+                let (wide, namespaced): (Vec<_>, Vec<_>) = kinds.partition(|names| names.scope == Scope::Cluster);
+                let rules = |kinds: Vec<&KindNames>, scope: &str| -> Value {
+                    let of = |names: &KindNames| {
+                        rule(changes.clone(), names.group, json!(["*"]), json!([names.plural]), scope)
+                    };
+                    kinds.into_iter().map(of).collect()
+                };
+                let (wide, namespaced) = (rules(wide, "Cluster"), rules(namespaced, "Namespaced"));
+                let config =
+                    rule(changes.clone(), "config.flomesh.io", json!(["*"]), json!(["meshconfigs"]), "Namespaced");
                 // API servers before 1.21 do not label namespaces with their names: which one it is, is looked at here.
                 let mut settings = webhook("fsm-mesh-config-validator.k8s.io", json!({}), json!([config]));
                 // The one object that an operator needs to repair a mesh must never wait for that mesh.
                 settings["failurePolicy"] = "Ignore".into();
-                json!([webhook("fsm-validator.k8s.io", of_mesh, Value::Array(rules)), settings])
+                // What belongs to no namespace is asked about whatever the selector says, by the API servers of every mesh's
+                // cluster: a mesh that does not answer must not keep the others from changing it.
+                let mut shared = webhook("fsm-cluster-validator.k8s.io", json!({}), wide);
+                shared["failurePolicy"] = "Ignore".into();
+                json!([webhook("fsm-validator.k8s.io", of_mesh, namespaced), shared, settings])
             }
         }
     }

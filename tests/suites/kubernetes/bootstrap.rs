@@ -70,6 +70,17 @@ async fn definitions_are_installed_upgraded_and_restored_and_mesh_config_is_made
         object(&server, "crd trafficsplits.split.smi-spec.io").await["spec"]["names"]["shortNames"] == json!(["ts"])
     })
     .await;
+    // The API server takes a short name for taken that is the definition's own singular.
+    let patch = r#"[{"op": "replace", "path": "/spec/names/shortNames", "value": ["other"]}]"#;
+    server.kubectl(&["patch", "crd", "egresses.policy.flomesh.io", "--type=json", "-p", patch], "").await;
+    eventually("the definition has its names, all of them accepted", async || {
+        let definition = object(&server, "crd egresses.policy.flomesh.io").await;
+        let conditions = definition["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let accepted = |one: &Value| one["type"] == "NamesAccepted" && one["status"] == "True";
+        !definition["spec"]["names"].to_string().contains("other") && conditions.iter().any(accepted)
+    })
+    .await;
+    assert_eq!(server.kubectl(&["get", "egress", "-A"], "").await.code, 0, "the singular is understood");
     let metrics = page(bootstrap.address("admin"), "/metrics").await;
     assert!(metrics.contains(r#"fsm_reconciliation_total{kind="CustomResourceDefinition"}"#), "{metrics}");
     server.wait_for_definitions().await;

@@ -6,6 +6,7 @@ mod control;
 mod injection;
 mod install;
 mod leadership;
+mod memory;
 mod objects;
 mod program;
 mod refusals;

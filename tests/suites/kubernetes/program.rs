@@ -51,6 +51,14 @@ impl Running {
         self.addresses[name].as_str().unwrap()
     }
 
+    /// Its memory, in kB.
+    pub(super) fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.lock().unwrap().id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Asks it to end.
     pub(super) fn terminate(&self) {
         let process = Pid::from_raw(i32::try_from(self.child.lock().unwrap().id()).unwrap());

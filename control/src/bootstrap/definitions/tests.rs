@@ -79,3 +79,17 @@ fn objects_of_an_old_version_and_definitions_that_are_not_served_are_seen() {
     assert!(has_old(&definition));
     assert_eq!(not_served(&definition), None);
 }
+
+#[test]
+fn a_short_name_that_its_own_singular_has_taken_is_not_claimed_again() {
+    let wanted =
+        definitions(false).into_iter().find(|one| one["metadata"]["name"] == "egresses.policy.flomesh.io").unwrap();
+    assert_eq!(wanted["spec"]["names"]["shortNames"], json!(["egress"]), "a new definition has it");
+    assert_eq!(plan(Some(&wanted), &wanted), Plan::Bring(Step::Nothing));
+    let mut changed = wanted.clone();
+    changed["spec"]["names"]["shortNames"] = json!(["other"]);
+    let Plan::Bring(Step::Replace(brought)) = plan(Some(&changed), &wanted) else { panic!("it is brought back") };
+    assert_eq!(brought["spec"]["names"]["shortNames"], json!([]));
+    changed["spec"]["names"].as_object_mut().unwrap().remove("shortNames");
+    assert_eq!(plan(Some(&changed), &wanted), Plan::Bring(Step::Nothing), "and then left in peace");
+}

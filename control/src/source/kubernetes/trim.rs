@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// The parts of a certificate's Secret; nothing else of a Secret is ever kept.
 const CERTIFICATE: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
 
-/// How the annotations begin that fsm-control writes to Secrets.
+/// How the annotations begin that the mesh reads and writes.
 const OWN_ANNOTATIONS: &str = "flomesh.io/";
 
 /// Drops what the control plane does not read.
@@ -19,6 +19,18 @@ pub(super) fn trim(kind: &Kind, mut value: Value) -> Value {
         Kind::Secret => secret(&mut value),
         Kind::EndpointSlice | Kind::Endpoints => {
             drop_from_metadata(&mut value, &["annotations", "ownerReferences", "resourceVersion", "generation"]);
+            for endpoint in objects(value.get_mut("endpoints")) {
+                for unread in ["nodeName", "zone", "hints", "deprecatedTopology"] {
+                    endpoint.remove(unread);
+                }
+                if let Some(pod) = endpoint.get_mut("targetRef").and_then(Value::as_object_mut) {
+                    keep(pod, &["kind", "namespace", "name"]);
+                }
+            }
+        }
+        Kind::Service => {
+            drop_from_metadata(&mut value, &["ownerReferences", "finalizers"]);
+            own_annotations(&mut value);
         }
         // Its own finalizers and phase are no matter of a mesh.
         Kind::Namespace => drop_from(&mut value, &["spec", "status"]),
@@ -68,11 +80,15 @@ fn pod(value: &mut Value) {
 /// A Secret without a certificate leaves its name: it must not be taken for one that is not there.
 fn secret(value: &mut Value) {
     drop_from_metadata(value, &["ownerReferences", "resourceVersion"]);
-    if let Some(annotations) = value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.retain(|name, _| name.starts_with(OWN_ANNOTATIONS));
-    }
+    own_annotations(value);
     if let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) {
         keep(data, &CERTIFICATE);
+    }
+}
+
+fn own_annotations(value: &mut Value) {
+    if let Some(annotations) = value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|name, _| name.starts_with(OWN_ANNOTATIONS));
     }
 }
 

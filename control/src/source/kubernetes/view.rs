@@ -23,6 +23,9 @@ const MAY_BE_CERTIFICATES: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/
     type!=kubernetes.io/dockerconfigjson,type!=kubernetes.io/dockercfg,type!=kubernetes.io/basic-auth,\
     type!=kubernetes.io/ssh-auth,type!=bootstrap.kubernetes.io/token";
 
+/// A page of a list is whole in memory for a moment, and each Secret may have a megabyte.
+const SECRETS_AT_ONCE: u32 = 50;
+
 /// How a kind is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
@@ -65,6 +68,9 @@ impl View {
         let mut config = watcher::Config::default().timeout(timeout_seconds);
         config.label_selector = self.labels.clone();
         config.field_selector = self.fields.map(str::to_owned);
+        if self.kind == Kind::Secret {
+            config.page_size = Some(SECRETS_AT_ONCE);
+        }
         config
     }
 }

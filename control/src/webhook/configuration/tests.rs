@@ -39,14 +39,23 @@ fn the_injector_is_asked_about_new_pods_of_the_mesh_and_of_nobody_else() {
 fn the_validator_is_asked_about_policies_and_never_stops_a_mesh_config_or_a_deletion() {
     let all = Webhooks::Validator { traffic_targets: true }.configuration(&registration(Some("https://h:1/")), "roots");
     let typed: ValidatingWebhookConfiguration = serde_json::from_value(all.clone()).unwrap();
-    let [policies, settings] = typed.webhooks.unwrap().try_into().unwrap();
+    let [policies, shared, settings] = typed.webhooks.unwrap().try_into().unwrap();
     assert_eq!(policies.client_config.url.as_deref(), Some("https://h:1/validate"));
     assert_eq!((policies.name.as_str(), policies.failure_policy.as_deref()), ("fsm-validator.k8s.io", Some("Fail")));
     let resources = |webhook: &serde_json::Value| webhook["rules"].to_string();
     for plural in ["ingressbackends", "accesscontrols", "accesscerts", "upstreamtrafficsettings", "traffictargets"] {
         assert!(resources(&all["webhooks"][0]).contains(plural), "{plural}");
     }
-    assert_eq!(settings.failure_policy.as_deref(), Some("Ignore"));
+    // API servers ask about objects of the whole cluster whatever the selector says.
+    assert!(policies.rules.unwrap().iter().all(|rule| rule.scope.as_deref() == Some("Namespaced")));
+    assert!(shared.rules.unwrap().iter().all(|rule| rule.scope.as_deref() == Some("Cluster")));
+    for plural in ["clusters", "isolations", "plugins"] {
+        assert!(resources(&all["webhooks"][1]).contains(&format!("\"{plural}\"")), "{plural}");
+        assert!(!resources(&all["webhooks"][0]).contains(&format!("\"{plural}\"")), "{plural}");
+    }
+    for webhook in [shared.failure_policy, settings.failure_policy] {
+        assert_eq!(webhook.as_deref(), Some("Ignore"));
+    }
     assert!(!all.to_string().contains("DELETE"));
     let less = Webhooks::Validator { traffic_targets: false }.configuration(&registration(None), "roots");
     assert!(!resources(&less["webhooks"][0]).contains("traffictargets"));

@@ -115,3 +115,23 @@ fn odd_shapes_are_left_alone() {
     let expected = json!({"spec": {"containers": [3, null, {}]}, "status": {"conditions": []}});
     assert_eq!(trim(&Kind::Pod, odd), expected);
 }
+
+#[test]
+fn of_services_and_slices_stays_what_the_mesh_reads() {
+    let service = trim(
+        &Kind::Service,
+        json!({"metadata": {"name": "s", "annotations": {"flomesh.io/service-exclusion": "true", "other": "x"}, "finalizers": ["f"]},
+            "spec": {"ports": [{"port": 80}]}}),
+    );
+    assert_eq!(service["metadata"], json!({"name": "s", "annotations": {"flomesh.io/service-exclusion": "true"}}));
+    assert_eq!(service["spec"], json!({"ports": [{"port": 80}]}));
+    let slice = trim(
+        &Kind::EndpointSlice,
+        json!({"metadata": {"name": "e"}, "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "n", "zone": "z", "hints": {},
+            "conditions": {"ready": true}, "hostname": "h",
+            "targetRef": {"kind": "Pod", "namespace": "a", "name": "p", "uid": "u", "resourceVersion": "1"}}]}),
+    );
+    let endpoint = json!({"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "hostname": "h",
+        "targetRef": {"kind": "Pod", "namespace": "a", "name": "p"}});
+    assert_eq!(slice["endpoints"], json!([endpoint]));
+}
