@@ -85,8 +85,11 @@ QUICK = ("h1-100B-c32", "lat-1k", "h2-100B-c32m8", "tcp-1")
 # Peer -> its cases; the full list for what matters most, the sidecar pair with mTLS.
 PLAN = {
     "direct": tuple(CASES),
-    # The same pair with what operators have on: an access log of errors, 1 % of the requests traced, labels of workloads.
+    # The same pair with what operators have on: a scraper, an access log of errors, 1 % of the requests traced, labels of
+    # workloads. What that costs is its difference to `fsm-mtls`, which has none of it.
     "fsm-observed": OBSERVED,
+    # Another build of ours (FSM_PROXY_BEFORE_BIN), to compare two commits in one run.
+    "fsm-before": tuple(CASES),
     "fsm-mtls": tuple(CASES), "envoy-mtls": tuple(CASES), "pipy-mtls": tuple(CASES),
     # A proxy without any feature, for the floor: what sockets, redirection, TLS and codecs cost by themselves.
     "probe-mtls": tuple(case for case in CASES if case != "tcp-close-c32"),
@@ -132,6 +135,7 @@ def find_programs():
     built = [os.path.join(ROOT, "target", profile, "fsm-proxy") for profile in ("dist", "release")]
     return {
         "fsm-proxy": from_env("FSM_PROXY_BIN", *built),
+        "fsm-before": from_env("FSM_PROXY_BEFORE_BIN"),
         "envoy": from_env("ENVOY_BIN", find_envoy(), shutil.which("envoy")),
         "haproxy": shutil.which("haproxy"), "nginx": shutil.which("nginx"),
         "pipy": from_env("PIPY_BIN"), "probe": from_env("PROBE_BIN"), "codebase": from_env("FSM_CODEBASE"),
@@ -172,6 +176,8 @@ def check_machine(bench):
 
 def available(bench, name):
     program = name.partition("-")[0]
+    if name == "fsm-before":
+        return bool(bench.programs[name])
     needed = {"direct": (), "fsm": ("fsm-proxy",), "pipy": ("pipy", "codebase")}.get(program, (program,))
     return all(bench.programs[part] for part in needed)
 

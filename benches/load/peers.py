@@ -23,9 +23,19 @@ START_SECONDS = 15
 HOP_PORTS = {"h1": 15101, "h2": 15102, "tcp": 15103}
 
 
-# Takes spans and forgets them: one in the pod of each sidecar, so that no redirection is in the way.
+# Takes spans and forgets them, and asks for the metrics every three seconds: one in the pod of each sidecar, so that no
+# redirection is in the way.
 COLLECTOR = f"""
+import threading, time, urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
+def scrape():
+    while True:
+        time.sleep(3)
+        try:
+            urllib.request.urlopen("http://127.0.0.1:15010/stats/prometheus", timeout=2).read()
+        except OSError:
+            pass
+threading.Thread(target=scrape, daemon=True).start()
 class Collector(BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
@@ -76,7 +86,7 @@ class Peer:
         os.makedirs(self.directory)
         self.pods.create()
         self._start_application()
-        if self.topology in ("mtls", "plain", "observed"):
+        if self.topology in ("mtls", "plain", "observed", "before"):
             self._start_sidecar("out")
             self._start_sidecar("in")
             self.pods.redirect(pods.SIDECAR_RULES, pods.SIDECAR_RULES)
@@ -108,7 +118,7 @@ class Peer:
         namespace = self.pods.client if side == "out" else self.pods.server
         port = pods.OUTBOUND_PORT if side == "out" else pods.INBOUND_PORT
         observed = self.topology == "observed"
-        certificates = self.bench.certificates if self.topology in ("mtls", "observed") else None
+        certificates = None if self.topology in ("plain", "hop") else self.bench.certificates
         directory = self._make_directory(side)
         environment = {}
         if self.program == "envoy":
@@ -117,7 +127,8 @@ class Peer:
         elif self.program == "fsm":
             observability = documents.observability(f"{directory}/access.log") if observed else {}
             config = self._write(f"{directory}/config.json", documents.fsm(side, certificates, observability, self.services))
-            command = [self.bench.programs["fsm-proxy"], "--config", config, "--log-level", "error"]
+            program = self.bench.programs["fsm-before" if self.topology == "before" else "fsm-proxy"]
+            command = [program, "--config", config, "--log-level", "error"]
             environment = self._pod_environment(side) if observed else {}
         elif self.program == "probe":
             command = [self.bench.programs["probe"], side, certificates or "-"]

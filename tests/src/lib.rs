@@ -56,7 +56,7 @@ pub use pair::{BANNER, Pair, Scene};
 pub use pod::{Mesh, Pod};
 pub use process::Process;
 pub use servers::{Application, Gateway, Recorder, Repository, Seen, TcpApplication};
-pub use sidecar::{Sidecar, SidecarOptions};
+pub use sidecar::{Control, Sidecar, SidecarOptions};
 pub use tls::{TlsClient, TlsServer};
 pub use website::{Answering, Asked, Clients, Website, answered, httpbin};
 pub use wire::{End, Fault, Wire};

@@ -207,6 +207,21 @@ impl Pod {
         }
     }
 
+    /// Lets the pod reach a port of the machine's loopback address under the same address, for as long as the test's
+    /// runtime lives.
+    pub fn bring_in(&self, at: SocketAddr) {
+        let listener = self.listen(at);
+        tokio::spawn(async move {
+            while let Ok((mut inside, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    // Refused out there is closed in here.
+                    let Ok(mut outside) = TcpStream::connect(at).await else { return };
+                    let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+                });
+            }
+        });
+    }
+
     fn socket(&self, family: IpAddr) -> Socket {
         let domain = if family.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         // The thread's namespace at this moment is the socket's for life.

@@ -28,6 +28,21 @@ pub struct SidecarOptions {
     pub environment: Vec<(String, String)>,
 }
 
+/// A fsm-control that a proxy follows, and who the proxy is.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// Where its stream is, as seen from the pod.
+    pub address: SocketAddr,
+    /// The name in its certificate.
+    pub name: String,
+    /// PEM of the roots that its certificate hangs on.
+    pub roots: String,
+    /// The pod's token.
+    pub token: String,
+    /// Namespace, name and uid of the pod's object.
+    pub pod: (String, String, String),
+}
+
 /// A running sidecar. Killed when dropped.
 pub struct Sidecar {
     process: Process,
@@ -65,6 +80,27 @@ impl Sidecar {
     pub fn launch_from_repository(pod: &Pod, url: &str) -> Self {
         let arguments = ["--log-level=info", "--admin-port=6060", url].map(str::to_owned);
         Self::spawn(pod, &Self::installed_as(pod, "pipy"), &arguments, &SidecarOptions::default())
+    }
+
+    /// Redirects the pod's traffic and starts the proxy on fsm-control's stream, without waiting.
+    pub fn launch_from_control(pod: &Pod, control: &Control) -> Self {
+        let write = |name: &str, text: &str| {
+            let path = pod.directory().join(name);
+            write_atomically(&path, text.as_bytes());
+            path.to_string_lossy().into_owned()
+        };
+        let arguments = [
+            ("--control", format!("https://{}", control.address)),
+            ("--control-name", control.name.clone()),
+            ("--control-ca", write("control-ca.pem", &control.roots)),
+            ("--control-token", write("control-token", &control.token)),
+        ];
+        let arguments: Vec<String> = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        let (namespace, name, uid) = control.pod.clone();
+        let environment = [("POD_NAMESPACE", namespace), ("POD_NAME", name), ("POD_UID", uid)];
+        let environment = environment.map(|(variable, value)| (variable.to_owned(), value)).to_vec();
+        let options = SidecarOptions { environment, ..SidecarOptions::default() };
+        Self::spawn(pod, &binary("fsm-proxy"), &arguments, &options)
     }
 
     /// The proxy's binary under another name, as images install it.

@@ -39,7 +39,13 @@ struct Authority {
     #[serde(default)]
     phase: String,
     #[serde(default)]
-    until: String,
+    until: Option<String>,
+    /// The MeshRootCertificate that signs, where they say who does.
+    #[serde(default)]
+    root_certificate: String,
+    /// The one that takes over from it, or has just taken over.
+    #[serde(default)]
+    takes_over: String,
     roots: Vec<Root>,
 }
 
@@ -56,6 +62,7 @@ struct Root {
 #[serde(rename_all = "camelCase")]
 struct RootRow {
     provider: String,
+    root_certificate: String,
     phase: String,
     until: String,
     signs: bool,
@@ -69,7 +76,11 @@ impl Row for RootRow {
 
     fn cells(&self) -> Vec<String> {
         let signs = if self.signs { "yes" } else { "no" };
-        let shown = [&self.provider, &self.phase, &self.until, signs, &self.expires, &self.fingerprint];
+        let named = match self.root_certificate.as_str() {
+            "" => self.provider.clone(),
+            name => format!("{} ({name})", self.provider),
+        };
+        let shown = [&named, &self.phase, &self.until, signs, &self.expires, &self.fingerprint];
         shown.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell.to_owned() }).collect()
     }
 }
@@ -89,21 +100,36 @@ impl Certificate {
             }
         };
         say(&show(&rows(&authority), format));
+        if let Some(note) = note(&authority).filter(|_| matches!(format, Format::Table | Format::Wide)) {
+            eprintln!("{note}");
+        }
         Ok(())
     }
 }
 
 fn rows(authority: &Authority) -> Vec<RootRow> {
-    let Authority { provider, phase, until, roots } = authority;
+    let Authority { provider, root_certificate, phase, until, roots, .. } = authority;
     let row = |root: &Root| RootRow {
         provider: provider.clone(),
+        root_certificate: root_certificate.clone(),
         phase: phase.clone(),
-        until: until.clone(),
+        until: until.clone().unwrap_or_default(),
         signs: root.signs,
         expires: root.not_after.clone(),
         fingerprint: root.fingerprint.clone(),
     };
     roots.iter().map(row).collect()
+}
+
+/// What the table does not say.
+fn note(Authority { root_certificate, takes_over, .. }: &Authority) -> Option<String> {
+    match takes_over.as_str() {
+        "" => None,
+        new if new == root_certificate => {
+            Some(format!("MeshRootCertificate {new} has taken over; the one of before is still trusted"))
+        }
+        new => Some(format!("MeshRootCertificate {new} is trusted and takes over from {root_certificate}")),
+    }
 }
 
 #[cfg(test)]
@@ -120,8 +146,26 @@ mod tests {
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1], ["tresor", "announced", "2026-11-28T10:10:00Z", "yes", "2036-11-25T10:00:00Z", "aa"]);
         assert_eq!(lines[2][3..], ["no", "2036-11-26T10:00:00Z", "bb"]);
-        let vault = r#"{"provider": "vault", "roots": [{"fingerprint": "cc", "notAfter": "x", "signs": false}]}"#;
-        let shown = show(&rows(&serde_json::from_str(vault).unwrap()), Format::Table);
-        assert!(shown.lines().nth(1).unwrap().split_whitespace().eq(["vault", "-", "-", "no", "x", "cc"]), "{shown}");
+        let vault = r#"{"provider": "vault", "roots": [{"fingerprint": "cc", "notAfter": "x", "signs": true}]}"#;
+        let vault: Authority = serde_json::from_str(vault).unwrap();
+        let shown = show(&rows(&vault), Format::Table);
+        assert!(shown.lines().nth(1).unwrap().split_whitespace().eq(["vault", "-", "-", "yes", "x", "cc"]), "{shown}");
+        assert_eq!(note(&vault), None);
+    }
+
+    #[test]
+    fn a_change_from_one_object_to_another_names_both() {
+        let page = |signs: &str| {
+            let page = format!(
+                r#"{{"provider": "tresor", "phase": "announced", "until": null, "rootCertificate": "{signs}",
+                    "takesOver": "vault", "roots": [{{"fingerprint": "cc", "notAfter": "x", "signs": true}}]}}"#
+            );
+            serde_json::from_str::<Authority>(&page).unwrap()
+        };
+        let shown = show(&rows(&page("own")), Format::Table);
+        let cells = shown.lines().nth(1).unwrap().split_whitespace();
+        assert!(cells.eq(["tresor", "(own)", "announced", "-", "yes", "x", "cc"]), "{shown}");
+        assert_eq!(note(&page("own")).unwrap(), "MeshRootCertificate vault is trusted and takes over from own");
+        assert!(note(&page("vault")).unwrap().starts_with("MeshRootCertificate vault has taken over"));
     }
 }

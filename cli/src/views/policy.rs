@@ -21,6 +21,9 @@ pub struct Explained {
     pub steps: Vec<Step>,
     /// The objects that decide.
     pub objects: Vec<Said>,
+    /// What limits the call, or has it tried again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
     /// What would change it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
@@ -48,6 +51,16 @@ pub struct Said {
     pub text: String,
 }
 
+/// An object that does not decide whether a call is allowed, but how it goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limit {
+    /// `Kind namespace/name`.
+    pub object: String,
+    /// What it does.
+    pub text: String,
+}
+
 /// The answer for people.
 #[must_use]
 pub fn told(explained: &Explained, asked: Option<&str>, style: Style) -> String {
@@ -69,6 +82,12 @@ pub fn told(explained: &Explained, asked: Option<&str>, style: Style) -> String 
     }
     for said in &explained.objects {
         text.push_str(&format!("  [{}] {}: {}\n", mark(said.allows), said.object, said.text));
+    }
+    if !explained.limits.is_empty() {
+        text.push_str("\nLimits and retries\n");
+    }
+    for limit in &explained.limits {
+        text.push_str(&format!("  {}: {}\n", limit.object, limit.text));
     }
     if let Some(remedy) = &explained.remedy {
         text.push_str(&format!("\nTo allow it: {remedy}\n"));

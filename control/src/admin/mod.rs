@@ -6,15 +6,14 @@
 //! anything is `POST /ca/rotate`. Requests that a browser makes for somebody else's page (with an `origin`, or under a
 //! host name that is not this machine's) are refused.
 
+mod authority;
 mod explain;
 mod vitals;
 
+pub use authority::{Authority, NotRotated};
 pub use vitals::Vitals;
 
 use crate::catalog::explain::CannotExplain;
-use crate::cert::authority::Signer;
-use crate::cert::tresor::{TresorError, roots_of};
-use crate::cert::{Issuer, Tresor};
 use crate::controller::Query;
 use crate::http::{Ask, Reply, comes_from_here, json, reads, serve as serve_http, text};
 use crate::push::{PodKey, Push};
@@ -44,15 +43,6 @@ pub struct Admin {
     pub queries: mpsc::Sender<Query>,
     /// Health, version and metrics.
     pub vitals: Vitals,
-}
-
-/// Who signs certificates, as far as operators see it.
-#[derive(Clone, Debug)]
-pub struct Authority {
-    kind: &'static str,
-    /// Only its roots can be changed from here.
-    tresor: Option<Arc<Tresor>>,
-    issuer: Arc<dyn Issuer>,
 }
 
 const INDEX: &str = "\
@@ -114,18 +104,14 @@ impl Admin {
     }
 
     async fn rotate(&self) -> Reply {
-        let Some(tresor) = &self.authority.tresor else {
-            let kind = self.authority.kind;
-            return text(StatusCode::CONFLICT, format!("the roots are those of {kind}; change them there\n"));
-        };
-        match tresor.rotate().await {
-            Ok(()) => {
-                let mut reply = json(&self.authority.status());
+        match self.authority.rotate().await {
+            Ok(status) => {
+                let mut reply = json(&status);
                 *reply.status_mut() = StatusCode::ACCEPTED;
                 reply
             }
-            Err(error @ TresorError::Busy(_)) => text(StatusCode::CONFLICT, format!("{error}\n")),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            Err(why @ NotRotated::Failed(_)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")),
+            Err(why) => text(StatusCode::CONFLICT, format!("{why}\n")),
         }
     }
 
@@ -174,28 +160,6 @@ impl Admin {
             Ok((config, _)) => json(&config.redacted()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("the document cannot be shown: {error}\n")),
         }
-    }
-}
-
-impl Authority {
-    /// Of a signer.
-    pub fn of(signer: &Signer) -> Self {
-        Self { kind: signer.kind(), tresor: signer.tresor(), issuer: signer.issuer() }
-    }
-
-    /// Only the built-in authority.
-    pub fn of_tresor(tresor: Arc<Tresor>) -> Self {
-        Self { kind: "tresor", issuer: tresor.clone(), tresor: Some(tresor) }
-    }
-
-    /// Its roots, and how their rotation stands.
-    pub fn status(&self) -> Value {
-        let mut status = match &self.tresor {
-            Some(tresor) => json!(tresor.status()),
-            None => json!({ "roots": roots_of(&self.issuer.trust_bundle().pem) }),
-        };
-        status["provider"] = self.kind.into();
-        status
     }
 }
 

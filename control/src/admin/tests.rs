@@ -156,7 +156,9 @@ async fn a_rotation_can_be_begun_once() {
     let shown: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&shown["phase"], shown["roots"].as_array().unwrap().len()), (&json!("announced"), 2));
     assert!(!body.contains("BEGIN"), "fingerprints only");
-    assert_eq!(ask(&fixture.admin, Method::POST, "/ca/rotate").await.0, StatusCode::CONFLICT);
+    let (status, text) = ask(&fixture.admin, Method::POST, "/ca/rotate").await;
+    let expected = format!("(announced until {})", shown["until"].as_str().unwrap());
+    assert!(status == StatusCode::CONFLICT && text.contains(&expected), "{text}");
 }
 
 #[test]

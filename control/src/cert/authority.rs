@@ -4,12 +4,13 @@
 //! A change has the same phases as a change of roots ([`super::rotation`]): the roots of the new signer are trusted before
 //! it signs, and those of the old one until nothing that it signed is valid any more.
 
-use super::Issuer;
 use super::cert_manager::{CertManager, CertManagerError, CertManagerSettings};
 use super::custody::{Custody, Place};
-use super::rollout::Rollout;
+use super::rollout::{Rollout, Signing};
+use super::told::Told;
 use super::tresor::{Clock, Tresor, TresorError, TresorSettings};
 use super::vault::{Vault, VaultError, VaultSettings};
+use super::{Exchange, Issuer};
 use crate::leader::Leadership;
 use crate::limits;
 use crate::source::Event;
@@ -18,11 +19,15 @@ use kube::Client;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+/// Origin of the problems of the one authority.
+const ORIGIN: &str = "fsm-control: certificate authority";
 
 /// Who signs, and all that it needs to know.
 #[derive(Clone)]
@@ -116,6 +121,14 @@ impl Signer {
         }
     }
 
+    /// Who signs, and all that are trusted, where MeshRootCertificates say it.
+    pub fn signing(&self) -> Option<(watch::Receiver<Signing>, Arc<Exchange>)> {
+        match self {
+            Self::Rollout(rollout) => Some((rollout.signing(), rollout.issuer())),
+            _ => None,
+        }
+    }
+
     /// FSM's name of the provider.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -126,30 +139,38 @@ impl Signer {
         }
     }
 
-    /// Does its upkeep as one of several until `stop`. Roots of the built-in authority are followed and not changed:
-    /// making another MeshRootCertificate changes them.
-    pub(super) fn tend_alone(self, stop: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.tend(Leadership::never(), None, stop))
+    /// Does its upkeep as one of several until `stop`. Roots of the built-in authority are followed and not changed: that
+    /// is the business of whoever knows which of the several signs.
+    pub(super) fn tend_as_one(self, told: Told, stop: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.tend_telling(Leadership::never(), told, stop))
     }
 
     /// Does its upkeep until `stop`; what keeps it from that is told as a problem.
     pub async fn tend(self, leadership: Leadership, events: Option<mpsc::Sender<Event>>, stop: CancellationToken) {
         match self {
-            Self::Tresor(custody) => custody.tend(leadership, events, stop).await,
             Self::Rollout(rollout) => rollout.tend(leadership, events, stop).await,
+            one => one.tend_telling(leadership, Told::new(ORIGIN, events), stop).await,
+        }
+    }
+
+    async fn tend_telling(self, leadership: Leadership, told: Told, stop: CancellationToken) {
+        match self {
+            Self::Tresor(custody) => custody.tend(leadership, told, stop).await,
+            // It is several itself, and never one of several.
+            Self::Rollout(_) => {}
             Self::Vault(vault) => {
                 let look = || {
                     let vault = vault.clone();
                     async move { vault.tend().await.map_err(ProviderFailure::from) }
                 };
-                look_now_and_then(look, limits::VAULT_LOOK, events, stop).await;
+                look_now_and_then(look, || vault.next_look(), told, stop).await;
             }
             Self::CertManager(manager) => {
                 let look = || {
                     let manager = manager.clone();
                     async move { manager.look().await.map_err(ProviderFailure::from) }
                 };
-                look_now_and_then(look, limits::CERT_MANAGER_LOOK, events, stop).await;
+                look_now_and_then(look, || limits::CERT_MANAGER_LOOK, told, stop).await;
             }
         }
     }
@@ -170,34 +191,26 @@ impl ProviderFailure {
 /// Looks after an authority outside; soon again when it does not answer.
 async fn look_now_and_then<F>(
     look: impl Fn() -> F,
-    pace: std::time::Duration,
-    events: Option<mpsc::Sender<Event>>,
+    pace: impl Fn() -> Duration,
+    mut told: Told,
     stop: CancellationToken,
 ) where
     F: Future<Output = Result<(), ProviderFailure>>,
 {
-    let mut told: Vec<Problem> = Vec::new();
-    let mut wait = pace;
+    let mut wait = pace();
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = sleep(wait) => {}
         }
         let outcome = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             outcome = look() => outcome,
         };
-        wait = if outcome.is_ok() { pace } else { pace.min(limits::KEEPER_LOOK) };
-        let problems: Vec<Problem> = outcome.err().iter().map(problem).collect();
-        if problems != told {
-            problems.iter().for_each(|problem| warn!("{problem}"));
-            told.clone_from(&problems);
-            if let Some(events) = &events {
-                // Nobody listens any more when the program ends.
-                let _ = events.send(Event::Problems { origin: super::custody::ORIGIN.into(), problems }).await;
-            }
-        }
+        wait = if outcome.is_ok() { pace() } else { pace().clamp(limits::AUTHORITY_TICK, limits::KEEPER_LOOK) };
+        told.tell(outcome.err().iter().map(problem).collect()).await;
     }
+    told.tell(Vec::new()).await;
 }
 
 fn problem(error: &ProviderFailure) -> Problem {

@@ -3,7 +3,7 @@
 //!
 //! An issuer of cert-manager signs what stands in a request and nothing else, so a request must carry its names
 //! ([`Issuer::wants_names_in_requests`]). The object is watched until it has a certificate or is refused, and then
-//! removed. The issuer's root is the `status.ca` that comes with each certificate; at the start a certificate is asked for
+//! removed; what a process left behind that was killed meanwhile is removed by the next look. The issuer's root is the `status.ca` that comes with each certificate; at the start a certificate is asked for
 //! to learn it. An issuer that does not say its root (ACME) cannot be used.
 
 use super::answer::{self, Answer};
@@ -14,7 +14,7 @@ use crate::limits;
 use crate::source::kubernetes::describe;
 use futures_util::TryStreamExt;
 use k8s_openapi::ByteString;
-use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -33,6 +33,10 @@ use tracing::{debug, warn};
 
 /// How cert-manager marks objects of ours, so that people find them.
 const LABEL: &str = "app.kubernetes.io/managed-by";
+const OWNER: &str = "fsm-control";
+
+/// Nobody waits for a request that is so old.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// Which issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +78,8 @@ pub enum CertManagerError {
     },
     /// Nobody signed it in time.
     #[error(
-        "CertificateRequest {request} has no certificate after {} s ({state}); does cert-manager run, and is there {issuer}? \
-         (kubectl describe certificaterequest tells)",
+        "CertificateRequest {request} had no certificate after {} s ({state}) and is removed; does cert-manager run, and is \
+         there {issuer}, and ready?",
         limits::ISSUER_PATIENCE.as_secs()
     )]
     Late {
@@ -186,18 +190,30 @@ impl CertManager {
         let pem = request.serialize_request(&key).and_then(|request| request.pem()).map_err(|error| refused(&error))?;
         let request = SigningRequest::check(&pem).map_err(|error| refused(&error))?;
         // cert-manager knows nothing shorter than an hour.
-        self.sign(&LeafRequest { request, names, validity: Duration::from_secs(3600) }).await.map(drop)
+        let leaf = LeafRequest { request, names, validity: Duration::from_secs(3600) };
+        let _turn = self.turns.acquire().await.map_err(|error| self.api_error(0, error.to_string()))?;
+        let created = self.create(&leaf).await?;
+        self.remove_left_behind(&created).await;
+        self.finish(created, &leaf).await.map(drop)
     }
 
     async fn sign(&self, leaf: &LeafRequest) -> Result<Issued, CertManagerError> {
         let _turn = self.turns.acquire().await.map_err(|error| self.api_error(0, error.to_string()))?;
+        let created = self.create(leaf).await?;
+        self.finish(created, leaf).await
+    }
+
+    async fn create(&self, leaf: &LeafRequest) -> Result<DynamicObject, CertManagerError> {
         let (parameters, object) = (PostParams::default(), self.object(leaf));
         let created = timeout(limits::ISSUER_TIMEOUT, self.requests.create(&parameters, &object)).await;
         let created = created.map_err(|_| self.api_error(0, "it does not answer".to_owned()))?;
-        let created = created.map_err(|error| match &error {
+        created.map_err(|error| match &error {
             kube::Error::Api(status) => self.api_error(status.code, status.message.clone()),
             _ => self.api_error(0, describe(&error)),
-        })?;
+        })
+    }
+
+    async fn finish(&self, created: DynamicObject, leaf: &LeafRequest) -> Result<Issued, CertManagerError> {
         let name = created.metadata.name.clone().unwrap_or_default();
         // Also when nobody waits for the answer any more.
         let _removed = Removal { requests: self.requests.clone(), name: name.clone() };
@@ -206,6 +222,19 @@ impl CertManager {
             debug!("CertificateRequest {name}: {last:?}");
         }
         self.judge(&name, last, leaf)
+    }
+
+    /// Removes requests that nobody waits for any more: a minute older, by the API server's clock, than one of now.
+    async fn remove_left_behind(&self, of_now: &DynamicObject) {
+        let ours = ListParams::default().labels(&format!("{LABEL}={OWNER}"));
+        // Whatever fails here is tried again with the next look.
+        let Ok(Ok(all)) = timeout(limits::ISSUER_TIMEOUT, self.requests.list(&ours)).await else { return };
+        let made =
+            |object: &DynamicObject| object.metadata.creation_timestamp.as_ref().map(|at| SystemTime::from(at.0));
+        let Some(now) = made(of_now) else { return };
+        for left in all.items.iter().filter(|one| made(one).is_some_and(|made| made + LEFT_BEHIND < now)) {
+            drop(Removal { requests: self.requests.clone(), name: left.metadata.name.clone().unwrap_or_default() });
+        }
     }
 
     /// Watches one request until it has come to something.
@@ -271,7 +300,7 @@ impl CertManager {
         }}));
         object.metadata.name = None;
         object.metadata.generate_name = Some("fsm-".to_owned());
-        object.metadata.labels = Some([(LABEL.to_owned(), "fsm-control".to_owned())].into());
+        object.metadata.labels = Some([(LABEL.to_owned(), OWNER.to_owned())].into());
         object
     }
 
@@ -354,7 +383,10 @@ fn outcome(data: &Value) -> Outcome {
         Some(ready) if ready.reason == "Denied" => Outcome::Denied(text(ready)),
         Some(ready) if ready.reason == "Failed" => Outcome::Failed(text(ready)),
         Some(ready) => Outcome::Waiting(text(ready)),
-        None => Outcome::Waiting("it has no conditions".to_owned()),
+        None if condition("Approved").is_some_and(|approved| approved.status == "True") => {
+            Outcome::Waiting("it is approved, and its issuer has not answered".to_owned())
+        }
+        None => Outcome::Waiting("nobody has approved or denied it".to_owned()),
     }
 }
 

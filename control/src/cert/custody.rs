@@ -2,11 +2,11 @@
 //! share them, and led through a change of roots by the one that leads.
 
 use super::storage::{StorageError, cluster::SecretStorage};
+use super::told::Told;
 use super::tresor::{Clock, TresorError, TresorSettings};
 use super::{SecretPlace, Tresor};
 use crate::leader::Leadership;
 use crate::limits;
-use crate::source::Event;
 use crate::world::{Problem, Severity};
 use futures_util::StreamExt;
 use kube::Client;
@@ -14,13 +14,9 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-
-/// Origin of its problems.
-pub(super) const ORIGIN: &str = "fsm-control: certificate authority";
 
 /// Where the roots are.
 #[derive(Clone)]
@@ -74,12 +70,11 @@ impl Custody {
 
     /// Follows what others do to the roots, and does what is due while this process leads; until `stop`. What keeps it
     /// from that is told as a problem.
-    pub async fn tend(self, mut leadership: Leadership, events: Option<mpsc::Sender<Event>>, stop: CancellationToken) {
+    pub(super) async fn tend(self, mut leadership: Leadership, mut told: Told, stop: CancellationToken) {
         let mut changes = pin!(match &self.watched {
             Some(secret) => secret.changes().left_stream(),
             None => futures_util::stream::pending().right_stream(),
         });
-        let mut told = Vec::new();
         let mut followed = Instant::now();
         loop {
             let mut outcome = Ok(());
@@ -90,18 +85,10 @@ impl Custody {
             if outcome.is_ok() && leadership.leads() {
                 outcome = self.tresor.tick().await;
             }
-            let problems: Vec<Problem> = outcome.err().iter().map(problem).collect();
-            if problems != told {
-                problems.iter().for_each(|problem| warn!("{problem}"));
-                told.clone_from(&problems);
-                if let Some(events) = &events {
-                    // Nobody listens any more when the program ends.
-                    let _ = events.send(Event::Problems { origin: ORIGIN.into(), problems }).await;
-                }
-            }
+            told.tell(outcome.err().iter().map(not_in_step).collect()).await;
             let due = sleep(limits::AUTHORITY_TICK);
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 Some(()) = changes.next() => {
                     // With the next turn, at once.
                     followed = Instant::now().checked_sub(limits::AUTHORITY_LOOK).unwrap_or(followed);
@@ -110,6 +97,7 @@ impl Custody {
                 () = due => {}
             }
         }
+        told.tell(Vec::new()).await;
     }
 }
 
@@ -119,7 +107,8 @@ fn is_passing(error: &TresorError) -> bool {
     matches!(error, TresorError::Storage(ApiServer { .. } | Contended { .. } | Forbidden { .. }))
 }
 
-fn problem(error: &TresorError) -> Problem {
+/// The roots are not what others have.
+pub(super) fn not_in_step(error: &TresorError) -> Problem {
     Problem {
         severity: Severity::Error,
         objects: vec!["certificate authority of the mesh".to_owned()],

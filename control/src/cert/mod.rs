@@ -23,6 +23,7 @@ pub mod root;
 pub mod rotation;
 pub mod server;
 mod storage;
+mod told;
 pub mod tresor;
 pub mod vault;
 

@@ -1,15 +1,19 @@
 //! Who signs, as MeshRootCertificates of the control plane's namespace say: their providers are opened, one signs, others
 //! are trusted, and the states move on as [`super::changeover`] decides. Every process acts by the states that are
-//! written; the one that leads writes them.
+//! written; the one that leads writes them, and replaces the root of a built-in authority that signs when it is due.
 //!
 //! An object that cannot be used (another trust domain, a provider that does not open) gets the state `error` and changes
 //! nothing: whoever signed before goes on. The provider of an object that is in use is not changed by editing it, which
 //! would leave certificates without trust; another object is to be made.
 
+mod written;
+
 use super::authority::{Provider, ProviderFailure, Signer};
-use super::changeover::{self, Move, Pace, Root, State};
+use super::changeover::{self, Change, Move, Pace, Root, State};
+use super::custody::not_in_step;
+use super::told::Told;
 use super::tresor::Clock;
-use super::{Exchange, Issuer};
+use super::{Exchange, Issuer, Tresor};
 use crate::leader::Leadership;
 use crate::limits;
 use crate::source::Event;
@@ -17,22 +21,18 @@ use crate::source::kubernetes::describe;
 use crate::world::{Problem, Severity};
 use fsm_api::resources::root_certificate::{CertificateProvider, MeshRootCertificate};
 use futures_util::TryStreamExt;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-
-/// Until when a state lasts; whoever leads next must know.
-const UNTIL: &str = "flomesh.io/state-until";
+use written::{Written, longest_validity, root_of};
 
 /// Origin of its problems.
 const ORIGIN: &str = "fsm-control: root certificates";
@@ -61,20 +61,40 @@ pub struct RolloutSettings {
 /// MeshRootCertificates, carried out.
 pub struct Rollout {
     settings: RolloutSettings,
-    objects: Api<MeshRootCertificate>,
+    written: Written,
     clock: Clock,
     exchange: Arc<Exchange>,
+    signing: watch::Sender<Signing>,
     open: BTreeMap<String, Open>,
     /// Objects that cannot be used, with the reason.
     broken: BTreeMap<String, String>,
+    /// Why roots of the built-in authority are not what they should be.
+    behind: Option<Problem>,
+    events: Option<mpsc::Sender<Event>>,
 }
 
 /// An object whose provider is in use.
 struct Open {
     provider: CertificateProvider,
     issuer: Arc<dyn Issuer>,
+    tresor: Option<Arc<Tresor>>,
     kind: &'static str,
     stop: CancellationToken,
+    /// Until somebody tends it.
+    signer: Option<Signer>,
+}
+
+/// Who signs at the moment, for operators.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// Name of the MeshRootCertificate.
+    pub name: String,
+    /// FSM's name of its provider.
+    pub kind: &'static str,
+    /// The built-in authority, where it is the one.
+    pub tresor: Option<Arc<Tresor>>,
+    /// The change from one object to another that is under way.
+    pub change: Option<Change>,
 }
 
 /// Why nobody signs.
@@ -110,65 +130,83 @@ pub enum RolloutError {
 }
 
 impl Rollout {
-    /// Opens the provider that signs. The first object is waited for, but not for ever.
+    /// Opens the provider that signs, and those that are trusted besides. The first object is waited for, but not for ever.
     ///
     /// # Errors
     /// [`RolloutError`].
     pub async fn open(settings: RolloutSettings, clock: Clock) -> Result<Self, RolloutError> {
         let objects: Api<MeshRootCertificate> = Api::namespaced(settings.client.clone(), &settings.namespace);
         let until = Instant::now() + limits::AUTHORITY_PATIENCE;
-        loop {
-            let error = match Self::signer(&settings, &objects).await {
-                Ok((name, wanted, provider)) => {
-                    let signer = Signer::open(provider, clock.clone()).await;
-                    let signer = signer.map_err(|source| RolloutError::Provider { name: name.clone(), source })?;
-                    let (issuer, kind) = (signer.issuer(), signer.kind());
-                    let exchange = Arc::new(Exchange::new(issuer.clone()));
-                    let stop = CancellationToken::new();
-                    tokio::spawn(signer.tend_alone(stop.clone()));
-                    let open = BTreeMap::from([(name, Open { provider: wanted, issuer, kind, stop })]);
-                    return Ok(Self { settings, objects, clock, exchange, open, broken: BTreeMap::new() });
-                }
-                Err(error) => error,
-            };
-            if Instant::now() >= until {
-                return Err(error);
+        let (first, others) = loop {
+            match Self::in_use(&settings, &objects).await {
+                Ok(found) => break found,
+                Err(error) if Instant::now() >= until => return Err(error),
+                Err(error) => warn!("{error}; it is tried again"),
             }
-            warn!("{error}; it is tried again");
             sleep(limits::AUTHORITY_RETRY).await;
+        };
+        let signer = Signer::open(first.provider, clock.clone()).await;
+        let signer = signer.map_err(|source| RolloutError::Provider { name: first.name.clone(), source })?;
+        let own = Open::new(first.spec, signer);
+        let exchange = Arc::new(Exchange::new(own.issuer.clone()));
+        let signing = Signing { name: first.name.clone(), kind: own.kind, tresor: own.tresor.clone(), change: None };
+        let mut issuers = vec![own.issuer.clone()];
+        let mut open = BTreeMap::from([(first.name, own)]);
+        for Chosen { name, spec, provider } in others {
+            // Whoever starts in the middle of a change must not forget whose certificates are about.
+            match Signer::open_at_once(&provider, &clock).await {
+                Ok(signer) => {
+                    let other = Open::new(spec, signer);
+                    issuers.push(other.issuer.clone());
+                    open.insert(name, other);
+                }
+                Err(error) => warn!("MeshRootCertificate {name} is not trusted yet: {error}; it is tried again"),
+            }
         }
+        exchange.set(issuers, clock());
+        let (written, signing) = (Written::new(objects), watch::Sender::new(signing));
+        let (broken, behind, events) = (BTreeMap::new(), None, None);
+        Ok(Self { settings, written, clock, exchange, signing, open, broken, behind, events })
     }
 
-    async fn signer(
+    /// The object that signs, and the others that are trusted.
+    async fn in_use(
         settings: &RolloutSettings,
         objects: &Api<MeshRootCertificate>,
-    ) -> Result<(String, CertificateProvider, Provider), RolloutError> {
+    ) -> Result<(Chosen, Vec<Chosen>), RolloutError> {
         let namespace = settings.namespace.clone();
         let listed = timeout(limits::WRITE_TIMEOUT, objects.list(&Default::default())).await;
         let listed = listed.map_err(|_| "no answer".to_owned()).and_then(|all| all.map_err(|error| describe(&error)));
         let all = listed.map_err(|reason| RolloutError::ApiServer { namespace: namespace.clone(), reason })?.items;
-        let (mut roots, mut reasons) = (Vec::new(), String::new());
-        for object in &all {
-            match settings.read(object) {
-                Ok(_) => roots.push(root_of(object)),
+        let (mut roots, mut providers, mut reasons) = (Vec::new(), BTreeMap::new(), String::new());
+        for object in all {
+            match settings.read(&object) {
+                Ok(provider) => {
+                    roots.push(root_of(&object));
+                    let (name, spec) = (object.name_any(), object.spec.provider);
+                    providers.insert(name.clone(), Chosen { name, spec, provider });
+                }
                 Err(why) => reasons = format!("{reasons} ({}: {why})", object.name_any()),
             }
         }
-        // Nobody signs yet: as whoever leads will decide.
+        // Where nobody signs yet: as whoever leads will decide.
         let moves = changeover::moves(&roots, SystemTime::UNIX_EPOCH, settings.pace(Duration::ZERO));
         let name = changeover::signer(&roots).map(|root| root.name.clone());
         let name = name.or_else(|| moves.first().map(|first| first.name.clone()));
-        let object = all.iter().find(|object| Some(object.name_any()) == name);
-        let Some(object) = object else { return Err(RolloutError::Nobody { namespace, reason: reasons }) };
-        match settings.read(object) {
-            Ok(provider) => Ok((object.name_any(), object.spec.provider.clone(), provider)),
-            Err(reason) => Err(RolloutError::Nobody { namespace, reason }),
-        }
+        let first = name.and_then(|name| providers.remove(&name));
+        let first = first.ok_or(RolloutError::Nobody { namespace, reason: reasons })?;
+        let trusted = changeover::trusted(&roots);
+        Ok((first, trusted.iter().filter_map(|root| providers.remove(&root.name)).collect()))
     }
 
     /// All that are trusted, as one issuer.
     pub fn issuer(&self) -> Arc<Exchange> {
         self.exchange.clone()
+    }
+
+    /// Who signs.
+    pub fn signing(&self) -> watch::Receiver<Signing> {
+        self.signing.subscribe()
     }
 
     /// Carries out what objects say until `stop`.
@@ -178,26 +216,24 @@ impl Rollout {
         events: Option<mpsc::Sender<Event>>,
         stop: CancellationToken,
     ) {
-        let mut seen = pin!(watcher(self.objects.clone(), watcher::Config::default()).default_backoff());
+        let mut told = Told::new(ORIGIN, events.clone());
+        self.events = events;
+        for (name, open) in &mut self.open {
+            open.tend(name, self.events.clone());
+        }
+        let mut seen = pin!(watcher(self.written.objects(), watcher::Config::default()).default_backoff());
         let (mut known, mut listing, mut listed) = (BTreeMap::new(), BTreeMap::new(), false);
-        let mut told = Vec::new();
         loop {
             if listed {
                 self.carry_out(&known).await;
+                self.remember_validity(&known).await;
                 if leadership.leads() {
                     self.move_on(&known).await;
+                    self.replace_roots().await;
                 }
             }
             self.exchange.refresh((self.clock)());
-            let problems: Vec<Problem> = self.broken.iter().map(problem).collect();
-            if problems != told {
-                problems.iter().for_each(|problem| warn!("{problem}"));
-                told.clone_from(&problems);
-                if let Some(events) = &events {
-                    // Nobody listens any more when the program ends.
-                    let _ = events.send(Event::Problems { origin: ORIGIN.into(), problems }).await;
-                }
-            }
+            told.tell(self.broken.iter().map(problem).chain(self.behind.clone()).collect()).await;
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = seen.try_next() => match event {
@@ -221,7 +257,7 @@ impl Rollout {
         self.broken.retain(|name, _| known.contains_key(name));
         let usable: Vec<Root> = known.values().map(root_of).filter(|root| root.state != State::Error).collect();
         let mut issuers: Vec<Arc<dyn Issuer>> = Vec::new();
-        let mut in_use = Vec::new();
+        let mut in_use: Vec<String> = Vec::new();
         for root in changeover::trusted(&usable) {
             let Some(object) = known.get(&root.name) else { continue };
             if let Err(why) = self.ensure_open(object).await {
@@ -237,6 +273,10 @@ impl Rollout {
             return;
         }
         self.exchange.set(issuers, (self.clock)());
+        if let Some((name, open)) = in_use.first().and_then(|name| self.open.get_key_value(name)) {
+            let (name, kind, tresor) = (name.clone(), open.kind, open.tresor.clone());
+            self.signing.send_replace(Signing { name, kind, tresor, change: changeover::change(&usable) });
+        }
         self.open.retain(|name, open| {
             let used = in_use.contains(name);
             if !used {
@@ -262,11 +302,11 @@ impl Rollout {
         }
         let provider = self.settings.read(object)?;
         let signer = Signer::open_at_once(&provider, &self.clock).await.map_err(|error| error.to_string())?;
-        let (issuer, kind, stop) = (signer.issuer(), signer.kind(), CancellationToken::new());
-        tokio::spawn(signer.tend_alone(stop.clone()));
-        info!("MeshRootCertificate {name}: its provider ({kind}) is trusted");
-        self.open.insert(name.clone(), Open { provider: object.spec.provider.clone(), issuer, kind, stop });
+        let mut open = Open::new(object.spec.provider.clone(), signer);
+        open.tend(&name, self.events.clone());
+        info!("MeshRootCertificate {name}: its provider ({}) is trusted", open.kind);
         self.broken.remove(&name);
+        self.open.insert(name, open);
         Ok(())
     }
 
@@ -279,44 +319,92 @@ impl Rollout {
                 Err(why) => {
                     self.broken.insert(name.clone(), why);
                     if root_of(object).state == State::New {
-                        self.write(&Move { name: name.clone(), state: State::Error, until: None }).await;
+                        self.written.state(&Move { name: name.clone(), state: State::Error, until: None }).await;
                     }
                 }
             }
         }
-        let pace = self.settings.pace(self.exchange.longest_validity());
-        for next in changeover::moves(&usable, (self.clock)(), pace) {
+        let longest = known.values().map(longest_validity).max().unwrap_or_default();
+        let pace = self.settings.pace(longest.max(self.exchange.longest_validity()));
+        for next in self.moves(known, usable, pace).await {
             // Nobody is told to sign whose roots are not trusted here yet.
             let unheard = next.state == State::IssuingRollout && !self.open.contains_key(&next.name);
-            if unheard || !self.write(&next).await {
+            if unheard || !self.written.state(&next).await {
                 return;
             }
             info!("MeshRootCertificate {} is {} now", next.name, next.state.as_str());
         }
     }
 
-    /// Whether it was written.
-    async fn write(&mut self, next: &Move) -> bool {
-        let until = next.until.map(super::tresor::rfc3339);
-        let status = json!({ "state": next.state.as_str() });
-        let whole = json!({ "metadata": { "annotations": { UNTIL: until } }, "status": status });
-        let only = json!({ "status": status });
-        let parameters = PatchParams::default();
-        let writing = async {
-            let written = self.objects.patch(&next.name, &parameters, &Patch::Merge(&whole)).await?;
-            if written.status.is_none_or(|status| status.state != next.state.as_str()) {
-                // There is a sub-resource, then, and the object's own field was passed over.
-                self.objects.patch_status(&next.name, &parameters, &Patch::Merge(&only)).await?;
-            }
-            Ok::<(), kube::Error>(())
+    /// What follows. An object whose provider does not open is passed over until it does: its announcement would end
+    /// before anybody had heard of its roots.
+    async fn moves(
+        &mut self,
+        known: &BTreeMap<String, MeshRootCertificate>,
+        mut usable: Vec<Root>,
+        pace: Pace,
+    ) -> Vec<Move> {
+        loop {
+            let moves = changeover::moves(&usable, (self.clock)(), pace);
+            let announced = moves.iter().find(|next| next.state == State::ValidatingRollout);
+            let Some((name, object)) = announced.and_then(|next| known.get_key_value(&next.name)) else { return moves };
+            let opened = match self.settings.read(object) {
+                Ok(provider) => Signer::open_at_once(&provider, &self.clock).await.map_err(|error| error.to_string()),
+                Err(why) => Err(why),
+            };
+            let Err(why) = opened else {
+                self.broken.remove(name);
+                return moves;
+            };
+            self.broken.insert(name.clone(), why);
+            usable.retain(|root| root.name != *name);
+        }
+    }
+
+    /// How long the overlap of a change has to be must not be forgotten by a restart.
+    async fn remember_validity(&self, known: &BTreeMap<String, MeshRootCertificate>) {
+        let longest = self.exchange.longest_validity();
+        let Some(signer) = known.get(&self.signing.borrow().name) else { return };
+        if longest > longest_validity(signer).max(USUAL_VALIDITY) {
+            self.written.longest_validity(&signer.name_any(), longest).await;
+        }
+    }
+
+    /// Does what is due about the roots of the one that signs, if they are the mesh's own.
+    async fn replace_roots(&mut self) {
+        let tresor = self.signing.borrow().tresor.clone();
+        let outcome = match tresor {
+            Some(tresor) => tresor.tick().await,
+            None => Ok(()),
         };
-        let why = match timeout(limits::WRITE_TIMEOUT, writing).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => describe(&error),
-            Err(_) => "the API server does not answer".to_owned(),
-        };
-        warn!("the state of MeshRootCertificate {} cannot be written: {why}; it is tried again", next.name);
-        false
+        self.behind = outcome.err().as_ref().map(not_in_step);
+    }
+}
+
+/// An object and its provider.
+struct Chosen {
+    name: String,
+    spec: CertificateProvider,
+    provider: Provider,
+}
+
+impl Open {
+    fn new(provider: CertificateProvider, signer: Signer) -> Self {
+        Self {
+            provider,
+            issuer: signer.issuer(),
+            tresor: signer.tresor(),
+            kind: signer.kind(),
+            stop: CancellationToken::new(),
+            signer: Some(signer),
+        }
+    }
+
+    fn tend(&mut self, name: &str, events: Option<mpsc::Sender<Event>>) {
+        if let Some(signer) = self.signer.take() {
+            let told = Told::new(&format!("fsm-control: MeshRootCertificate {name}"), events);
+            tokio::spawn(signer.tend_as_one(told, self.stop.clone()));
+        }
     }
 }
 
@@ -333,17 +421,6 @@ impl RolloutSettings {
 
     fn pace(&self, longest: Duration) -> Pace {
         Pace { announce: self.announce, longest_validity: longest.max(USUAL_VALIDITY) }
-    }
-}
-
-fn root_of(object: &MeshRootCertificate) -> Root {
-    let time = |text: &String| text.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
-    let created = object.metadata.creation_timestamp.as_ref().map(|created| SystemTime::from(created.0));
-    Root {
-        name: object.name_any(),
-        created: created.unwrap_or(SystemTime::UNIX_EPOCH),
-        state: object.status.as_ref().map_or(State::New, |status| State::read(&status.state)),
-        until: object.annotations().get(UNTIL).and_then(time),
     }
 }
 

@@ -4,7 +4,9 @@
 //! heard of the new one. *Overlapping*: the new root signs, and the old one is trusted until nothing that it signed is
 //! valid any more. Then *steady* again. At no time is a certificate in use whose root a peer has not been told of.
 
+use super::tresor::rfc3339;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
@@ -74,8 +76,18 @@ pub struct Facts {
 
 /// A rotation is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the roots are being rotated already; the next rotation can begin when this one has ended ({0:?})")]
+#[error("the roots are being rotated already ({0}); the next rotation can begin when this one has ended")]
 pub struct Busy(pub Phase);
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steady => f.write_str("steady"),
+            Self::Announced { until } => write!(f, "announced until {}", rfc3339(*until)),
+            Self::Overlapping { until } => write!(f, "overlapping until {}", rfc3339(*until)),
+        }
+    }
+}
 
 impl Phase {
     /// Begins a rotation.

@@ -1,7 +1,7 @@
 //! The certificate that fsm-control itself shows to proxies, and whose certificates it accepts.
 //!
-//! It comes from the same [`Issuer`] as everybody's, is renewed at two thirds of its validity, and whenever the roots
-//! change the accepted client roots change with it: a new connection always sees the newest of both. Client certificates
+//! It comes from the same [`Issuer`] as everybody's, is renewed at two thirds of its validity and whenever the roots
+//! change. Roots that are news are accepted at once, whether or not there is a new certificate. Client certificates
 //! are asked for and not required, because a proxy that has none yet must be able to ask for one. Sessions are not
 //! resumed: a resumed session would skip the check of the certificate.
 
@@ -40,8 +40,16 @@ pub struct ServerNames {
 pub struct ServerTls {
     issuer: Arc<dyn Issuer>,
     names: ServerNames,
+    own: ArcSwap<Shown>,
     config: ArcSwap<ServerConfig>,
     bundle_file: Option<PathBuf>,
+}
+
+/// What control shows.
+#[derive(Debug)]
+struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 /// Why control has no certificate.
@@ -102,8 +110,9 @@ impl ServerTls {
         bundle_file: Option<PathBuf>,
     ) -> Result<Self, ServerTlsError> {
         let bundle = issuer.trust_bundle();
-        let config = configuration(issuer.as_ref(), &names, &bundle).await?;
-        let tls = Self { issuer, names, config: ArcSwap::from_pointee(config), bundle_file };
+        let own = Shown::get(issuer.as_ref(), &names).await?;
+        let config = ArcSwap::from_pointee(configuration(&own, &bundle)?);
+        let tls = Self { issuer, names, own: ArcSwap::from_pointee(own), config, bundle_file };
         tls.write_bundle(&bundle)?;
         Ok(tls)
     }
@@ -111,6 +120,12 @@ impl ServerTls {
     /// For the next connection.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.load_full()
+    }
+
+    /// Changes with each certificate of its own.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> Arc<impl Sized + use<>> {
+        self.own.load_full()
     }
 
     /// Renews for as long as the program runs.
@@ -137,7 +152,11 @@ impl ServerTls {
     async fn renew(&self, bundle: &TrustBundle) -> Result<(), ServerTlsError> {
         // Pods that start from now on must find the roots in the file before the certificate needs them.
         self.write_bundle(bundle)?;
-        self.config.store(Arc::new(configuration(self.issuer.as_ref(), &self.names, bundle).await?));
+        // Proxies may have certificates of a new root before control gets one.
+        self.config.store(Arc::new(configuration(&self.own.load_full(), bundle)?));
+        let own = Shown::get(self.issuer.as_ref(), &self.names).await?;
+        self.config.store(Arc::new(configuration(&own, bundle)?));
+        self.own.store(Arc::new(own));
         Ok(())
     }
 
@@ -156,23 +175,26 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&aside, path)
 }
 
-async fn configuration(
-    issuer: &dyn Issuer,
-    names: &ServerNames,
-    bundle: &TrustBundle,
-) -> Result<ServerConfig, ServerTlsError> {
-    let leaf = LeafNames {
-        common_name: names.dns.first().cloned().unwrap_or_else(|| "fsm-controller".to_owned()),
-        dns: names.dns.clone(),
-        spiffe: None,
-        addresses: names.addresses.clone(),
-    };
-    let own = KeyAndChain::make(issuer, leaf, SERVER_VALIDITY).await?;
-    let answer = |error: &dyn std::fmt::Display| ServerTlsError::Answer(error.to_string());
-    let chain = CertificateDer::pem_slice_iter(own.issued.chain.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| answer(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(|error| answer(&error))?;
+impl Shown {
+    async fn get(issuer: &dyn Issuer, names: &ServerNames) -> Result<Self, ServerTlsError> {
+        let leaf = LeafNames {
+            common_name: names.dns.first().cloned().unwrap_or_else(|| "fsm-controller".to_owned()),
+            dns: names.dns.clone(),
+            spiffe: None,
+            addresses: names.addresses.clone(),
+        };
+        let own = KeyAndChain::make(issuer, leaf, SERVER_VALIDITY).await?;
+        let chain = CertificateDer::pem_slice_iter(own.issued.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|error| answer(&error))?;
+        Ok(Self { chain, key: PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(|error| answer(&error))? })
+    }
+}
+
+fn answer(error: &dyn std::fmt::Display) -> ServerTlsError {
+    ServerTlsError::Answer(error.to_string())
+}
+
+fn configuration(own: &Shown, bundle: &TrustBundle) -> Result<ServerConfig, ServerTlsError> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(bundle.pem.as_bytes()) {
         let root = root.map_err(|error| answer(&error))?;
@@ -187,7 +209,7 @@ async fn configuration(
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| answer(&error))?
         .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key)
+        .with_single_cert(own.chain.clone(), own.key.clone_key())
         .map_err(|error| answer(&error))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -382,11 +382,11 @@ fn describe_root(der: &[u8], signs: bool) -> RootStatus {
     RootStatus { fingerprint, not_after: rfc3339(not_after), signs }
 }
 
-/// The roots of a bundle, for people; which of them signs is not known.
+/// The roots of a bundle, for people; the first one signs.
 pub(crate) fn roots_of(pem: &str) -> Vec<RootStatus> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let ders = CertificateDer::pem_slice_iter(pem.as_bytes()).flatten();
-    ders.map(|der| describe_root(&der, false)).collect()
+    ders.enumerate().map(|(index, der)| describe_root(&der, index == 0)).collect()
 }
 
 /// A point in time as people and tools write it.

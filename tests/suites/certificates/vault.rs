@@ -1,23 +1,26 @@
 //! A real OpenBao signs, and says no in all the ways that people meet.
 
 use super::{is_trusted, leaf, names};
+use fsm_control::cert::authority::{Provider, Signer};
 use fsm_control::cert::vault::{TokenSource, Vault, VaultAddress, VaultError, VaultSettings};
 use fsm_control::cert::{Identity, IssueError, Issuer};
-use fsm_tests::{OpenBao, within};
+use fsm_control::leader::Leadership;
+use fsm_tests::{OpenBao, api_server, eventually, within};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const WEB: &str = "web.shop.cluster.local";
 
 /// What docs/certificates.md tells people to write.
-const ROLE: &str = r#"{"allow_any_name": true, "enforce_hostnames": false, "allowed_uri_sans": "spiffe://cluster.local/*",
+pub(super) const ROLE: &str = r#"{"allow_any_name": true, "enforce_hostnames": false, "allowed_uri_sans": "spiffe://cluster.local/*",
     "key_type": "any", "require_cn": false, "use_csr_common_name": false, "use_csr_sans": false, "max_ttl": "72h"}"#;
 
-fn engine(bao: &OpenBao, mount: &str) {
+pub(super) fn engine(bao: &OpenBao, mount: &str) {
     bao.set(&format!("sys/mounts/{mount}"), r#"{"type": "pki", "config": {"max_lease_ttl": "87600h"}}"#);
     let root = json!({"common_name": format!("{mount} root"), "ttl": "87600h", "key_type": "ec"}).to_string();
     bao.set(&format!("{mount}/root/generate/internal"), &root);
@@ -156,4 +159,60 @@ async fn a_token_that_was_replaced_is_read_again_and_a_sealed_vault_is_worth_ano
         Err(IssueError::Unavailable { reason, .. }) => assert!(reason.contains("does not answer"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// A token that may do what docs/certificates.md says, for as long as it is renewed.
+fn limited_token(bao: &OpenBao, ttl: &str) -> String {
+    let policy = r#"{"policy": "path \"pki/sign/fsm\" { capabilities = [\"update\"] }"}"#;
+    bao.set("sys/policies/acl/fsm", policy);
+    let wanted = json!({"policies": ["fsm"], "period": ttl, "no_parent": true}).to_string();
+    bao.set("auth/token/create", &wanted)["auth"]["client_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_token_that_ends_is_renewed_in_time_for_as_long_as_it_is_needed() {
+    let Some(bao) = OpenBao::start() else { return };
+    engine(&bao, "pki");
+    bao.set("pki/roles/fsm", ROLE);
+    let [token, forgotten] = [(); 2].map(|()| limited_token(&bao, "5s"));
+    let begun = Instant::now();
+    let settings = settings(&bao, "pki", "fsm", TokenSource::Given(token.clone()));
+    let opened = Signer::open(Provider::Vault(settings), Arc::new(SystemTime::now));
+    let signer = within("Vault answers", opened).await.unwrap();
+    let (issuer, stop) = (signer.issuer(), CancellationToken::new());
+    let tended = tokio::spawn(signer.tend(Leadership::always(), None, stop.clone()));
+    eventually("it is older than one of its lives", async || begun.elapsed() > Duration::from_secs(8)).await;
+    within("it still signs", issuer.issue(leaf(names("shop", "web"), HOUR))).await.unwrap();
+    let question = json!({"token": forgotten}).to_string();
+    assert_eq!(bao.ask("POST", "auth/token/lookup", &question).0, 403, "one that nobody renews is over");
+    stop.cancel();
+    within("it ends", tended).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_in_a_secret_is_read_again_when_it_was_replaced() {
+    let Some(server) = api_server().await else { return };
+    let Some(bao) = OpenBao::start() else { return };
+    engine(&bao, "pki");
+    bao.set("pki/roles/fsm", ROLE);
+    let secret = |token: &str| {
+        let metadata = json!({"namespace": "vaulted-system", "name": "vault"});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": token}}).to_string()
+    };
+    let first = limited_token(&bao, "1h");
+    server.apply(&(crate::kubernetes::namespace("vaulted-system", "none") + &secret(&first))).await;
+    let source = TokenSource::Secret {
+        client: server.client().await,
+        namespace: "vaulted-system".into(),
+        name: "vault".into(),
+        key: "token".into(),
+    };
+    let vault = open(settings(&bao, "pki", "fsm", source)).await.unwrap();
+    assert_eq!(vault.next_look(), Duration::from_secs(30), "there is nothing to be done about the token for long");
+    within("it signs", vault.issue(leaf(names("shop", "web"), HOUR))).await.unwrap();
+    bao.set("auth/token/revoke", &json!({"token": first}).to_string());
+    let reason = refusal(&vault).await;
+    assert!(reason.contains("the token is wrong or has expired"), "{reason}");
+    server.apply(&secret(&limited_token(&bao, "1h"))).await;
+    within("it signs again", vault.issue(leaf(names("shop", "web"), HOUR))).await.unwrap();
 }

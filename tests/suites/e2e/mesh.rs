@@ -47,6 +47,8 @@ async fn a_mesh_lives_from_its_installation_to_its_end() {
     clock.tell("upgraded");
     mesh.certificates_are_renewed(&first).await;
     clock.tell("certificates were renewed");
+    mesh.the_root_is_replaced().await;
+    clock.tell("another root was announced");
     mesh.uninstall(&before).await;
     clock.tell("uninstalled");
 }
@@ -183,6 +185,28 @@ impl TheMesh {
     async fn certificates_are_renewed(&self, first: &str) {
         until("the client has another certificate", async || {
             (self.certificate("client").await != *first).then_some(())
+        })
+        .await;
+        assert_eq!(self.status("/get").await, "200");
+    }
+
+    /// `fsm certificate`, which asks fsm-control through the API server.
+    async fn the_root_is_replaced(&self) {
+        let before = fine(self.cluster.fsm(&["certificate", "status"]).await);
+        let words: Vec<&str> = before.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+        let [provider, phase, _, signs, _, root] = words[..] else { panic!("{before}") };
+        assert_eq!((provider, phase, signs, before.lines().count()), ("tresor", "steady", "yes", 2), "{before}");
+        let said = fine(self.cluster.fsm(&["certificate", "rotate", "-o", "json"]).await);
+        let rows: Value = serde_json::from_str(&said).unwrap_or_else(|why| panic!("{why}: {said}"));
+        assert_eq!((&rows[0]["phase"], &rows[0]["signs"]), (&json!("announced"), &json!(true)), "{said}");
+        assert_eq!((&rows[0]["fingerprint"], &rows[1]["signs"]), (&json!(root), &json!(false)), "{said}");
+        let again = self.cluster.fsm(&["certificate", "rotate"]).await;
+        assert!(again.code != 0 && again.stderr.contains("being rotated already"), "{again:?}");
+        let pod = self.cluster.pod_of("client", "client").await;
+        until("sidecars trust both", async || {
+            let asked = ["curl", "-s", "http://127.0.0.1:15000/certs"];
+            let said = self.cluster.exec("client", &pod, "client", &asked).await.stdout;
+            (said.matches("\"mesh-root\"").count() == 2).then_some(())
         })
         .await;
         assert_eq!(self.status("/get").await, "200");

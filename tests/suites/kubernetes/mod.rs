@@ -8,7 +8,7 @@ mod install;
 mod leadership;
 mod memory;
 mod objects;
-mod program;
+pub(crate) mod program;
 mod refusals;
 mod replicas;
 mod rights;
@@ -95,18 +95,18 @@ impl Follower {
     }
 }
 
-fn namespace(name: &str, mesh: &str) -> String {
+pub(crate) fn namespace(name: &str, mesh: &str) -> String {
     let labels = json!({"flomesh.io/monitored-by": mesh});
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}).to_string()
         + "\n---\n"
 }
 
-fn account(namespace: &str, name: &str) -> String {
+pub(crate) fn account(namespace: &str, name: &str) -> String {
     let metadata = json!({"namespace": namespace, "name": name});
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).to_string() + "\n---\n"
 }
 
-fn pod(namespace: &str, name: &str, account: &str) -> String {
+pub(crate) fn pod(namespace: &str, name: &str, account: &str) -> String {
     let metadata = json!({"namespace": namespace, "name": name, "labels": {"app": name}});
     let spec = json!({
         "serviceAccountName": account, "automountServiceAccountToken": false,
@@ -124,7 +124,7 @@ fn split(namespace: &str, name: &str, weight: u32) -> String {
 }
 
 /// A token of a service account, for an audience and, if one is named, for a pod (name, uid).
-async fn token(
+pub(crate) async fn token(
     server: &ApiServer,
     namespace: &str,
     account: &str,
@@ -142,7 +142,7 @@ async fn token(
     answer["status"]["token"].as_str().unwrap().to_owned()
 }
 
-async fn uid(server: &ApiServer, namespace: &str, pod: &str) -> String {
+pub(crate) async fn uid(server: &ApiServer, namespace: &str, pod: &str) -> String {
     let asked = ["-n", namespace, "get", "pod", pod, "-o", "jsonpath={.metadata.uid}"];
     within("kubectl answers", server.kubectl(&asked, "")).await.stdout
 }

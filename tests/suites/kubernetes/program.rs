@@ -11,21 +11,21 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// A role that keeps running. Killed when it is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Mutex<Child>,
     /// Where it listens.
-    pub(super) addresses: Value,
+    pub(crate) addresses: Value,
     directory: TempDir,
 }
 
 impl Running {
     /// Starts it and waits until it is ready. Without the name of a role first it is the controller.
-    pub(super) async fn start(server: &ApiServer, mesh: &str, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(server: &ApiServer, mesh: &str, arguments: &[&str]) -> Self {
         Self::start_as(&server.kubeconfig(), server, mesh, arguments).await
     }
 
     /// The same with the rights that this file gives.
-    pub(super) async fn start_as(kubeconfig: &Path, server: &ApiServer, mesh: &str, arguments: &[&str]) -> Self {
+    pub(crate) async fn start_as(kubeconfig: &Path, server: &ApiServer, mesh: &str, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir_in(server.directory()).unwrap();
         let ready = directory.path().join("ready");
         let mut command = Command::new("setpriv");
@@ -42,12 +42,12 @@ impl Running {
     }
 
     /// What it logged.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
     /// One of its addresses.
-    pub(super) fn address(&self, name: &str) -> &str {
+    pub(crate) fn address(&self, name: &str) -> &str {
         self.addresses[name].as_str().unwrap()
     }
 
@@ -60,7 +60,7 @@ impl Running {
     }
 
     /// Asks it to end.
-    pub(super) fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let process = Pid::from_raw(i32::try_from(self.child.lock().unwrap().id()).unwrap());
         kill(process, Signal::SIGTERM).unwrap();
     }
@@ -68,7 +68,7 @@ impl Running {
 
 impl Running {
     /// Asks it to end, and waits until it has.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         self.terminate();
         eventually("fsm-control ends", async || self.child.lock().unwrap().try_wait().unwrap().is_some()).await;
     }
@@ -83,12 +83,12 @@ impl Drop for Running {
 }
 
 /// Runs a role that does one thing and ends.
-pub(super) async fn once(server: &ApiServer, arguments: &[&str]) -> Outcome {
+pub(crate) async fn once(server: &ApiServer, arguments: &[&str]) -> Outcome {
     once_as(&server.kubeconfig(), arguments).await
 }
 
 /// The same with the rights that this file gives.
-pub(super) async fn once_as(kubeconfig: &Path, arguments: &[&str]) -> Outcome {
+pub(crate) async fn once_as(kubeconfig: &Path, arguments: &[&str]) -> Outcome {
     let mut command = Command::new(binary("fsm-control"));
     command.args(arguments).env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
@@ -100,12 +100,12 @@ pub(super) async fn once_as(kubeconfig: &Path, arguments: &[&str]) -> Outcome {
 }
 
 /// Asks a port for JSON.
-pub(super) async fn get(address: &str, path: &str) -> Value {
+pub(crate) async fn get(address: &str, path: &str) -> Value {
     serde_json::from_str(&page(address, path).await).unwrap_or(Value::Null)
 }
 
 /// Asks a port for a page.
-pub(super) async fn page(address: &str, path: &str) -> String {
+pub(crate) async fn page(address: &str, path: &str) -> String {
     let url = format!("http://{address}{path}");
     let mut command = Command::new("curl");
     command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "5", &url]);

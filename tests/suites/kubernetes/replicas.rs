@@ -18,7 +18,7 @@ fn roots(bundle: &Option<(String, Value)>) -> usize {
     bundle.as_ref().map_or(0, |(pem, _)| pem.matches("BEGIN CERTIFICATE").count())
 }
 
-async fn rotate(admin: &str) -> Value {
+pub(super) async fn rotate(admin: &str) -> Value {
     let url = format!("http://{admin}/ca/rotate");
     let mut command = Command::new("curl");
     command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "20", "-X", "POST", &url]);

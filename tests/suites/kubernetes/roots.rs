@@ -2,6 +2,7 @@
 
 use super::rights::{binding, config_of, roles};
 use super::{account, namespace};
+use fsm_control::cert::authority::Signer;
 use fsm_control::cert::custody::{Custody, Place};
 use fsm_control::cert::tresor::TresorSettings;
 use fsm_control::cert::{Issuer, LeafNames, LeafRequest, SecretPlace, SigningRequest, Tresor};
@@ -147,7 +148,8 @@ async fn every_process_follows_a_change_of_roots_whoever_makes_it() {
             terms: Terms::default(),
         },
     );
-    let tended = tokio::spawn(custody.tend(leadership, None, stop.clone()));
+    let signer = Signer::Tresor(Box::new(custody));
+    let tended = tokio::spawn(signer.tend(leadership, None, stop.clone()));
 
     let mut changes = follower.changes();
     within("the leader rotates", leader.rotate()).await.unwrap();

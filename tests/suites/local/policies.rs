@@ -20,6 +20,10 @@ fn load(arguments: &str) -> String {
     )
 }
 
+/// What the server's sidecar follows.
+const DOCUMENT: &str = r#"fortio_server="$(kubectl get pod -n demo -l app=fortio -o jsonpath='{.items[0].metadata.name}')"
+    fsm proxy get config_dump "$fortio_server" -n demo"#;
+
 fn setting(text: &str) -> String {
     format!(
         "kubectl apply -f - <<EOF
@@ -67,6 +71,10 @@ async fn page_1_6_connections_are_limited() {
     deploy_fortio(&mesh).await;
     let ten = load("-qps -1 -c 3 -n 10 tcp://fortio.demo.svc.cluster.local:8078");
     mesh.eventually(&ten, |outcome| outcome.stdout.contains("tcp OK : 10 (100.0 %)")).await;
+    let grep = r#"fortio_server="$(kubectl get pod -n demo -l app=fortio -o jsonpath='{.items[0].metadata.name}')"
+               fsm proxy get stats "$fortio_server" -n demo | grep 'fortio.*8078.*rate_limit'"#;
+    let none = mesh.page(grep).await;
+    assert_eq!((none.code, none.stdout.as_str()), (1, ""), "the page sees no such line yet");
     mesh.shows(&setting(
         "  rateLimit:
     local:
@@ -76,14 +84,22 @@ async fn page_1_6_connections_are_limited() {
     ))
     .await;
     mesh.eventually(&ten, |outcome| !outcome.stdout.contains("tcp OK : 10 (100.0 %)")).await;
-    let stats = mesh
-        .shows(
-            r#"fortio_server="$(kubectl get pod -n demo -l app=fortio -o jsonpath='{.items[0].metadata.name}')"
-               fsm proxy get stats "$fortio_server" -n demo | grep fortio.*8078.*rate_limit"#,
-        )
-        .await;
+    let stats = mesh.shows(grep).await;
     assert!(stats.starts_with("local_rate_limit.inbound_demo/fortio_8078_tcp.rate_limited: "), "{stats}");
     assert!(!stats.contains("rate_limited: 0"), "{stats}");
+
+    mesh.shows(&setting(
+        "  rateLimit:
+    local:
+      tcp:
+        connections: 1
+        unit: minute
+        burst: 10",
+    ))
+    .await;
+    mesh.eventually(DOCUMENT, |outcome| outcome.stdout.contains("Burst")).await;
+    let burst = mesh.page(&ten).await;
+    assert!(burst.stdout.contains("tcp OK : 10 (100.0 %)"), "{burst:#?}");
 }
 
 #[tokio::test]
@@ -103,21 +119,55 @@ async fn page_1_7_requests_are_limited() {
     ))
     .await;
     // Asked before the limit is in force, it would cost tokens that the page counts.
-    mesh.eventually(
-        r#"fortio_server="$(kubectl get pod -n demo -l app=fortio -o jsonpath='{.items[0].metadata.name}')"
-           fsm proxy get config_dump "$fortio_server" -n demo"#,
-        |outcome| outcome.stdout.contains("RateLimit"),
-    )
-    .await;
+    mesh.eventually(DOCUMENT, |outcome| outcome.stdout.contains("RateLimit")).await;
+    assert_eq!(limited_so_far(&mesh).await, 0);
     let limited = mesh.page(&ten).await;
     assert!(limited.stdout.contains("Code 200 : 3 (30.0 %)"), "{limited:#?}");
+    assert_eq!(limited_so_far(&mesh).await, 7);
+
+    mesh.shows(&setting(
+        "  rateLimit:
+    local:
+      http:
+        requests: 3
+        unit: minute
+        burst: 10",
+    ))
+    .await;
+    mesh.eventually(DOCUMENT, |outcome| outcome.stdout.contains("Burst")).await;
+    let burst = mesh.page(&ten).await;
+    assert!(burst.stdout.contains("Code 200 : 10 (100.0 %)"), "{burst:#?}");
+    assert_eq!(limited_so_far(&mesh).await, 7);
+
+    mesh.shows(&setting(
+        "  httpRoutes:
+    - path: .*
+      rateLimit:
+        local:
+          requests: 3
+          unit: minute",
+    ))
+    .await;
+    mesh.eventually(DOCUMENT, |outcome| outcome.stdout.contains("RateLimit") && !outcome.stdout.contains("Burst"))
+        .await;
+    let limited = mesh.page(&ten).await;
+    assert!(limited.stdout.contains("Code 429 : 7 (70.0 %)"), "{limited:#?}");
+    assert_eq!(limited_so_far(&mesh).await, 14);
+}
+
+/// The number that the page's `grep` shows first; below it is the same for each kind of limit.
+async fn limited_so_far(mesh: &LocalMesh) -> u32 {
     let stats = mesh
         .shows(
             r#"fortio_server="$(kubectl get pod -n demo -l app=fortio -o jsonpath='{.items[0].metadata.name}')"
-               fsm proxy get stats "$fortio_server" -n demo | grep 'http_local_rate_limit.rate_limited'"#,
+               fsm proxy get stats "$fortio_server" -n demo | grep 'http_local_rate_limiter.http_local_rate_limit.rate_limited'"#,
         )
         .await;
-    assert_eq!(stats.lines().next(), Some("http_local_rate_limiter.http_local_rate_limit.rate_limited: 7"), "{stats}");
+    let first = stats
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("http_local_rate_limiter.http_local_rate_limit.rate_limited: "));
+    first.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{stats}"))
 }
 
 fn access_control(sources: &str, protocol: &str, tls: &str) -> String {

@@ -90,3 +90,37 @@ async fn what_is_not_there_is_said() {
     let nobody = mesh.page("fsm policy explain --from a/b --to httpbin/httpbin").await;
     assert!(nobody.code == 1 && nobody.stderr.contains("there is no pod a/b"), "{nobody:?}");
 }
+
+/// The pod's sidecar: a process in the pod's network.
+const SIDECAR: &str = r#"sidecar() {
+    for process in $(pgrep -x fsm-proxy); do
+        grep -qz "^POD_NAME=$1\$" "/proc/$process/environ" && echo "$process"
+    done
+}"#;
+
+#[tokio::test]
+async fn a_sidecar_that_gets_nothing_from_the_control_plane_is_behind_and_its_difference_is_shown() {
+    let Some(mesh) = LocalMesh::up_example("examples/httpbin").await else { return };
+    mesh.eventually("fsm proxy diff deploy/curl -n curl", |outcome| outcome.code == 0).await;
+    // Nothing from outside the pod arrives any more; its stream stands until somebody misses its answers.
+    let network = |change: &str| {
+        format!(
+            r#"{SIDECAR}
+               pod="$(kubectl get pod -n curl -l app=curl -o jsonpath='{{.items[0].metadata.name}}')"
+               nsenter -t "$(sidecar "$pod")" -n iptables {change} INPUT ! -i lo -j DROP"#
+        )
+    };
+    mesh.shows(&network("-I")).await;
+    mesh.shows(
+        r#"fsm patch meshconfig fsm-mesh-config -n fsm-system --type=merge \
+             -p '{"spec":{"traffic":{"enablePermissiveTrafficPolicyMode":false}}}'"#,
+    )
+    .await;
+    let status = mesh.eventually("fsm proxy status -n curl", |outcome| outcome.stdout.contains("Behind")).await;
+    assert_eq!(status.code, 1, "{status:?}");
+    let diff = mesh.page("fsm proxy diff deploy/curl -n curl").await;
+    assert!(diff.code == 1 && diff.stdout.contains("Outbound"), "{diff:?}");
+    mesh.shows(&network("-D")).await;
+    mesh.eventually("fsm proxy diff deploy/curl -n curl", |outcome| outcome.code == 0).await;
+    mesh.eventually("fsm proxy status -n curl", |outcome| outcome.code == 0 && outcome.stdout.contains("Synced")).await;
+}

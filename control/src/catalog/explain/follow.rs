@@ -332,7 +332,7 @@ pub(super) fn fits_but_for_headers(rule: &RouteRule, request: &Asked) -> bool {
 }
 
 /// Expressions cover the whole, as proxies have it.
-fn whole(pattern: &str) -> Option<regex::Regex> {
+pub(super) fn whole(pattern: &str) -> Option<regex::Regex> {
     regex::Regex::new(&format!("^(?:{pattern})$")).ok()
 }
 

@@ -2,11 +2,12 @@
 //!
 //! The verdict is read off the very documents that the caller's and the server's sidecars follow ([`follow`]), so it cannot
 //! differ from them; the objects are found by asking the world the questions that the catalog asked ([`blame`]). Pure, like
-//! the catalog. What documents do not know is not known here: whether pods are ready in this moment, rate limits, what
-//! sidecars have not received yet, and plugins.
+//! the catalog. What limits a call that is allowed is told besides ([`limits`]). What documents do not know is not known here:
+//! whether pods are ready in this moment, whether a limit is reached, what sidecars have not received yet, and plugins.
 
 mod blame;
 mod follow;
+mod limits;
 
 use crate::world::{Account, Group, Pod, PodKey, ServiceKey, World};
 use fsm_api::config::Config;
@@ -76,6 +77,9 @@ pub struct Explanation {
     pub steps: Vec<Step>,
     /// The objects that decide, and what each of them says.
     pub objects: Vec<Said>,
+    /// What limits the call, or has it tried again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
     /// What would change the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
@@ -98,6 +102,15 @@ pub struct Said {
     /// Whether it lets the call through.
     pub allows: bool,
     /// Why, or why not.
+    pub text: String,
+}
+
+/// An object that does not decide whether a call is allowed, but how it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// `Kind namespace/name`.
+    pub object: String,
+    /// What it does.
     pub text: String,
 }
 
@@ -159,6 +172,7 @@ pub fn explain(world: &World, question: &Question) -> Result<Explanation, Cannot
     let way = follow::Way::new(world, &origin, service, port, question.request.as_ref());
     let found = way.walk();
     let objects = blame::objects(world, &origin, &question.to, port, question.request.as_ref(), &found);
+    let limits = limits::limits(world, &origin, &question.to, port, question.request.as_ref());
     let caller = if origin.group.is_some() {
         origin.identity()
     } else {
@@ -172,6 +186,7 @@ pub fn explain(world: &World, question: &Question) -> Result<Explanation, Cannot
         remedy: blame::remedy(&origin, &question.to, &found),
         steps: found.steps,
         objects,
+        limits,
     })
 }
 

@@ -127,3 +127,46 @@ fn agrees(found: &Explanation, at: &str) -> bool {
     }
     true
 }
+
+/// What limits the call on this port of a case's service.
+fn limits(case: &str, from: &str, to: (&str, &str), port: u16, path: &str) -> Vec<String> {
+    let world = world(objects(case));
+    let request = Some(Asked { method: "GET".to_owned(), path: path.to_owned(), headers: BTreeMap::new() });
+    let to = NamespacedName::new(to.0, to.1);
+    let question = Question { from: pod_of(&world, from), to, port: Some(port), request };
+    let found = explain(&world, &question).unwrap();
+    found.limits.iter().map(|limit| format!("{}: {}", limit.object, limit.text)).collect()
+}
+
+#[test]
+fn what_limits_a_call_is_told_with_the_object() {
+    let retry = "Retry curl/retry: for Service httpbin/httpbin: requests are tried again up to 5 times on 5xx, each try within 1s";
+    let httpbin = ("httpbin", "httpbin");
+    assert_eq!(limits("1.2-retry", "curl.curl", httpbin, 14001, "/get"), [retry]);
+    assert!(limits("1.2-retry-disabled", "curl.curl", httpbin, 14001, "/get").is_empty());
+
+    let breaker = limits("1.5-circuit-breaking", "fortio-client.client", ("server", "fortio"), 8080, "/");
+    assert_eq!(
+        breaker,
+        [
+            "each caller's sidecar has at most 200 connections, 1000 requests on one connection",
+            "a connection is waited for 1.5s",
+            "a circuit breaker refuses with 503 for 10s when, of 200 or more requests within 1m0s, 100 fail or 10 % are slower than 200ms",
+        ]
+        .map(|text| format!("UpstreamTrafficSetting server/http-circuit-breaking: for Service server/fortio: {text}"))
+    );
+}
+
+#[test]
+fn limits_of_other_routes_and_protocols_do_not_concern_a_call() {
+    let demo = ("demo", "fortio");
+    let of = |text: &str, name: &str| format!("UpstreamTrafficSetting demo/{name}: for Service demo/fortio: {text}");
+    let connections = limits("1.6-tcp-rate-limit-burst", "fortio-client.demo", demo, 8078, "/");
+    let text = "each of its pods takes 1 new connections a minute and 10 more at once";
+    assert_eq!(connections, [of(text, "tcp-echo-limit")]);
+    let fast = "on the route .* each of its pods answers 3 requests a minute, and others with 429";
+    let slow = "on the route /slow/.* each of its pods answers 1 requests a second, and others with 429";
+    let route = |path| limits("1.7-http-route-limit", "fortio-client.demo", demo, 8080, path);
+    assert_eq!(route("/get"), [of(fast, "http-rate-limit")]);
+    assert_eq!(route("/slow/1"), [of(fast, "http-rate-limit"), of(slow, "http-rate-limit")]);
+}

@@ -60,6 +60,17 @@ pub struct Move {
     pub until: Option<SystemTime>,
 }
 
+/// One takes over from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Name of the one that takes over.
+    pub to: String,
+    /// Whether it signs already.
+    pub signs: bool,
+    /// When this phase ends.
+    pub until: Option<SystemTime>,
+}
+
 impl State {
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -100,6 +111,15 @@ pub fn trusted(roots: &[Root]) -> Vec<&Root> {
     let states = [State::IssuingRollout, State::Active, State::ValidatingRollback, State::ValidatingRollout];
     let others = roots.iter().filter(|root| states.contains(&root.state) && Some(*root) != signer);
     signer.into_iter().chain(others).collect()
+}
+
+/// The change that is under way.
+pub fn change(roots: &[Root]) -> Option<Change> {
+    let of = |state, signs| {
+        let root = oldest(roots, state)?;
+        Some(Change { to: root.name.clone(), signs, until: root.until })
+    };
+    of(State::IssuingRollout, true).or_else(|| of(State::ValidatingRollout, false))
 }
 
 /// What is to be written now.

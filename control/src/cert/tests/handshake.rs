@@ -4,7 +4,7 @@ use super::{Hand, bookbuyer, issue};
 use crate::cert::root::RootKey;
 use crate::cert::server::{ServerNames, ServerTls};
 use crate::cert::tresor::{Tresor, TresorSettings};
-use crate::cert::{Identity, Issuer};
+use crate::cert::{Identity, IssueError, IssueFuture, Issuer, LeafRequest, TrustBundle};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -12,9 +12,11 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 fn names() -> ServerNames {
@@ -133,6 +135,62 @@ async fn an_expired_certificate_is_refused() {
     assert!(error.to_lowercase().contains("expired"), "{error}");
 }
 
+/// An authority whose roots change, and that signs nothing any more when it is told so.
+#[derive(Debug)]
+struct Moody {
+    signer: Arc<Tresor>,
+    refuses: AtomicBool,
+    bundle: watch::Sender<Arc<TrustBundle>>,
+}
+
+impl Issuer for Moody {
+    fn issue(&self, leaf: LeafRequest) -> IssueFuture<'_> {
+        Box::pin(async move {
+            if self.refuses.load(Relaxed) {
+                return Err(IssueError::Refused { name: leaf.names.common_name, reason: "sealed".into() });
+            }
+            self.signer.issue(leaf).await
+        })
+    }
+
+    fn trust_bundle(&self) -> Arc<TrustBundle> {
+        self.bundle.borrow().clone()
+    }
+
+    fn changes(&self) -> watch::Receiver<Arc<TrustBundle>> {
+        self.bundle.subscribe()
+    }
+}
+
+#[tokio::test]
+async fn clients_of_a_root_that_is_news_get_in_although_the_server_gets_no_certificate() {
+    let (ours, theirs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let ours = Arc::new(super::open(ours.path(), &Hand::now()));
+    let theirs = super::open(theirs.path(), &Hand::now());
+    let bundle = watch::Sender::new(ours.trust_bundle());
+    let moody = Arc::new(Moody { signer: ours.clone(), refuses: AtomicBool::new(false), bundle });
+    let server = Arc::new(ServerTls::start(moody.clone(), names(), None).await.unwrap());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let maintained = tokio::spawn({
+        let (server, stop) = (server.clone(), stop.clone());
+        async move { server.maintain(stop).await }
+    });
+    tokio::task::yield_now().await;
+    let before = server.config();
+    moody.refuses.store(true, Relaxed);
+    let both = format!("{}{}", ours.trust_bundle().pem, theirs.trust_bundle().pem);
+    moody.bundle.send_replace(Arc::new(TrustBundle { pem: both, since: SystemTime::now() }));
+    while Arc::ptr_eq(&before, &server.config()) {
+        tokio::task::yield_now().await;
+    }
+    let key = KeyPair::generate().unwrap();
+    let theirs = issue(&theirs, &key, bookbuyer()).await;
+    let own = client(&ours.trust_bundle().pem, Some((&theirs.chain, &key)));
+    assert!(shake(&server, own, "localhost").await.unwrap().is_some());
+    stop.cancel();
+    maintained.await.unwrap();
+}
+
 /// The server follows a rotation: a client that has just one of the two roots gets in as long as it should.
 #[tokio::test]
 async fn the_server_and_the_bundle_file_follow_a_rotation() {
@@ -158,12 +216,12 @@ async fn the_server_and_the_bundle_file_follow_a_rotation() {
     });
     // The maintaining task must have begun to listen.
     tokio::task::yield_now().await;
-    let mut before = server.config();
+    let mut before = server.shown();
     let mut renewed = async || {
-        while Arc::ptr_eq(&before, &server.config()) {
+        while Arc::ptr_eq(&before, &server.shown()) {
             tokio::task::yield_now().await;
         }
-        before = server.config();
+        before = server.shown();
     };
 
     tresor.rotate().await.unwrap();

@@ -102,6 +102,12 @@ impl Vault {
         self.tokens.renew_if_due(&self.client).await
     }
 
+    /// How long it is until there is something to [tend](Self::tend) again.
+    pub fn next_look(&self) -> Duration {
+        let due = self.tokens.due_in().unwrap_or(limits::VAULT_LOOK);
+        due.clamp(limits::ISSUER_RETRY, limits::VAULT_LOOK)
+    }
+
     fn learn(&self, heard: &[String]) {
         let keep = *self.longest.lock() + super::CLOCK_SKEW;
         let mut roots = self.roots.lock();

@@ -76,6 +76,11 @@ impl Tokens {
         if due { self.renew(client).await } else { Ok(()) }
     }
 
+    /// How long it is until the token is to be renewed; `None`: it need not be.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        self.renew_at.lock().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
     /// Finds out how long the token lives, and renews it if that can be done.
     pub(super) async fn renew(&self, client: &VaultClient) -> Result<(), VaultError> {
         let token = self.read_again().await?;
