@@ -13,6 +13,7 @@ pub mod redact;
 
 use super::grpc::GrpcStatus;
 use super::observe::{Observe, Wants};
+use super::trace::context::digits;
 use super::trace::span::Span;
 use super::{Direction, Telemetry};
 use crate::http::body::{BodyProgress, ResponseBody};
@@ -197,9 +198,9 @@ impl Record {
         }
     }
 
-    /// Whether the request belongs to a trace, recorded or not.
-    pub const fn is_traced(&self) -> bool {
-        self.span.is_some()
+    /// Whether the request belongs to a trace that is recorded.
+    pub fn is_traced(&self) -> bool {
+        self.span.as_ref().is_some_and(|span| span.context.sampled)
     }
 
     /// Tells the next hop about the trace, and gives the request a name across hops if it has none.
@@ -262,16 +263,14 @@ impl Record {
 
 /// A UUID of version 4 (RFC 9562). It names, it does not protect.
 fn request_id() -> HeaderValue {
-    let (high, low) = (runtime::random(), runtime::random());
-    let text = format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xfff,
-        (low >> 48) & 0x3fff | 0x8000,
-        low & 0xffff_ffff_ffff,
-    );
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none"))
+    let random = u128::from(runtime::random()) << 64 | u128::from(runtime::random());
+    let version_and_variant = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let digits = digits::<32>(version_and_variant);
+    let mut text = [b'-'; 36];
+    for (from, to, count) in [(0, 0, 8), (8, 9, 4), (12, 14, 4), (16, 19, 4), (20, 24, 12)] {
+        text[to..to + count].copy_from_slice(&digits[from..from + count]);
+    }
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"))
 }
 
 impl Draft {

@@ -71,11 +71,20 @@ impl Incoming {
     /// Reads the context of a request. Where several forms disagree, `b3` wins over `x-b3-…`, and those over
     /// `traceparent`; with `w3c_first` it is the other way round.
     pub fn read(headers: &HeaderMap, w3c_first: bool) -> Self {
+        // Most requests have none of these, and one look at all names is cheaper than a search for each.
+        if !headers.keys().any(tells_of_a_trace) {
+            return Self::default();
+        }
         let (single, multi, w3c) = (read_single(headers), read_multi(headers), read_w3c(headers));
         let forms = Forms { b3_multi: multi.is_some(), b3_single: single.is_some(), w3c: w3c.is_some() };
         let chosen = if w3c_first { w3c.or(single).or(multi) } else { single.or(multi).or(w3c) };
         Self { forms, ..chosen.unwrap_or_default() }
     }
+}
+
+fn tells_of_a_trace(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-b3-") || name == B3 || name == TRACEPARENT
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -160,28 +169,40 @@ impl Context {
     pub fn write(&self, headers: &mut HeaderMap, forms: Forms) {
         let sampled = if self.sampled { "1" } else { "0" };
         if forms.b3_multi {
-            insert(headers, TRACE_ID, &self.trace.to_string());
-            insert(headers, SPAN_ID, &format!("{:016x}", self.span));
+            let trace = digits::<32>(self.trace.value);
+            insert(headers, TRACE_ID, if self.trace.short { &trace[16..] } else { &trace });
+            insert(headers, SPAN_ID, &digits::<16>(self.span.into()));
             match self.parent {
-                Some(parent) => insert(headers, PARENT_ID, &format!("{parent:016x}")),
+                Some(parent) => insert(headers, PARENT_ID, &digits::<16>(parent.into())),
                 None => drop(headers.remove(PARENT_ID)),
             }
             headers.insert(SAMPLED, HeaderValue::from_static(sampled));
         }
         if forms.b3_single {
             let parent = self.parent.map(|parent| format!("-{parent:016x}")).unwrap_or_default();
-            insert(headers, B3, &format!("{}-{:016x}-{sampled}{parent}", self.trace, self.span));
+            insert(headers, B3, format!("{}-{:016x}-{sampled}{parent}", self.trace, self.span).as_bytes());
         }
         if forms.w3c {
             let flags = u8::from(self.sampled);
-            insert(headers, TRACEPARENT, &format!("00-{:032x}-{:016x}-{flags:02x}", self.trace.value, self.span));
+            let value = format!("00-{:032x}-{:016x}-{flags:02x}", self.trace.value, self.span);
+            insert(headers, TRACEPARENT, value.as_bytes());
         }
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+/// A number in hexadecimal digits, without the machinery of formatting: every request of a traced mesh has some.
+pub(in crate::telemetry) fn digits<const COUNT: usize>(mut number: u128) -> [u8; COUNT] {
+    let mut digits = [b'0'; COUNT];
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
+    }
+    digits
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
     // Hexadecimal digits and hyphens always make a header value.
-    if let Ok(value) = HeaderValue::from_str(value) {
+    if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.insert(name, value);
     }
 }
