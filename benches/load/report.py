@@ -56,7 +56,9 @@ def case_rows(case, topology, runs):
     for run in runs:
         if run["case"] == case and run["n"]:
             by_peer.setdefault(run["peer"], []).append(run)
-    members = [peer for peer in by_peer if peer.endswith(f"-{topology}")]
+    # With what operators have on, and an earlier build: the same pair.
+    beside = ("fsm-observed", "fsm-before") if topology == "mtls" else ()
+    members = [peer for peer in by_peer if peer.endswith(f"-{topology}") or peer in beside]
     reference = by_peer.get(f"{REFERENCE}-{topology}")
     for peer in (["direct"] if "direct" in by_peer else []) + members:
         group = by_peer[peer]
@@ -98,6 +100,10 @@ def goal_rows(runs, memory):
             theirs = middle_of(case, f"{other}-{topology}", field)
             if ours is not None and theirs:
                 yield [what, f"of {other}'s", *verdict((ours - floor) / (theirs - floor), at_most)]
+    for case in dict.fromkeys(run["case"] for run in runs):
+        ours, seen = middle_of(case, "fsm-mtls", "cpu_total"), middle_of(case, "fsm-observed", "cpu_total")
+        if ours and seen:
+            yield [f"with logs of errors and 1 % traced, {case}", "of fsm-mtls", *verdict(seen / ours, 1.05)]
     for line in memory:
         for what, kind, sides in MEMORY_GOALS if line["peer"] == "fsm-mtls" else ():
             for side, at_most in sides.items():
