@@ -277,3 +277,16 @@ fn undetected(proxy: &Proxy, protocol: &Protocol) -> Refusal {
     }
     Refusal::explained(Reason::DownstreamTimeout, "the client sent no request".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::future_size;
+
+    /// Every connection has one for as long as it lives.
+    #[test]
+    fn the_state_of_a_connection_stays_small() {
+        let size = future_size::of_three(serve);
+        assert!(size <= 5_000, "{size} bytes: is something rare not in a box of its own, or carried along twice?");
+    }
+}

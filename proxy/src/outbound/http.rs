@@ -198,3 +198,16 @@ fn refuse(connection: &Connection, refusal: Refusal, grpc: bool) -> Response<Res
     );
     reply::refuse(refusal, grpc)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::future_size;
+
+    /// It is copied and allocated for every request; see docs/performance.md.
+    #[test]
+    fn the_state_of_a_request_stays_small() {
+        let size = future_size::of_two(handle);
+        assert!(size <= 6_000, "{size} bytes: is something rare not in a box of its own, or carried along twice?");
+    }
+}

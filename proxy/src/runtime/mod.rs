@@ -47,3 +47,19 @@ where
 {
     tokio::spawn(future).abort_handle()
 }
+
+#[cfg(test)]
+/// Size of the future that a function of so many arguments makes.
+pub mod future_size {
+    use std::future::Future;
+
+    /// Of a function of two.
+    pub fn of_two<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Of a function of three.
+    pub fn of_three<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+}
