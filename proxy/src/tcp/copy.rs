@@ -116,7 +116,9 @@ where
     let mut failure = None;
     let timed_out = poll_fn(|cx| {
         sending.poll(cx, downstream, upstream, &mut failure);
+        receiving.source_was_reset |= sending.sink_was_reset;
         receiving.poll(cx, upstream, downstream, &mut failure);
+        sending.source_was_reset |= receiving.sink_was_reset;
         if sending.source_failed || receiving.source_failed || (sending.is_done() && receiving.is_done()) {
             return Poll::Ready(false);
         }
@@ -149,6 +151,11 @@ struct Direction<'a> {
     phase: Phase,
     /// Set when reading failed: the source is broken both ways.
     source_failed: bool,
+    /// Set when the sink turned out to be reset as it was written to.
+    sink_was_reset: bool,
+    /// The other direction has found that our source was reset. The kernel tells each error once: whoever reads now is told
+    /// of an end that was none.
+    source_was_reset: bool,
     /// What the sink did not take at once.
     held: Held,
     /// Bytes were written since the last flush; TLS may still hold some of them.
@@ -196,6 +203,8 @@ impl<'a> Direction<'a> {
             total,
             phase: Phase::Copying,
             source_failed: false,
+            sink_was_reset: false,
+            source_was_reset: false,
             held: Held::default(),
             unflushed: false,
             active: false,
@@ -225,8 +234,9 @@ impl<'a> Direction<'a> {
         };
         // A sink that broke ends this direction only: what it sent before can still be read from it, and then its end.
         if let Err((side, error)) = result {
-            failure.get_or_insert((side, error));
             self.source_failed = side == self.source;
+            self.sink_was_reset = side == self.sink && error.kind() == io::ErrorKind::ConnectionReset;
+            failure.get_or_insert((side, error));
         }
         self.phase = Phase::Done;
         self.held = Held::default();
@@ -326,7 +336,9 @@ impl<'a> Direction<'a> {
             match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
                 Poll::Pending => break Stop::Empty,
                 Poll::Ready(Err(error)) => break Stop::End(Some(error)),
-                Poll::Ready(Ok(())) if buffer.filled().len() == before => break Stop::End(None),
+                Poll::Ready(Ok(())) if buffer.filled().len() == before => {
+                    break Stop::End(self.source_was_reset.then(|| io::ErrorKind::ConnectionReset.into()));
+                }
                 Poll::Ready(Ok(())) if buffer.remaining() == 0 => break Stop::Full,
                 Poll::Ready(Ok(())) => {}
             }

@@ -509,3 +509,27 @@ fn the_state_of_a_relayed_connection_is_small() {
     let size = size_of_val(&relay(&mut a, &mut b, options));
     assert!(size <= 768, "{size} bytes");
 }
+
+/// The kernel tells a reset once. Whoever writes first hears of it, and the reader gets what looks like an end.
+#[tokio::test]
+async fn half_an_answer_is_not_whole_because_a_write_has_heard_of_the_reset() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut upstream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut server, _) = listener.accept().await.unwrap();
+    let (mut client, mut downstream) = tokio::io::duplex(64);
+    let (sent, received) = (Counter::default(), Counter::default());
+    let options = RelayOptions { idle: Duration::from_secs(60), sent: &sent, received: &received, moved: None };
+    let mut relaying = Box::pin(relay(&mut downstream, &mut upstream, options));
+    server.write_all(b"half").await.unwrap();
+    let mut half = [0; 4];
+    tokio::select! {
+        _ = &mut relaying => panic!("it goes on"),
+        read = client.read_exact(&mut half) => assert_eq!(read.unwrap(), 4),
+    }
+    server.set_zero_linger().unwrap();
+    drop(server);
+    // From here on the relay has not looked: its first look is that of a write.
+    client.write_all(b"more").await.unwrap();
+    let relayed = relaying.await;
+    assert_eq!(relayed.broken_off, Some(Side::Upstream), "{relayed:?}");
+}
