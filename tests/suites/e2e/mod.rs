@@ -3,3 +3,4 @@
 mod mesh;
 mod node;
 mod reach;
+mod replicas;

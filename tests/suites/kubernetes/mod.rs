@@ -2,7 +2,7 @@
 
 mod absence;
 mod bootstrap;
-mod control;
+pub(crate) mod control;
 mod injection;
 mod install;
 mod leadership;
