@@ -10,16 +10,18 @@ mod once;
 mod standing;
 mod webhooks;
 
+use crate::debug::Heap;
 use crate::options::Role;
+use std::sync::Arc;
 
-/// Runs a role until it is told to end, or has done its work.
+/// Runs a role until it is told to end, or has done its work. `heap` is the program's allocator, for the debug server.
 ///
 /// # Errors
 /// Whatever keeps it from starting (ports, the state directory, files that cannot be written), and for roles that do one
 /// thing and end: whatever kept them from doing it.
-pub async fn run(role: Role) -> anyhow::Result<()> {
+pub async fn run(role: Role, heap: Option<Arc<dyn Heap>>) -> anyhow::Result<()> {
     match role {
-        Role::Controller(options) => controller::run(*options).await,
+        Role::Controller(options) => controller::run(*options, heap).await,
         Role::Injector(options) => injector::run(*options).await,
         Role::Bootstrap(options) => bootstrap::run(options).await,
         Role::Preinstall(options) => once::preinstall(options).await,

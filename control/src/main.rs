@@ -1,5 +1,7 @@
 //! `fsm-control`: the control plane.
 
+mod heap;
+
 use fsm_control::app;
 use fsm_control::log;
 use fsm_control::options::{Program, Role};
@@ -19,7 +21,7 @@ fn main() -> ExitCode {
 fn serve(role: Role) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("fsm-control").build()?;
-    let outcome = runtime.block_on(app::run(role));
+    let outcome = runtime.block_on(app::run(role, heap::profiler()));
     // What blocks (a file, a name) is not waited for.
     runtime.shutdown_background();
     outcome

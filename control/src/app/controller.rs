@@ -9,7 +9,7 @@ use crate::auth::{ClusterTokens, TokenDirectory, TokenReview};
 use crate::cert::Issuer;
 use crate::cert::server::ServerTls;
 use crate::controller::{self, Ends, Publisher};
-use crate::debug::{self, Debug};
+use crate::debug::{self, Debug, Heap};
 use crate::issued::{BundleKeeper, ClusterWriter, DirectoryWriter, Keeper, Ledger, Owner, Situation, Writer};
 use crate::leader::{self, Leadership};
 use crate::options::{ControllerOptions, MeshOptions, Tokens, WriteTo};
@@ -32,7 +32,7 @@ use tracing::info;
 /// Changes that the source may be ahead.
 pub(super) const EVENTS_AHEAD: usize = 1024;
 
-pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
+pub(super) async fn run(options: ControllerOptions, heap: Option<Arc<dyn Heap>>) -> anyhow::Result<()> {
     let standing = Standing::default();
     let (tasks, stop) = (&standing.tasks, &standing.stop);
     let api_server = connect(&options).await?;
@@ -102,6 +102,7 @@ pub(super) async fn run(options: ControllerOptions) -> anyhow::Result<()> {
         authority: authority.clone(),
         problems: problems.clone(),
         queries: queries.clone(),
+        heap,
     };
     let told = watch::Sender::new(None);
     tasks.spawn(debug::serve_while_wanted(debug::PORT, Arc::new(debug), debug_wanted, stop.clone(), told));

@@ -3,9 +3,13 @@
 //! Off unless MeshConfig says `spec.observability.enableDebugServer: true`, which is obeyed live: the port is opened and
 //! closed while the control plane runs. It is bound to loopback only, so a port-forward is needed to reach it in a cluster;
 //! web pages are refused. Nothing secret is shown: documents are redacted, of the authority only fingerprints. It changes
-//! nothing. A profile costs some processor time while it is taken; one is taken at a time.
+//! nothing. A profile costs some processor time while it is taken; one is taken at a time. Where memory is allocated is
+//! remembered (by samples) while the port is open, and not otherwise.
 
+mod heap;
 mod profile;
+
+pub use heap::Heap;
 
 use crate::admin::{Authority, is_foreign};
 use crate::controller::{Query, View};
@@ -48,6 +52,7 @@ fsm-control's debug server:
   GET  /debug/proxy                      connected proxies
   GET  /debug/proxy?pod=NS/NAME          the newest document of one, without secrets
   GET  /debug/pprof/profile?seconds=30   processor time, for `go tool pprof`
+  GET  /debug/pprof/heap                 memory in use that was allocated since this port was opened
   GET  /debug/pprof/cmdline              how the program was started
 ";
 
@@ -62,6 +67,8 @@ pub struct Debug {
     pub problems: Arc<ArcSwap<Vec<Problem>>>,
     /// To the owner of the world.
     pub queries: mpsc::Sender<Query>,
+    /// The program's allocator, if it can tell where memory is allocated.
+    pub heap: Option<Arc<dyn Heap>>,
 }
 
 /// Serves while MeshConfig wants it, until `stop`; `port` 0 takes any. The address is told where somebody listens.
@@ -87,11 +94,12 @@ pub async fn serve_while_wanted(
         };
         let here = listener.local_addr().ok();
         info!(address = ?here, "the debug server listens: `spec.observability.enableDebugServer` of MeshConfig says so");
+        debug.watch_heap(true).await;
         address.send_replace(here);
-        let (end, debug) = (stop.child_token(), Arc::clone(&debug));
+        let (end, asked) = (stop.child_token(), Arc::clone(&debug));
         let handler = move |ask| {
-            let debug = Arc::clone(&debug);
-            async move { debug.answer(ask).await }
+            let asked = Arc::clone(&asked);
+            async move { asked.answer(ask).await }
         };
         let serving = serve_http(listener, handler, LIMITS, end.clone());
         tokio::pin!(serving);
@@ -101,6 +109,7 @@ pub async fn serve_while_wanted(
         }
         address.send_replace(None);
         serving.await;
+        debug.watch_heap(false).await;
         info!("the debug server is closed");
     }
 }
@@ -124,6 +133,7 @@ impl Debug {
             "/debug/certs" => json(&self.authority.status()),
             "/debug/proxy" => self.proxies(&ask),
             "/debug/pprof/profile" => self.profile(&ask).await,
+            "/debug/pprof/heap" => self.heap().await,
             "/debug/pprof/cmdline" => text(StatusCode::OK, std::env::args().collect::<Vec<_>>().join("\0")),
             path => text(StatusCode::NOT_FOUND, format!("there is no {path}\n\n{INDEX}")),
         }
@@ -152,6 +162,28 @@ impl Debug {
         match Config::read(publication.document()) {
             Ok((config, _)) => json(&config.redacted()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("the document cannot be shown: {error}\n")),
+        }
+    }
+
+    async fn watch_heap(&self, on: bool) {
+        let Some(heap) = self.heap.clone() else { return };
+        let watching = tokio::task::spawn_blocking(move || heap.watch(on)).await;
+        if let Ok(Err(why)) = watching {
+            warn!(%why, "the debug server has no heap profiles");
+        }
+    }
+
+    async fn heap(&self) -> Reply {
+        const NONE: &str =
+            "this program has no heap profiles: they need its allocator (jemalloc, on Linux with glibc)\n";
+        let Some(heap) = self.heap.clone() else { return text(StatusCode::NOT_IMPLEMENTED, NONE) };
+        let Ok(_one_at_a_time) = PROFILING.try_lock() else {
+            return text(StatusCode::CONFLICT, "a profile is being taken already\n");
+        };
+        match tokio::task::spawn_blocking(move || heap.profile()).await {
+            Ok(Ok(bytes)) => reply(StatusCode::OK, "application/octet-stream", bytes),
+            Ok(Err(why)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("no profile can be taken: {why}\n")),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "no profile can be taken\n"),
         }
     }
 

@@ -11,6 +11,22 @@ use serde_json::json as object;
 use std::time::SystemTime;
 use tempfile::TempDir;
 
+/// An allocator that remembers whether it is watched.
+#[derive(Debug, Default)]
+struct Fake(std::sync::atomic::AtomicBool);
+
+impl Heap for Fake {
+    fn watch(&self, on: bool) -> Result<(), String> {
+        self.0.store(on, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn profile(&self) -> Result<Vec<u8>, String> {
+        let watched = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        if watched { Ok(b"profile".to_vec()) } else { Err("nobody watches".to_owned()) }
+    }
+}
+
 fn debug() -> (Arc<Debug>, TempDir) {
     let directory = TempDir::new().unwrap();
     let tresor =
@@ -35,7 +51,7 @@ fn debug() -> (Arc<Debug>, TempDir) {
     });
     let problems = Arc::default();
     let authority = Arc::new(Authority::of_tresor(tresor));
-    (Arc::new(Debug { push, authority, problems, queries }), directory)
+    (Arc::new(Debug { push, authority, problems, queries, heap: Some(Arc::new(Fake::default())) }), directory)
 }
 
 async fn ask(debug: &Debug, method: Method, path: &str, host: &str) -> (StatusCode, Vec<u8>) {
@@ -48,9 +64,9 @@ async fn ask(debug: &Debug, method: Method, path: &str, host: &str) -> (StatusCo
 async fn everything_in_the_index_is_there_and_nothing_can_be_changed() {
     let (debug, _directory) = debug();
     let paths: Vec<&str> = INDEX.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(paths.len(), 12 + 1, "{paths:?}");
+    assert_eq!(paths.len(), 13 + 1, "{paths:?}");
     // Of profiles there is one at a time, and the test below takes it.
-    for path in paths.into_iter().filter(|path| path.starts_with('/') && !path.contains("profile")) {
+    for path in paths.into_iter().filter(|path| path.starts_with('/') && !path.contains("pprof/")) {
         let expected = match path {
             "/debug/proxy?pod=NS/NAME" => StatusCode::NOT_FOUND,
             _ => StatusCode::OK,
@@ -88,6 +104,25 @@ async fn a_profile_has_samples_of_what_runs() {
         ask(&debug, Method::GET, "/debug/pprof/profile?seconds=0", "localhost").await.0,
         StatusCode::BAD_REQUEST
     );
+}
+
+#[tokio::test]
+async fn the_heap_is_watched_only_while_the_port_is_open() {
+    let (debug, _directory) = debug();
+    let heap = debug.heap.clone().unwrap();
+    let (want, wanted) = watch::channel(true);
+    let (address, mut told) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve_while_wanted(0, debug, wanted, stop.clone(), address));
+    told.wait_for(Option::is_some).await.unwrap();
+    assert_eq!(heap.profile(), Ok(b"profile".to_vec()));
+    want.send_replace(false);
+    told.wait_for(Option::is_none).await.unwrap();
+    while heap.profile().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    serving.await.unwrap();
 }
 
 #[tokio::test]
