@@ -14,6 +14,7 @@ use crate::limits;
 use crate::listen;
 use crate::options::{Options, RuntimeFlavor};
 use crate::policy::budget::{Allowance, REPLAY_BYTES};
+use crate::runtime;
 use crate::runtime::drain::{Drain, Phase};
 use crate::runtime::workers::{Scheduling, Workers};
 use crate::shared::Proxy;
@@ -100,7 +101,10 @@ impl App {
     /// # Errors
     /// When an admin port cannot be opened or signals cannot be had.
     pub fn run(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_start(runtime::step_back)
+            .build()?;
         runtime.block_on(self.run_until_the_end())
     }
 
@@ -143,6 +147,7 @@ impl App {
             () = follow => {}
             () = self.follow_configuration(&data, &names) => {}
             () = self.sweep_pools() => {}
+            () = self.free_retired() => {}
             _ = interrupt.recv() => tracing::info!("interrupted: ending at once"),
             () = self.admin.quit.cancelled() => tracing::info!("asked to quit: ending at once"),
             () = self.end_asked_for(&mut terminate) => {
@@ -305,6 +310,30 @@ impl App {
             tokio::time::sleep(limits::POOL_IDLE_TIMEOUT / 6).await;
             if let Some(snapshot) = self.proxy.store.snapshot() {
                 snapshot.clusters.iter().for_each(|cluster| cluster.sweep());
+            }
+        }
+    }
+
+    /// Frees what was in force before, on a thread of its own.
+    async fn free_retired(&self) {
+        let store = &self.proxy.store;
+        let mut generations = store.subscribe();
+        let mut more = false;
+        loop {
+            let look_again = async {
+                match more {
+                    true => tokio::time::sleep(limits::RETIRED_LOOK).await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = generations.changed() => if changed.is_err() { return },
+                () = look_again => {}
+            }
+            let retired;
+            (retired, more) = store.take_retired();
+            if !retired.is_empty() {
+                let _ = tokio::task::spawn_blocking(move || drop(retired)).await;
             }
         }
     }

@@ -161,6 +161,13 @@ pub const COPY_BUSY_BYTES: u64 = 64 << 10;
 /// setting one never has to wake the worker that sets it.
 pub const WORKER_PULSE: Duration = Duration::from_secs(1);
 
+/// How much nicer than the data workers the threads are that read, compile and free configurations: on a CPU that both want,
+/// a request goes first. 19 would stop them for long where an application never rests.
+pub const BACKGROUND_NICENESS: i32 = 10;
+
+/// A configuration that is not in force any more, but was still read, is looked at again after so long.
+pub const RETIRED_LOOK: Duration = Duration::from_secs(5);
+
 // --- lifecycle ------------------------------------------------------------------------------------------------------
 
 /// SIGTERM: how long new connections are still accepted, so that clients who have not heard yet are served.

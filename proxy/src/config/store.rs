@@ -35,6 +35,8 @@ const LOGGED_PROBLEMS: usize = 50;
 #[derive(Debug)]
 pub struct Store {
     current: ArcSwapOption<Snapshot>,
+    /// Were in force, and may still be read. Kept here so that no request ever has to free one: a big one takes milliseconds.
+    retired: Mutex<Vec<Arc<Snapshot>>>,
     telemetry: Arc<Telemetry>,
     generation: watch::Sender<u64>,
     /// Held while a document is put in force: one at a time.
@@ -160,6 +162,7 @@ impl Store {
     pub fn new(telemetry: Arc<Telemetry>) -> Self {
         Self {
             current: ArcSwapOption::empty(),
+            retired: Mutex::default(),
             telemetry,
             generation: watch::Sender::new(0),
             applying: Mutex::default(),
@@ -196,6 +199,16 @@ impl Store {
     /// Tells when a document was put in force: the number of documents so far.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    /// Those that were in force and that nobody reads any more, to be freed where it delays nothing; and whether others are
+    /// still read.
+    pub fn take_retired(&self) -> (Vec<Arc<Snapshot>>, bool) {
+        let mut retired = self.retired.lock();
+        let (unread, read): (Vec<_>, Vec<_>) = retired.drain(..).partition(|snapshot| Arc::strong_count(snapshot) == 1);
+        let more = !read.is_empty();
+        *retired = read;
+        (unread, more)
     }
 
     /// How the configuration in force came about, and what went wrong since.
@@ -385,7 +398,7 @@ impl Store {
         let generation = *self.generation.borrow() + 1;
         let problems = snapshot.problems.len();
         self.status.lock().enter(origin, generation, &snapshot);
-        self.current.store(Some(snapshot));
+        self.retired.lock().extend(self.current.swap(Some(snapshot)));
         self.telemetry.config_applied.increment();
         self.generation.send_replace(generation);
         Applied::Changed { generation, problems }

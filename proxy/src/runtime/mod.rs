@@ -3,6 +3,7 @@
 pub mod drain;
 pub mod workers;
 
+use crate::limits;
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -46,6 +47,14 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     tokio::spawn(future).abort_handle()
+}
+
+/// Lets the data workers go first from now on, for the calling thread.
+pub fn step_back() {
+    // Where that is forbidden, nothing is lost but some delay.
+    if let Err(error) = rustix::process::nice(limits::BACKGROUND_NICENESS) {
+        tracing::debug!(%error, "a thread in the background keeps its priority");
+    }
 }
 
 #[cfg(test)]

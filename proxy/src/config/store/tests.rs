@@ -46,6 +46,25 @@ fn first_document_comes_into_force() {
 }
 
 #[test]
+fn what_was_in_force_is_freed_by_nobody_who_reads_it() {
+    let store = store();
+    store.apply(&document("1", "web.shop"), &file()).unwrap();
+    let reader = store.snapshot().unwrap();
+    let gone = Arc::downgrade(&reader);
+    store.apply(&document("2", "web.shop"), &file()).unwrap();
+
+    let (unread, more) = store.take_retired();
+    assert!(unread.is_empty() && more, "it is still read");
+
+    drop(reader);
+    assert!(gone.upgrade().is_some(), "the reader did not free it");
+    let (unread, more) = store.take_retired();
+    assert_eq!((unread.len(), more), (1, false));
+    drop(unread);
+    assert!(gone.upgrade().is_none());
+}
+
+#[test]
 fn same_content_with_another_time_stamp_changes_nothing() {
     let store = store();
     store.apply(&document("1", "web.shop"), &file()).unwrap();
