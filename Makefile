@@ -10,7 +10,7 @@ REGISTRY ?= flomesh
 IMAGE_ARGUMENTS = --build-arg FSM_GIT_COMMIT=$$(git rev-parse --short HEAD) --build-arg FSM_BUILD_DATE=$$(date -u +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e build bench gate scale lint fmt setup clean image-proxy image-control
+.PHONY: help demo test e2e build bench gate scale pgo lint fmt setup clean image-proxy image-control
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ scale: ## what a sidecar costs beside 10,000 services and 10,000 connections (ro
 	@.ci/setup bench
 	cargo build --profile dist -p fsm-proxy
 	python3 benches/load/scale.py
+
+pgo: ## fsm-proxy built from a profile of itself under load, in target/pgo (root; half an hour)
+	@.ci/setup pgo
+	benches/load/pgo.sh
 
 image-proxy: ## the image of sidecars and their init containers; ENGINE=podman builds it with podman
 	$(ENGINE) build -f Dockerfile.proxy -t $(REGISTRY)/fsm-proxy:$(VERSION) $(IMAGE_ARGUMENTS) .

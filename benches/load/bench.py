@@ -96,6 +96,9 @@ PLAN = {
     "fsm-plain": FEW, "envoy-plain": FEW, "pipy-plain": FEW,
     "fsm-hop": HOP, "envoy-hop": HOP, "pipy-hop": HOP, "nginx-hop": HOP, "haproxy-hop": HOP,
 }
+# Only when they are named: the same pair with two workers, in the two ways of spreading work.
+TWO_WORKERS = ("fsm-stealing", "fsm-percore")
+PLAN |= {name: ("h1-100B-c1", "h1-100B-c32", "h1-100B-c256", "h1-close-c32", "lat-1k", "h2-100B-c32m8", "tcp-1") for name in TWO_WORKERS}
 QUICK_PEERS = ("direct", "fsm-mtls", "envoy-mtls")
 
 
@@ -294,7 +297,7 @@ def parse():
     parser.add_argument("--work", default=os.path.join(ROOT, "target", "bench"))
     parser.add_argument("--out", default=os.path.join(ROOT, "benches", "results", f"{today}.jsonl"))
     arguments = parser.parse_args()
-    arguments.peers = arguments.peers.split(",") if arguments.peers else list(QUICK_PEERS if quick else PLAN)
+    arguments.peers = arguments.peers.split(",") if arguments.peers else list(QUICK_PEERS if quick else [name for name in PLAN if name not in TWO_WORKERS])
     arguments.cases = arguments.cases.split(",") if arguments.cases else list(QUICK if quick else CASES)
     for given, known in ((arguments.peers, PLAN), (arguments.cases, CASES)):
         unknown = [name for name in given if name not in known]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the instructions that fsm-proxy executes for a request, and fails when they have become many more.
+"""Counts the instructions that fsm-proxy executes and the allocations it makes for a request; fails when they have become more.
 
 Both sidecars of a pair run under callgrind, in two pods as for the load comparison (`bench.py`), with the same document. Each
 case runs twice, with few and with many units of work: the difference leaves the work alone, without start and warm-up.
@@ -12,6 +12,7 @@ Unlike times, the figures repeat on a busy machine; the kernel's part is not in 
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,9 +25,14 @@ import pods
 BASELINE = os.path.join(ROOT, "benches", "load", "gate.json")
 # A compiler or a dependency moves figures by a percent or two; what a person adds to a hot path is seen above this.
 TOLERANCE = 0.06
+# Allocations are counted exactly; what a buffer that grows now and then adds is less than this.
+MORE_ALLOCATIONS = (0.5, 0.03)
 WRAPPER = """#!/bin/sh
 exec valgrind --quiet --tool=callgrind --callgrind-out-file={directory}/%p {program} "$@"
 """
+
+FUNCTION = re.compile(r"(c?fn)=\((\d+)\)(?: (.+))?")
+ALLOCATION = re.compile(r"(_rjem_)?(malloc|calloc|realloc|mallocx|rallocx|aligned_alloc|posix_memalign)")
 
 # name -> (what one unit is, few, many, command for so many units). All of it over one connection, except the last case.
 CASES = {
@@ -43,13 +49,27 @@ CASES = {
 }
 
 
-def total(path):
+def counts(path):
+    """Instructions, and calls of the allocator for memory, in one of callgrind's files."""
+    instructions = allocations = 0
+    names, called = {}, None
     with open(path) as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(("totals:", "summary:")))
+        for line in file:
+            if function := FUNCTION.match(line):
+                kind, number, name = function.groups()
+                if name:
+                    names[number] = name
+                if kind == "cfn":
+                    called = names[number]
+            elif line.startswith("calls=") and ALLOCATION.fullmatch(called):
+                allocations += int(line[len("calls="):].split()[0])
+            elif line.startswith(("totals:", "summary:")):
+                instructions = int(line.split()[1])
+    return {"instructions": instructions, "allocations": allocations}
 
 
 def run(bench, case, units, number, keep):
-    """Instructions of each side for so many units, start and end included."""
+    """Instructions and allocations of each side for so many units, start and end included."""
     directory = os.path.join(bench.work, "callgrind")
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(directory)
@@ -64,7 +84,7 @@ def run(bench, case, units, number, keep):
         for side, process in peer.sidecars.items():
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-            sides[side] = total(f"{directory}/{process.pid}")
+            sides[side] = counts(f"{directory}/{process.pid}")
             if keep:
                 shutil.copy(f"{directory}/{process.pid}", os.path.join(keep, f"{case}-{side}-{units}"))
         return sides
@@ -77,8 +97,14 @@ def measure(bench, cases, keep):
     for number, case in enumerate(cases):
         _, few, many, _ = CASES[case]
         less, more = (run(bench, case, units, 2 * number + turn, keep) for turn, units in enumerate((few, many)))
-        figures[case] = {side: round((more[side] - less[side]) / (many - few)) for side in more}
-        print(f"{case:11} {' '.join(f'{side}={count:,}' for side, count in figures[case].items()):32} {CASES[case][0]}", flush=True)
+        units = many - few
+        figures[case] = {
+            side: {"instructions": round((more[side]["instructions"] - less[side]["instructions"]) / units),
+                   "allocations": round((more[side]["allocations"] - less[side]["allocations"]) / units, 1)}
+            for side in more
+        }
+        shown = "  ".join(f"{side} {each['instructions']:,} ({each['allocations']})" for side, each in figures[case].items())
+        print(f"{case:11} {shown:46} {CASES[case][0]}", flush=True)
     return figures
 
 
@@ -86,11 +112,15 @@ def compare(figures, baseline):
     """Sentences about what has become worse; prints what has become better."""
     worse = []
     for case, sides in figures.items():
-        for side, count in sides.items():
-            before = baseline.get(case, {}).get(side)
-            if before is None:
+        for side, figure in sides.items():
+            known = baseline.get(case, {}).get(side)
+            if known is None:
                 worse.append(f"{case} {side}: there is no baseline; `gate.py --update` makes one")
-            elif count > before * (1 + TOLERANCE):
+                continue
+            if figure["allocations"] > known["allocations"] + max(MORE_ALLOCATIONS[0], MORE_ALLOCATIONS[1] * known["allocations"]):
+                worse.append(f"{case} {side}: {figure['allocations']} allocations, there were {known['allocations']}")
+            count, before = figure["instructions"], known["instructions"]
+            if count > before * (1 + TOLERANCE):
                 worse.append(f"{case} {side}: {count:,} instructions, {count / before - 1:+.1%} of {before:,}")
             elif count < before * (1 - TOLERANCE):
                 print(f"{case} {side}: {count / before - 1:+.1%}: better; keep it with `gate.py --update`")
@@ -98,7 +128,7 @@ def compare(figures, baseline):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Instructions of a request, compared with a committed baseline (docs/benchmarks.md).")
+    parser = argparse.ArgumentParser(description="Instructions and allocations of a request, compared with a committed baseline (docs/benchmarks.md).")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(CASES)}; none: all")
     parser.add_argument("--update", action="store_true", help="write the baseline")
     parser.add_argument("--keep", metavar="DIR", help="keep the profiles there")
@@ -135,7 +165,7 @@ def main():
     with open(BASELINE) as file:
         worse = compare(figures, json.load(file))
     if worse:
-        sys.exit("\n".join(["More instructions than the baseline allows:", *worse,
+        sys.exit("\n".join(["More than the baseline allows:", *worse,
                             "Where they are: gate.py --keep DIR, callgrind_annotate DIR/FILE. If they are worth it: gate.py --update"]))
     print(f"within {TOLERANCE:.0%} of the baseline")
 

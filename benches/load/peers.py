@@ -20,6 +20,8 @@ import pods
 import readings
 
 START_SECONDS = 15
+# Two workers on both CPUs, which the load uses too.
+RUNTIMES = {"stealing": "work-stealing", "percore": "per-core"}
 HOP_PORTS = {"h1": 15101, "h2": 15102, "tcp": 15103}
 
 
@@ -86,7 +88,7 @@ class Peer:
         os.makedirs(self.directory)
         self.pods.create()
         self._start_application()
-        if self.topology in ("mtls", "plain", "observed", "before"):
+        if self.topology in ("mtls", "plain", "observed", "before", *RUNTIMES):
             self._start_sidecar("out")
             self._start_sidecar("in")
             self.pods.redirect(pods.SIDECAR_RULES, pods.SIDECAR_RULES)
@@ -129,6 +131,8 @@ class Peer:
             config = self._write(f"{directory}/config.json", documents.fsm(side, certificates, observability, self.services))
             program = self.bench.programs["fsm-before" if self.topology == "before" else "fsm-proxy"]
             command = [program, "--config", config, "--log-level", "error"]
+            if self.topology in RUNTIMES:
+                command += ["--workers", "2", "--runtime", RUNTIMES[self.topology]]
             environment = self._pod_environment(side) if observed else {}
         elif self.program == "probe":
             command = [self.bench.programs["probe"], side, certificates or "-"]
@@ -139,7 +143,8 @@ class Peer:
             environment = self._pod_environment(side)
         subprocess.run(["chown", "-R", str(pods.PROXY_UID), directory], check=True)
         log = f"{self.directory}/{side}.log"
-        process = self._spawn(command, namespace, self.bench.proxy_core, log, pods.PROXY_UID, environment, directory)
+        core = f"{self.bench.proxy_core},{self.bench.load_core}" if self.topology in RUNTIMES else self.bench.proxy_core
+        process = self._spawn(command, namespace, core, log, pods.PROXY_UID, environment, directory)
         self.sidecars[side] = process
         self._wait(namespace, port, process, log)
 

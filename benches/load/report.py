@@ -57,7 +57,7 @@ def case_rows(case, topology, runs):
         if run["case"] == case and run["n"]:
             by_peer.setdefault(run["peer"], []).append(run)
     # With what operators have on, and an earlier build: the same pair.
-    beside = ("fsm-observed", "fsm-before") if topology == "mtls" else ()
+    beside = ("fsm-observed", "fsm-before", "fsm-stealing", "fsm-percore") if topology == "mtls" else ()
     members = [peer for peer in by_peer if peer.endswith(f"-{topology}") or peer in beside]
     reference = by_peer.get(f"{REFERENCE}-{topology}")
     for peer in (["direct"] if "direct" in by_peer else []) + members:
