@@ -11,10 +11,14 @@ struct Profile {
 }
 
 impl Profile {
-    /// Reads a compressed profile; every byte must be accounted for.
-    fn read(compressed: &[u8]) -> Self {
+    /// Reads a profile, which may be compressed; every byte must be accounted for.
+    fn read(answer: &[u8]) -> Self {
         let mut bytes = Vec::new();
-        GzDecoder::new(compressed).read_to_end(&mut bytes).expect("profiles are compressed");
+        if answer.starts_with(&[0x1f, 0x8b]) {
+            GzDecoder::new(answer).read_to_end(&mut bytes).expect("a compressed profile");
+        } else {
+            bytes.extend(answer);
+        }
         let (mut samples, mut texts) = (0, Vec::new());
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
