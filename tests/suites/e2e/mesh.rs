@@ -231,11 +231,13 @@ impl TheMesh {
         let upgrade = ["mesh", "upgrade", "--set", "fsm.sidecar.sidecarLogLevel=info", "--timeout", "90s"];
         let said = fine(self.cluster.fsm(&upgrade).await);
         assert!(said.ends_with("FSM successfully upgraded mesh [fsm] in namespace [fsm-system]\n"), "{said}");
-        let preset = ["get", "configmap", "-n", "fsm-system", "preset-mesh-config", "-o", "yaml"];
-        let preset = fine(self.cluster.kubectl(&preset, "").await);
-        assert!(preset.contains(VALIDITY), "values of the installation are kept: {preset}");
+        let path = r"jsonpath={.data.preset-mesh-config\.json}";
+        let preset = ["get", "configmap", "-n", "fsm-system", "preset-mesh-config", "-o", path];
+        let preset: Value = serde_json::from_str(&fine(self.cluster.kubectl(&preset, "").await)).unwrap();
+        let validity = &preset["certificate"]["serviceCertValidityDuration"];
+        assert_eq!(validity, VALIDITY, "values of the installation are kept: {preset}");
         let level = "kubectl get meshconfig fsm-mesh-config -n $FSM_NAMESPACE -o jsonpath={.spec.sidecar.logLevel}";
-        assert!(preset.contains(r#""logLevel":"info""#), "new ones count: {preset}");
+        assert_eq!(preset["sidecar"]["logLevel"], "info", "new ones count: {preset}");
         assert_eq!(self.cluster.shows(level).await, "error", "MeshConfig stays as it was");
         assert_eq!(self.status("/get").await, "200");
     }
