@@ -7,8 +7,11 @@
 use super::{TheMesh, fine, until};
 use serde_json::{Value, json};
 
-/// The guide's commands that change what their row names, as patches; and where it is seen.
-const ROWS: [(&str, &str, &str); 12] = [
+/// A patch; the path in the spec where it is seen; the value there, as JSON.
+type Change = (&'static str, &'static str, &'static str);
+
+/// The guide's commands that change what their row names.
+const ROWS: [Change; 12] = [
     (r#"{"spec":{"traffic":{"enableEgress":true}}}"#, "/traffic/enableEgress", "true"),
     (
         r#"{"spec":{"traffic":{"enablePermissiveTrafficPolicyMode":true}}}"#,
@@ -51,33 +54,35 @@ const ROWS: [(&str, &str, &str); 12] = [
 ];
 
 /// The guide's commands that are refused; why; and what they were meant to be.
-const REFUSED: [(&str, &str, &str, &str, &str); 3] = [
+const REFUSED: [(&str, &str, Change); 3] = [
     (
         r#"{"spec":{"traffic":{"outboundPortExclusionList":6379,8080}}}"#,
         "Invalid JSON Patch",
-        r#"{"spec":{"traffic":{"outboundPortExclusionList":[6379,8080]}}}"#,
-        "/traffic/outboundPortExclusionList",
-        "[6379,8080]",
+        (
+            r#"{"spec":{"traffic":{"outboundPortExclusionList":[6379,8080]}}}"#,
+            "/traffic/outboundPortExclusionList",
+            "[6379,8080]",
+        ),
     ),
     (
         r#"{"spec":{"traffic":{"outboundIPRangeExclusionList":"10.0.0.0/32,1.1.1.1/24"}}}"#,
         r#"spec.traffic.outboundIPRangeExclusionList in body must be of type array: "string""#,
-        r#"{"spec":{"traffic":{"outboundIPRangeExclusionList":["10.0.0.0/32","1.1.1.1/24"]}}}"#,
-        "/traffic/outboundIPRangeExclusionList",
-        r#"["10.0.0.0/32","1.1.1.1/24"]"#,
+        (
+            r#"{"spec":{"traffic":{"outboundIPRangeExclusionList":["10.0.0.0/32","1.1.1.1/24"]}}}"#,
+            "/traffic/outboundIPRangeExclusionList",
+            r#"["10.0.0.0/32","1.1.1.1/24"]"#,
+        ),
     ),
     (
         r#"{"spec":{"sidecar":{"maxDataPlaneConnections":"error"}}}"#,
         r#"spec.sidecar.maxDataPlaneConnections in body must be of type integer: "string""#,
-        r#"{"spec":{"sidecar":{"maxDataPlaneConnections":20}}}"#,
-        "/sidecar/maxDataPlaneConnections",
-        "20",
+        (r#"{"spec":{"sidecar":{"maxDataPlaneConnections":20}}}"#, "/sidecar/maxDataPlaneConnections", "20"),
     ),
 ];
 
 /// The guide's commands with a field that MeshConfig does not have; and what they were meant to be.
-const UNKNOWN: [(&str, Option<(&str, &str, &str)>); 2] = [
-    // FSM itself has not had it since 1.1.
+const UNKNOWN: [(&str, Option<Change>); 2] = [
+    // FSM's own definition does not have it any more.
     (r#"{"spec":{"traffic":{"useHTTPSIngress":true}}}"#, None),
     (
         r#"{"spec":{"observability":{"serviceCertValidityDuration":true}}}"#,
@@ -104,7 +109,7 @@ pub(super) async fn the_table_of_the_guide_holds(mesh: &TheMesh) {
         changed(mesh, patch).await;
         wanted.push((path, value));
     }
-    for (patch, why, meant, path, value) in REFUSED {
+    for (patch, why, (meant, path, value)) in REFUSED {
         let refusal = cluster.page(&command(patch)).await;
         assert!(refusal.code == 1 && refusal.stderr.contains(why), "{patch}: {refusal:?}");
         changed(mesh, meant).await;
