@@ -204,7 +204,8 @@ mod tests {
         let shown = &read[0].shown;
         assert!(matches(shown, &["xy"]) && matches(shown, &["x12y", "more", "lines"]));
         assert!(!matches(shown, &["xyz"]) && !matches(shown, &[]) && !matches(shown, &["more", "xy"]));
-        let seen = "bookstore   web-p7nzk4dghr-qmv6h   12.5ms  10.244.0.3:80  at 2026-01-02T03:04:05Z 42f22631c2e9fe6f7823";
+        let seen =
+            "bookstore   web-p7nzk4dghr-qmv6h   12.5ms  10.244.0.3:80  at 2026-01-02T03:04:05Z 42f22631c2e9fe6f7823";
         let page = "bookstore web-zmcmcwlgjp-g7qcm 3ms 10.1.2.3:8080 at 2027-11-22T13:14:15Z deadbeefdeadbeef0";
         assert_eq!(shape(seen), shape(page));
         assert_ne!(shape("a 1ms"), shape("a -"));

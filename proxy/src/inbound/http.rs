@@ -137,7 +137,8 @@ async fn carry(
     {
         let headers = response.headers_mut();
         // Whatever the application says there is not ours to vouch for.
-        let said = if connection.introduces_us() { headers.insert(STATS, stats.clone()) } else { headers.remove(STATS) };
+        let said =
+            if connection.introduces_us() { headers.insert(STATS, stats.clone()) } else { headers.remove(STATS) };
         drop(said);
     }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);

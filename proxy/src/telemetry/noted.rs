@@ -66,10 +66,7 @@ impl<'a> Noted<'a> {
 }
 
 impl<'a> TraceHeaders<'a> {
-    fn found(
-        &mut self,
-        place: impl FnOnce(&mut Self) -> &mut Option<&'a HeaderValue>,
-    ) -> &mut Option<&'a HeaderValue> {
+    fn found(&mut self, place: impl FnOnce(&mut Self) -> &mut Option<&'a HeaderValue>) -> &mut Option<&'a HeaderValue> {
         self.any = true;
         place(self)
     }

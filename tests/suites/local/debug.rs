@@ -120,7 +120,8 @@ async fn profiles_of_the_control_plane_name_its_functions_while_the_debug_server
     };
     assert!(heap.names("inuse_space") || heap.names("space"), "{:?}", heap.texts);
 
-    let busy = mesh.in_background("while :; do fsm policy explain --from deploy/curl -n curl --to httpbin/httpbin; done");
+    let busy =
+        mesh.in_background("while :; do fsm policy explain --from deploy/curl -n curl --to httpbin/httpbin; done");
     let time = profile(&mesh, "/debug/pprof/profile?seconds=3").await;
     drop(busy);
     assert!(time.samples > 0 && time.names("cpu"), "{} samples name {:?}", time.samples, time.texts);

@@ -143,10 +143,8 @@ pub fn tags<'a>(draft: &'a Draft, origin: &'a Origin, other_end: SocketAddr) -> 
         tags.push(("rpc.grpc.status_code", status.number().to_string().into()));
     }
     if draft.is_failure() {
-        let status = draft.grpc_status.map_or_else(
-            || Cow::from(draft.status.as_str()),
-            |status| Cow::from(status.name()),
-        );
+        let status =
+            draft.grpc_status.map_or_else(|| Cow::from(draft.status.as_str()), |status| Cow::from(status.name()));
         let broken = if draft.complete { status } else { "broken off".into() };
         tags.push(("error", reason.unwrap_or(broken)));
     }
