@@ -156,7 +156,7 @@ impl Connection {
     /// from FSM.
     fn introduces_us(&self) -> bool {
         let keeps_it = self.client.peer.is_some() && self.client.alpn != Alpn::None;
-        !keeps_it || self.responses.fetch_add(1, Relaxed) % limits::INTRODUCED_EVERY == 0
+        !keeps_it || self.responses.fetch_add(1, Relaxed).is_multiple_of(limits::INTRODUCED_EVERY)
     }
 
     /// Counts a response for this client. Gives the edge that was counted on, for the end of a gRPC call.
