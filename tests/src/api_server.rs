@@ -8,6 +8,7 @@
 //! directory is removed after that. A test that stops the server has it [alone](api_server_alone).
 
 pub(crate) mod credentials;
+mod page;
 pub(crate) mod programs;
 
 use crate::Outcome;

@@ -20,6 +20,18 @@
 - --cert-manager-issuer-kind={{ $fsm.certmanager.issuerKind }}
 - --cert-manager-issuer-group={{ $fsm.certmanager.issuerGroup }}
 {{- end }}
+{{- /* MeshRootCertificates of Vault have no fields for these. */}}
+{{- if include "fsm.mayAskVault" . }}
+- --vault-mount={{ $fsm.vault.mount }}
+{{- with $fsm.vault.ca }}{{- if .name }}
+- --vault-ca-file=/var/run/fsm/vault-ca/{{ .key }}
+{{- end }}{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Not empty where Vault signs, or a MeshRootCertificate may have it sign. */}}
+{{- define "fsm.mayAskVault" -}}
+{{- if or (eq .Values.fsm.certificateProvider.kind "vault") .Values.fsm.featureFlags.enableMeshRootCertificate -}}yes{{- end -}}
 {{- end -}}
 
 {{/* Rights in the control plane's namespace. */}}
@@ -58,18 +70,39 @@
 {{- default "token" .Values.fsm.vault.secret.key -}}
 {{- end -}}
 
-{{/* Vault's token as a file, which follows the Secret. */}}
+{{/* Vault's token and its roots as files, which follow their objects. */}}
 {{- define "fsm.certificateMounts" -}}
-{{- if eq .Values.fsm.certificateProvider.kind "vault" -}}
+{{- $token := eq .Values.fsm.certificateProvider.kind "vault" -}}
+{{- $ca := and .Values.fsm.vault.ca.name (include "fsm.mayAskVault" .) -}}
+{{- if or $token $ca -}}
 volumeMounts:
+  {{- if $token }}
   - {name: vault-token, mountPath: /var/run/fsm/vault, readOnly: true}
+  {{- end }}
+  {{- if $ca }}
+  - {name: vault-ca, mountPath: /var/run/fsm/vault-ca, readOnly: true}
+  {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "fsm.certificateVolumes" -}}
-{{- if eq .Values.fsm.certificateProvider.kind "vault" -}}
+{{- $token := eq .Values.fsm.certificateProvider.kind "vault" -}}
+{{- $ca := and .Values.fsm.vault.ca.name (include "fsm.mayAskVault" .) -}}
+{{- if or $token $ca -}}
 volumes:
+  {{- if $token }}
   - name: vault-token
     secret: {secretName: {{ include "fsm.vaultSecret" . }}, defaultMode: 0440}
+  {{- end }}
+  {{- if $ca }}
+  {{- with .Values.fsm.vault.ca }}
+  - name: vault-ca
+    {{- if eq .kind "Secret" }}
+    secret: {secretName: {{ .name }}, defaultMode: 0440, items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]}
+    {{- else }}
+    configMap: {name: {{ .name }}, items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]}
+    {{- end }}
+  {{- end }}
+  {{- end }}
 {{- end }}
 {{- end -}}

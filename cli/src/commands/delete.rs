@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::kinds::Resource;
+use super::manifest::Document;
 use super::select::{self, Named, Scope, Selector};
 use super::{MeshChoice, manifest, say_line};
 use crate::local::state::{Change, ObjectName, Objects};
@@ -43,8 +44,10 @@ impl Delete {
         } else {
             let read = manifest::read_all(&self.filenames)?;
             failed = manifest::tell(&read.errors);
-            // What lives in others goes first.
-            for mut document in read.documents.into_iter().rev() {
+            // As kubectl, in the order of the files; but what lives in a namespace of them before that namespace.
+            let is_namespace = |document: &Document| document.resource.kind == "Namespace";
+            let (namespaces, others): (Vec<_>, Vec<_>) = read.documents.into_iter().partition(is_namespace);
+            for mut document in others.into_iter().chain(namespaces) {
                 document.settle(self.scope.namespace.as_deref())?;
                 targets.push((document.resource.clone(), document.id()?));
             }

@@ -72,6 +72,8 @@ pub struct Excerpt {
     pub previous: bool,
     /// Only so many of the last lines.
     pub tail: Option<usize>,
+    /// Only what was said in this time, to the second.
+    pub since: Option<Duration>,
     /// Not more than so many bytes.
     pub bytes: Option<u64>,
 }

@@ -57,6 +57,13 @@ pub(super) fn warnings(spec: &MeshConfigSpec, before: Option<&MeshConfigSpec>) -
     if sidecar.and_then(|sidecar| sidecar.sidecar_timeout).is_some_and(|timeout| timeout <= 0) {
         warnings.push("spec.sidecar.sidecarTimeout: 60 seconds count, because the value is not above 0".to_owned());
     }
+    let image = sidecar.and_then(|sidecar| sidecar.sidecar_image.as_deref()).filter(|image| is_pipy(image));
+    if let Some(image) = image {
+        warnings.push(format!(
+            "spec.sidecar.sidecarImage: {image:?} is called as Pipy's images are, and sidecars are started as fsm-proxy, which \
+             those do not have; take an image of fsm-proxy, or none: then sidecars follow the chart's version"
+        ));
+    }
     let dns = sidecar.and_then(|sidecar| sidecar.local_dns_proxy.as_ref());
     warnings.extend(dns.into_iter().flat_map(dns_without_effect));
     if let Some(before) = before {
@@ -68,19 +75,27 @@ pub(super) fn warnings(spec: &MeshConfigSpec, before: Option<&MeshConfigSpec>) -
             });
             let sidecar = spec.sidecar.clone().map(|sidecar| {
                 let names = sidecar.local_dns_proxy.and_then(|dns| dns.enable).unwrap_or(false);
-                (sidecar.sidecar_image, sidecar.resources, sidecar.init_resources, sidecar.local_proxy_mode, names)
+                let init = (sidecar.init_resources, sidecar.enable_privileged_init_container);
+                (sidecar.sidecar_image, sidecar.resources, init, sidecar.local_proxy_mode, names)
             });
             (traffic, sidecar)
         };
         if at_injection(before) != at_injection(spec) {
             warnings.push(
-                "images, resources and exclusions of sidecars come into pods when these are created: restart the pods of the \
+                "images, resources, rights and exclusions of sidecars come into pods when these are created: restart the pods of the \
                  mesh (kubectl rollout restart) for the change to reach them"
                     .to_owned(),
             );
         }
     }
     warnings
+}
+
+/// Whether an image has the name of those of FSM's former proxy: `flomesh/pipy:1.5.14`, `flomesh/pipy-nightly:…`.
+fn is_pipy(image: &str) -> bool {
+    let path = image.split(['@']).next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default().split(':').next().unwrap_or_default();
+    name == "pipy" || name.starts_with("pipy-")
 }
 
 fn check_sidecar(sidecar: &Sidecar, faults: &mut Faults) {

@@ -12,6 +12,7 @@
 
 mod access;
 mod egress;
+mod ingress;
 mod mesh_config;
 mod multicluster;
 mod plugin;
@@ -110,6 +111,8 @@ fn faults(world: &World, object: &Object) -> Vec<Fault> {
         Object::PluginChain(_) | Object::PluginConfig(_) => plugin::allowed(world, &mut faults),
         Object::Cluster(cluster) => multicluster::cluster(cluster, &mut faults),
         Object::GlobalTrafficPolicy(policy) => multicluster::policy(policy, &mut faults),
+        Object::ServiceExport(export) => multicluster::export(world, export, &mut faults),
+        Object::NamespacedIngress(found) => ingress::namespaced(world, found, &mut faults),
         Object::MeshConfig(config) => mesh_config::check(&config.spec, &mut faults),
         _ => {}
     }
@@ -126,6 +129,12 @@ fn warnings(world: &World, proposal: &Proposal, now: Timestamp) -> Vec<String> {
             _ => None,
         };
         warnings.extend(mesh_config::warnings(&config.spec, before));
+    }
+    if let Object::NamespacedIngress(found) = &proposal.object {
+        warnings.extend(ingress::warnings(found));
+    }
+    if let Object::ServiceExport(export) = &proposal.object {
+        warnings.extend(multicluster::export_warnings(world, export));
     }
     let mut tried = world.clone();
     let dirty = tried.apply(dated(proposal.object.clone(), now));
@@ -175,7 +184,8 @@ fn dated(mut object: Object, now: Timestamp) -> Object {
         };
     }
     date!(TrafficTarget TrafficSplit HttpRouteGroup IngressBackend AccessControl AccessCert Egress EgressGateway
-        UpstreamTrafficSetting Retry Isolation Plugin PluginChain PluginConfig GlobalTrafficPolicy);
+        UpstreamTrafficSetting Retry Isolation Plugin PluginChain PluginConfig GlobalTrafficPolicy
+        ServiceExport NamespacedIngress);
     object
 }
 

@@ -1,7 +1,11 @@
-//! Cluster, GlobalTrafficPolicy.
+//! Cluster, GlobalTrafficPolicy, ServiceExport.
 
 use super::Faults;
-use fsm_api::resources::multicluster::{Cluster, GlobalTrafficPolicy, LbType};
+use crate::world::{NamespacedName, World};
+use fsm_api::resources::multicluster::{
+    Cluster, GlobalTrafficPolicy, LbType, PathType, ServiceExport, ServiceExportRule,
+};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub(super) fn cluster(cluster: &Cluster, faults: &mut Faults) {
@@ -45,6 +49,82 @@ pub(super) fn policy(policy: &GlobalTrafficPolicy, faults: &mut Faults) {
         }
         _ => {}
     }
+}
+
+/// FSM takes anything, and its controller says later in the conditions what it makes nothing of.
+pub(super) fn export(world: &World, export: &ServiceExport, faults: &mut Faults) {
+    let own = name_of(export);
+    if world.service(&own).is_some_and(|service| service.external_name.is_some()) {
+        let text = format!("service {own} is of type ExternalName: it has no pods that other clusters could call");
+        faults.add("metadata.name", text);
+    }
+    let others = paths_of_others(world, &own);
+    let mut seen = BTreeMap::new();
+    for (index, rule) in export.spec.rules.iter().enumerate() {
+        let field = |name: &str| format!("spec.rules[{index}].{name}");
+        match rule.port_number {
+            Some(0) => faults.add(field("portNumber"), "0 is no port; write one of the service's"),
+            Some(_) => {}
+            None => faults.add(field("portNumber"), "a rule needs a port: write one of the service's"),
+        }
+        let Some(path) = rule.path.as_deref().filter(|path| path.starts_with('/')) else {
+            let found = rule.path.as_deref().unwrap_or_default();
+            faults.add(
+                field("path"),
+                format!("{found:?} is no path; write one that begins with /, such as /{}", own.name),
+            );
+            continue;
+        };
+        let key = (path.to_owned(), is_prefix(rule));
+        if let Some(first) = seen.insert(key.clone(), index) {
+            faults.add(field("path"), format!("path {path} is that of spec.rules[{first}], too; remove one of them"));
+        } else if let Some(other) = others.get(&key) {
+            let text = format!(
+                "The path {path} has been defined in ServiceExport {other}; other clusters reach both by the same gateway, so \
+                 each needs a path of its own"
+            );
+            faults.add(field("path"), text);
+        }
+    }
+    let rewrite = export.spec.path_rewrite.as_ref();
+    let parts = rewrite.map(|rewrite| (rewrite.from.as_deref(), rewrite.to.as_deref()));
+    if matches!(parts, Some((None | Some(""), Some(_)) | (Some(_), None))) {
+        faults.add("spec.pathRewrite", "from and to go together; write both, or neither");
+    }
+}
+
+/// What is taken, and is better known.
+pub(super) fn export_warnings(world: &World, export: &ServiceExport) -> Vec<String> {
+    let own = name_of(export);
+    let Some(service) = world.service(&own) else {
+        return vec![format!("there is no service {own}, which this ServiceExport is to export by its name")];
+    };
+    let has = |port: &u16| service.ports.iter().any(|one| one.port == *port);
+    let missing = export.spec.rules.iter().filter_map(|rule| rule.port_number).filter(|port| !has(port));
+    missing.map(|port| format!("service {own} has no TCP port {port}: this rule has no effect")).collect()
+}
+
+/// Which ServiceExport has a path already.
+fn paths_of_others(world: &World, own: &NamespacedName) -> BTreeMap<(String, bool), NamespacedName> {
+    let mut paths = BTreeMap::new();
+    for other in world.service_exports() {
+        let name = name_of(other);
+        let rules = other.spec.rules.iter().filter(|_| name != *own);
+        for rule in rules.filter(|rule| rule.path.is_some()) {
+            let path = rule.path.clone().unwrap_or_default();
+            paths.entry((path, is_prefix(rule))).or_insert_with(|| name.clone());
+        }
+    }
+    paths
+}
+
+fn is_prefix(rule: &ServiceExportRule) -> bool {
+    rule.path_type == PathType::Prefix
+}
+
+fn name_of(export: &ServiceExport) -> NamespacedName {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    NamespacedName::new(text(&export.metadata.namespace), text(&export.metadata.name))
 }
 
 /// A name of DNS, RFC 1123.

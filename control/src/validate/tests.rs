@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod outside;
+
 use super::{Judgement, Proposal, judge};
 use crate::world::{Settings, World};
 use fsm_api::resources::{Object, manifest};
@@ -227,6 +229,19 @@ fn a_mesh_config_with_values_that_fsm_would_replace_silently_is_refused() {
     let excluded = config("{traffic: {outboundPortExclusionList: [80]}}");
     let judgement = judged(&world, &excluded, Some(&config("{traffic: {enableEgress: true}}")));
     assert!(judgement.warnings[0].contains("restart the pods"), "{judgement:?}");
+    let privileged = config("{sidecar: {enablePrivilegedInitContainer: true}}");
+    let judgement = judged(&world, &privileged, Some(&config("{sidecar: {logLevel: error}}")));
+    assert!(judgement.warnings[0].contains("restart the pods"), "{judgement:?}");
+    for (image, is_told) in [
+        ("flomesh/pipy:latest", true),
+        ("registry.example.org:5000/flomesh/pipy-nightly@sha256:00", true),
+        ("registry.example.org/pipy/fsm-proxy:1", false),
+    ] {
+        let judgement = judged(&world, &config(&format!("{{sidecar: {{sidecarImage: '{image}'}}}}")), None);
+        assert!(judgement.faults.is_empty(), "{judgement:?}");
+        let told = judgement.warnings.iter().any(|warning| warning.contains("sidecars are started as fsm-proxy"));
+        assert_eq!(told, is_told, "{image}: {judgement:?}");
+    }
 }
 
 #[test]

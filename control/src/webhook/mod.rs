@@ -43,7 +43,7 @@ pub const MUTATE_PATH: &str = "/mutate-pod-creation";
 pub const VALIDATE_PATH: &str = "/validate";
 
 /// The kinds whose changes are validated in the namespaces of the mesh.
-pub const VALIDATED: [Kind; 16] = [
+pub const VALIDATED: [Kind; 18] = [
     Kind::TrafficTarget,
     Kind::TrafficSplit,
     Kind::HttpRouteGroup,
@@ -60,6 +60,8 @@ pub const VALIDATED: [Kind; 16] = [
     Kind::PluginConfig,
     Kind::Cluster,
     Kind::GlobalTrafficPolicy,
+    Kind::ServiceExport,
+    Kind::NamespacedIngress,
 ];
 
 /// Where probes ask.

@@ -50,13 +50,14 @@ impl World {
             Object::ServiceImport(new) => self.put(&name, Some(new)),
             Object::ServiceExport(new) => self.put(&name, Some(new)),
             Object::GlobalTrafficPolicy(new) => self.put(&name, Some(new)),
+            Object::NamespacedIngress(new) => self.put(&name, Some(new)),
             _ => Dirty::default(),
         }
     }
 
     /// Forgets an object. Forgetting one that is not known asks for nothing.
     pub fn remove(&mut self, key: &ObjectKey) -> Dirty {
-        use fsm_api::resources::{multicluster, plugin, policy, smi};
+        use fsm_api::resources::{ingress, multicluster, plugin, policy, smi};
         let name = &NamespacedName::new(&key.namespace, &key.name);
         match key.kind {
             Kind::Namespace => self.put_namespace(&name.name, None),
@@ -86,6 +87,7 @@ impl World {
             Kind::ServiceImport => self.put::<multicluster::ServiceImport>(name, None),
             Kind::ServiceExport => self.put::<multicluster::ServiceExport>(name, None),
             Kind::GlobalTrafficPolicy => self.put::<multicluster::GlobalTrafficPolicy>(name, None),
+            Kind::NamespacedIngress => self.put::<ingress::NamespacedIngress>(name, None),
             _ => Dirty::default(),
         }
     }

@@ -50,6 +50,7 @@ impl World {
         add("ServiceImport", names(&objects.imports));
         add("ServiceExport", names(&objects.exports));
         add("GlobalTrafficPolicy", names(&objects.global_policies));
+        add("NamespacedIngress", names(&objects.namespaced_ingresses));
         Value::Object(kinds)
     }
 

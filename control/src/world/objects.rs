@@ -6,6 +6,7 @@ use super::model::{Namespace, NamespacedName, Pod, PodKey, Service, ServiceKey, 
 use super::parse::{Mention, Slice, name_of};
 use super::reference as refers;
 use super::scope::Scope;
+use fsm_api::resources::ingress::NamespacedIngress;
 use fsm_api::resources::mesh_config::MeshConfig;
 use fsm_api::resources::multicluster::{GlobalTrafficPolicy, ServiceExport, ServiceImport};
 use fsm_api::resources::plugin::{Plugin, PluginChain, PluginConfig};
@@ -51,6 +52,7 @@ pub(super) struct Objects {
     pub(super) imports: Kept<ServiceImport>,
     pub(super) exports: Kept<ServiceExport>,
     pub(super) global_policies: Kept<GlobalTrafficPolicy>,
+    pub(super) namespaced_ingresses: Kept<NamespacedIngress>,
 }
 
 /// What has to be derived anew after an object of a kind changed.
@@ -261,6 +263,8 @@ policy!(
     }
 );
 policy!(GlobalTrafficPolicy, global_policies, Nothing, |_, _| Vec::new(), |_, name, _| Scope::about([name.clone()]));
+
+policy!(NamespacedIngress, namespaced_ingresses, Nothing, |_, _| Vec::new(), |_, _, _| Scope::nothing());
 
 impl Policy for ServiceExport {
     fn kept(objects: &Objects) -> &Kept<Self> {

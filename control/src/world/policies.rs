@@ -7,6 +7,7 @@ use super::World;
 use super::index::Term;
 use super::model::{Account, NamespacedName, ServiceKey};
 use super::objects::{Kept, Policy, by_age};
+use fsm_api::resources::ingress::NamespacedIngress;
 use fsm_api::resources::mesh_config::MeshConfig;
 use fsm_api::resources::multicluster::{GlobalTrafficPolicy, ServiceExport, ServiceImport};
 use fsm_api::resources::plugin::{Plugin, PluginChain, PluginConfig};
@@ -150,6 +151,17 @@ impl World {
     /// The ServiceExport of a service's name; whether its conditions let it hold is for the reader to see.
     pub fn service_export(&self, service: &ServiceKey) -> Option<&Arc<ServiceExport>> {
         self.objects.exports.get(service).filter(|_| self.is_monitored(&service.namespace))
+    }
+
+    /// The ServiceExports.
+    pub fn service_exports(&self) -> Vec<&Arc<ServiceExport>> {
+        by_age(self.objects.exports.iter().filter(|(name, _)| self.policy_counts(name)).map(|(_, export)| export))
+    }
+
+    /// The NamespacedIngresses of a namespace; there should be one at most.
+    pub fn namespaced_ingresses_of(&self, namespace: &str) -> Vec<&Arc<NamespacedIngress>> {
+        let all = self.objects.namespaced_ingresses.iter();
+        by_age(all.filter(|(name, _)| name.namespace == namespace).map(|(_, ingress)| ingress))
     }
 
     /// The GlobalTrafficPolicy of a service's name.

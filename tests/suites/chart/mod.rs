@@ -18,10 +18,15 @@ pub(crate) const EVERYTHING: &str = "fsm.deployPrometheus=true,fsm.deployGrafana
     fsm.imagePullSecrets[0].name=registry,fsm.controlPlaneTolerations[0].operator=Exists";
 
 /// What people install with: name, values.
-pub(crate) const MATRIX: [(&str, &str); 6] = [
+pub(crate) const MATRIX: [(&str, &str); 7] = [
     ("defaults", ""),
     ("everything", EVERYTHING),
     ("Vault", "fsm.certificateProvider.kind=vault,fsm.vault.host=vault.example,fsm.vault.token=root"),
+    (
+        "Vault over TLS",
+        "fsm.certificateProvider.kind=vault,fsm.vault.host=vault.example,fsm.vault.protocol=https,fsm.vault.mount=mesh/pki,\
+         fsm.vault.ca.name=vault-roots,fsm.vault.secret.name=vault,fsm.vault.secret.key=token",
+    ),
     ("cert-manager", "fsm.certificateProvider.kind=cert-manager"),
     ("OpenShift", "fsm.openshift=true"),
     ("a mesh of another name", "fsm.meshName=shop,fsm.enforceSingleMesh=false,fsm.fsmController.replicaCount=2"),

@@ -165,6 +165,39 @@ fn every_argument_is_one_that_the_program_knows() {
 }
 
 #[test]
+fn who_asks_vault_has_its_roots_as_a_file() {
+    let Some(helm) = helm() else { return };
+    let vault = "fsm.certificateProvider.kind=vault,fsm.vault.host=v,fsm.vault.protocol=https,fsm.vault.token=t";
+    let own_first = "fsm.featureFlags.enableMeshRootCertificate=true";
+    let from = "fsm.vault.mount=mesh,fsm.vault.ca.name=roots,fsm.vault.ca.key=vault.pem";
+    for (values, source) in [
+        (format!("{vault},{from}"), "configMap"),
+        (format!("{vault},{from},fsm.vault.ca.kind=Secret"), "secret"),
+        // A MeshRootCertificate may have Vault sign later, and has no field for either.
+        (format!("{own_first},{from}"), "configMap"),
+    ] {
+        let rendered = objects(&template(&helm, &values, &[]).unwrap());
+        let all = pods(&rendered);
+        for (pod, spec) in all.iter().filter(|(pod, _)| matches!(*pod, "fsm-controller" | "fsm-injector")) {
+            let has = |argument: &str| list(spec, "/containers/0/args").any(|one| one == argument);
+            assert!(
+                has("--vault-mount=mesh") && has("--vault-ca-file=/var/run/fsm/vault-ca/vault.pem"),
+                "{pod}: {spec}"
+            );
+            let mounted = list(spec, "/containers/0/volumeMounts").find(|mount| mount["name"] == "vault-ca");
+            assert_eq!(mounted.unwrap()["mountPath"], "/var/run/fsm/vault-ca", "{pod}");
+            let volume = list(spec, "/volumes").find(|volume| volume["name"] == "vault-ca").unwrap();
+            let named = if source == "secret" { "secretName" } else { "name" };
+            assert_eq!(volume[source][named], "roots", "{pod}: {volume}");
+            assert_eq!(volume[source]["items"][0]["path"], "vault.pem", "{pod}: {volume}");
+        }
+    }
+    let without = template(&helm, vault, &[]).unwrap();
+    assert!(!without.contains("vault-ca") && without.contains("--vault-mount=pki"), "the system's roots");
+    assert!(!template(&helm, "", &[]).unwrap().contains("vault"), "and nobody else hears of it");
+}
+
+#[test]
 fn prometheus_takes_its_configuration() {
     let Some(helm) = helm() else { return };
     let Some(promtool) = tool("promtool", "install Debian's package prometheus") else { return };

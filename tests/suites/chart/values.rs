@@ -64,6 +64,9 @@ fn values_that_nobody_knows_and_values_of_the_wrong_type_are_refused() {
         ("fsm.meshName=Shop", "/fsm/meshName"),
         ("fsm.certificateProvider.kind=vault", "fsm.vault.host"),
         ("fsm.certificateProvider.kind=vault,fsm.vault.host=v", "fsm.vault.secret.name"),
+        ("fsm.certificateProvider.kind=vault,fsm.vault.host=v,fsm.vault.token=t,fsm.vault.ca.name=c", "protocol=https"),
+        ("fsm.vault.mount=", "/fsm/vault/mount"),
+        ("fsm.vault.ca.kind=File", "/fsm/vault/ca/kind"),
     ] {
         let refusal = template(&helm, values, &[]).expect_err(values);
         assert!(refusal.contains(why), "{values}: {refusal}");

@@ -3,9 +3,11 @@
 //!
 //! One test, since each step stands on those before it; each is a function that says what it is about.
 
+mod configuration;
 mod identity;
 mod operator;
 mod outage;
+mod reconciler;
 
 use fsm_tests::{Cluster, ClusterSession, HELM, Outcome, cluster, tool};
 use serde_json::{Value, json};
@@ -47,6 +49,10 @@ async fn a_mesh_lives_from_its_installation_to_its_end() {
     clock.tell("upgraded");
     mesh.certificates_are_renewed(&first).await;
     clock.tell("certificates were renewed");
+    configuration::the_table_of_the_guide_holds(&mesh).await;
+    clock.tell("the guide's table of MeshConfig holds");
+    reconciler::what_is_taken_away_comes_back(&mesh).await;
+    clock.tell("what is taken away comes back");
     mesh.the_root_is_replaced().await;
     clock.tell("another root was announced");
     mesh.uninstall(&before).await;
@@ -95,8 +101,17 @@ fn fine(outcome: Outcome) -> String {
 impl TheMesh {
     async fn install(&self) {
         let validity = format!("fsm.certificateProvider.serviceCertValidityDuration={VALIDITY}");
-        let said = fine(self.cluster.fsm(&["install", "--set", &validity, "--timeout", "90s"]).await);
-        assert!(said.contains("FSM installed successfully in namespace [fsm-system] with mesh name [fsm]"), "{said}");
+        let reconciler = "fsm.enableReconciler=true";
+        let flags = ["install", "--set", reconciler, "--set", &validity, "--timeout", "90s"];
+        let said = fine(self.cluster.fsm(&flags).await);
+        for component in ["fsm-preinstall", "fsm-bootstrap", "fsm-injector", "fsm-controller"] {
+            let done = |line: &str| line.starts_with(&format!("{component}[{component}-")) && line.ends_with("] Done");
+            assert!(said.lines().any(done), "{component}: {said}");
+        }
+        assert!(
+            said.ends_with("FSM installed successfully in namespace [fsm-system] with mesh name [fsm]\n"),
+            "{said}"
+        );
         let listed = fine(self.cluster.fsm(&["mesh", "list"]).await);
         assert!(listed.contains("fsm-system"), "{listed}");
     }
@@ -214,21 +229,55 @@ impl TheMesh {
 
     async fn upgrade(&self) {
         let upgrade = ["mesh", "upgrade", "--set", "fsm.sidecar.sidecarLogLevel=info", "--timeout", "90s"];
-        fine(self.cluster.fsm(&upgrade).await);
-        let preset = ["get", "configmap", "-n", "fsm-system", "preset-mesh-config", "-o", "yaml"];
-        let preset = fine(self.cluster.kubectl(&preset, "").await);
-        assert!(preset.contains(VALIDITY), "values of the installation are kept: {preset}");
+        let said = fine(self.cluster.fsm(&upgrade).await);
+        assert!(said.ends_with("FSM successfully upgraded mesh [fsm] in namespace [fsm-system]\n"), "{said}");
+        let path = r"jsonpath={.data.preset-mesh-config\.json}";
+        let preset = ["get", "configmap", "-n", "fsm-system", "preset-mesh-config", "-o", path];
+        let preset: Value = serde_json::from_str(&fine(self.cluster.kubectl(&preset, "").await)).unwrap();
+        let validity = &preset["certificate"]["serviceCertValidityDuration"];
+        assert_eq!(validity, VALIDITY, "values of the installation are kept: {preset}");
+        let level = "kubectl get meshconfig fsm-mesh-config -n $FSM_NAMESPACE -o jsonpath={.spec.sidecar.logLevel}";
+        assert_eq!(preset["sidecar"]["logLevel"], "info", "new ones count: {preset}");
+        assert_eq!(self.cluster.shows(level).await, "error", "MeshConfig stays as it was");
         assert_eq!(self.status("/get").await, "200");
     }
 
+    /// In the order of FSM's guide: namespaces leave, pods are restarted, the control plane goes, then what it left.
     async fn uninstall(&self, before: &[String]) {
+        let listed = self.cluster.shows("fsm namespace list --mesh-name=fsm").await;
+        let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+        let row = |namespace: &'static str| vec![namespace, "fsm", "enabled"];
+        assert_eq!(rows, [vec!["NAMESPACE", "MESH", "SIDECAR-INJECTION"], row("client"), row("server")]);
         for namespace in ["client", "server"] {
-            fine(self.cluster.fsm(&["namespace", "remove", namespace]).await);
+            let said = self.cluster.shows(&format!("fsm namespace remove {namespace} --mesh-name=fsm")).await;
+            assert_eq!(said, format!("Namespace [{namespace}] successfully removed from mesh [fsm]\n"));
+            let metadata = self.cluster.shows(&format!("kubectl get namespace {namespace} -o yaml")).await;
+            assert!(!metadata.contains("flomesh.io/"), "label and annotation are gone: {metadata}");
+            self.cluster.shows(&format!("kubectl rollout restart deployment -n {namespace}")).await;
         }
-        fine(self.cluster.fsm(&["uninstall", "mesh", "--force", "--delete-cluster-wide-resources"]).await);
-        let left: Vec<String> =
-            cluster_wide(&self.cluster).await.into_iter().filter(|name| !before.contains(name)).collect();
-        assert_eq!(left, Vec::<String>::new(), "what does not belong to a namespace is gone");
+        until("restarted pods have no sidecar and reach each other", async || {
+            let asked = ["get", "pods", "-A", "-o", "jsonpath={.items[*].spec.containers[*].name}"];
+            let containers = fine(self.cluster.kubectl(&asked, "").await);
+            (!containers.contains("sidecar") && self.status("/get").await == "200").then_some(())
+        })
+        .await;
+
+        let said = self.cluster.shows("echo y | fsm uninstall mesh --mesh-name=fsm").await;
+        let question = "Uninstall FSM [mesh name: fsm] in namespace [fsm-system] and/or FSM resources? [y/n]: ";
+        assert_eq!(said, format!("{question}FSM [mesh name: fsm] in namespace [fsm-system] uninstalled\n"));
+        let left = self.left(before).await;
+        assert!(
+            left.iter().all(|name| name.starts_with("customresourcedefinition.")),
+            "only definitions stay: {left:?}"
+        );
+        assert!(left.len() > 20, "{left:?}");
+        let policies = self.cluster.shows("kubectl get traffictargets,trafficsplits -A -o name").await;
+        assert_eq!(policies.lines().count(), 2, "and what users have made: {policies}");
+        assert_eq!(self.cluster.shows("kubectl get meshconfigs -A -o name").await, "");
+
+        let said = self.cluster.shows("echo y | fsm uninstall mesh --delete-cluster-wide-resources").await;
+        assert!(said.contains("  CRD traffictargets.access.smi-spec.io with 1 object\n"), "it says what goes: {said}");
+        assert_eq!(self.left(before).await, Vec::<String>::new(), "what does not belong to a namespace is gone");
         let all = "deployments,pods,services,secrets,configmaps,serviceaccounts,roles,rolebindings,leases";
         until("the control plane's namespace is empty", async || {
             let listed = fine(self.cluster.kubectl(&["get", all, "-n", "fsm-system", "-o", "name"], "").await);
@@ -237,17 +286,14 @@ impl TheMesh {
             left.is_empty().then_some(())
         })
         .await;
-        // The guide keeps the namespace, and applications run on as they are.
-        fine(self.cluster.kubectl(&["get", "namespace", "fsm-system"], "").await);
-        for namespace in ["client", "server"] {
-            fine(self.cluster.kubectl(&["rollout", "restart", "deployment", "-n", namespace], "").await);
-        }
-        until("restarted pods have no sidecar and reach each other", async || {
-            let asked = ["get", "pods", "-A", "-o", "jsonpath={.items[*].spec.containers[*].name}"];
-            let containers = fine(self.cluster.kubectl(&asked, "").await);
-            (!containers.contains("sidecar") && self.status("/get").await == "200").then_some(())
-        })
-        .await;
+        assert_eq!(self.status("/get").await, "200", "applications run on");
+        let said = self.cluster.shows("echo y | fsm uninstall mesh --delete-namespace").await;
+        assert!(said.ends_with("FSM namespace [fsm-system] deleted successfully\n"), "{said}");
+    }
+
+    /// What does not belong to a namespace and was not there before.
+    async fn left(&self, before: &[String]) -> Vec<String> {
+        cluster_wide(&self.cluster).await.into_iter().filter(|name| !before.contains(name)).collect()
     }
 }
 

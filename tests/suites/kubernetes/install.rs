@@ -1,6 +1,8 @@
 //! FSM's guides about installing, upgrading and uninstalling, line by line, as far as an API server goes: nobody runs pods
 //! here, somebody only says of them that they are well.
 
+mod by_helm;
+
 use crate::chart::helm;
 use fsm_tests::{ApiServer, Outcome, api_server_alone, binary, eventually, within};
 use k8s_openapi::api::core::v1::Pod;
@@ -122,6 +124,7 @@ async fn the_guides_hold_from_installing_to_uninstalling() {
     namespaces(&operator).await;
     upgrade(&operator).await;
     uninstall(&operator).await;
+    by_helm::a_mesh_is_managed(&operator).await;
     // For the tests that follow.
     server.apply(&operator.fsm("crds").await).await;
     server.wait_for_definitions().await;

@@ -80,6 +80,34 @@ async fn a_bug_report_has_what_is_there_and_says_what_is_not() {
 }
 
 #[tokio::test]
+async fn a_bug_report_has_as_much_of_the_logs_as_is_asked_for() {
+    let Some(mesh) = LocalMesh::up(&[]).await else { return };
+    let report = async |flags: &str| {
+        let file = mesh.path("logs.tar.gz");
+        let said = mesh.shows(&format!("fsm support bug-report {flags} -o {}", file.display())).await;
+        (said, unpacked(&file))
+    };
+    let (said, all) = report("").await;
+    let log = "control/fsm-control.log";
+    assert!(all[log].lines().count() > 1 && !said.contains("--max-logs"), "{said}: {}", all[log]);
+
+    let (_, short) = report("--tail 1").await;
+    assert_eq!(short[log].lines().count(), 1, "{}", short[log]);
+
+    let (said, none) = report("--max-logs 100b").await;
+    let logs = none.iter().filter(|(name, _)| name.ends_with(".log")).map(|(_, text)| text.len()).sum::<usize>();
+    assert_eq!(logs, 100, "{:?}", none.keys());
+    assert!(said.contains("logs were shortened or left out"), "{said}");
+    assert!(none["summary.txt"].contains(".log (without its first "), "{}", none["summary.txt"]);
+    assert!(none["mesh/version.txt"].contains("CLI Version"), "only logs are cut");
+
+    let refused = mesh.page("fsm support bug-report --since 1h").await;
+    assert!(refused.code == 1 && refused.stderr.contains("--since works in a cluster only"), "{refused:?}");
+    let refused = mesh.page("fsm support bug-report --max-logs many").await;
+    assert!(refused.code == 2 && refused.stderr.contains("is no size"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_bug_report_that_cannot_be_written_is_an_error_and_leaves_nothing() {
     let Some(mesh) = LocalMesh::up(&[("shop.yaml", SECRETS)]).await else { return };
     let said = mesh.page("fsm support bug-report -o /nowhere/at/all.tar.gz").await;

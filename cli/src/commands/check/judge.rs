@@ -37,7 +37,7 @@ pub(super) fn version(text: &str, oldest: u32) -> (String, Outcome) {
 }
 
 /// Whether another mesh forbids a new one.
-pub(super) fn room_for(meshes: &[ControlPlane], name: &str, namespace: &str) -> Outcome {
+pub(in crate::commands) fn room_for(meshes: &[ControlPlane], name: &str, namespace: &str) -> Outcome {
     let list = |of: &[&ControlPlane]| {
         of.iter()
             .map(|mesh| format!("[{}] in namespace [{}]", mesh.mesh, mesh.namespace))

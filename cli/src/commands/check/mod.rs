@@ -16,7 +16,10 @@ use clap::{Args, ValueEnum};
 use super::{MeshChoice, say};
 use crate::cluster::{Cluster, ClusterError};
 use crate::output::{self, Style};
-use report::{Outcome, Report};
+use report::Report;
+
+pub(super) use judge::room_for;
+pub(super) use report::Outcome;
 
 /// `fsm check`.
 #[derive(Debug, Args)]

@@ -19,7 +19,7 @@ pub(super) struct Check {
 
 /// How a check came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(in crate::commands) enum Outcome {
     /// It is so.
     Pass,
     /// It is not, and the mesh works nevertheless.
@@ -30,9 +30,9 @@ pub(super) enum Outcome {
 
 /// What is wrong, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) why: String,
-    pub(super) remedy: String,
+pub(in crate::commands) struct Finding {
+    pub(in crate::commands) why: String,
+    pub(in crate::commands) remedy: String,
 }
 
 impl Outcome {

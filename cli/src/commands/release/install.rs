@@ -7,14 +7,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::pods::{self, Watch};
-use super::{Values, check_mesh_name, explain, timeout};
+use super::{Change, check_mesh_name, explain};
 use crate::cluster::{Cluster, Helm, Running};
+use crate::commands::check::{Outcome, room_for};
 use crate::commands::{MeshChoice, say, say_line};
 
 /// Between two looks at the pods.
 const LOOK: Duration = Duration::from_millis(150);
-/// For as long as anybody may mean by "no time limit".
-const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// `fsm install`.
 #[derive(Debug, Args)]
@@ -25,20 +24,11 @@ const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
     fsm install --render | less            what would be installed, without a cluster")]
 pub(crate) struct Install {
     #[command(flatten)]
-    values: Values,
+    change: Change,
     /// No other mesh may be installed beside this one
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true",
         action = clap::ArgAction::Set)]
     enforce_single_mesh: bool,
-    /// How long the pods may take to become ready; 0: for ever
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = timeout)]
-    timeout: Duration,
-    /// Take everything away again if it fails
-    #[arg(long)]
-    atomic: bool,
-    /// Let helm and the API server check it, print what would be installed, and install nothing
-    #[arg(long)]
-    dry_run: bool,
     /// Print the objects that would be installed; needs no cluster
     #[arg(long, conflicts_with = "dry_run")]
     render: bool,
@@ -48,9 +38,8 @@ impl Install {
     pub(crate) fn run(self, choice: &MeshChoice) -> Result<ExitCode> {
         let (mesh, namespace) = (choice.mesh_name(), choice.fsm_namespace.as_str());
         check_mesh_name(mesh)?;
-        let values = self.values.arguments()?;
-        let chart = self.values.chart()?;
-        let helm = Helm::find(&choice.access)?;
+        let values = self.change.values.arguments()?;
+        let chart = self.change.values.chart()?;
         let path = chart.path().display().to_string();
         let mut arguments = vec![mesh.to_owned(), path, "--namespace".to_owned(), namespace.to_owned()];
         arguments.extend(values);
@@ -59,27 +48,40 @@ impl Install {
         }
         if self.render {
             arguments.insert(0, "template".to_owned());
+            let helm = Helm::find(&choice.access)?;
             say(&helm.run(&arguments).map_err(|error| explain(error, mesh, namespace))?);
             return Ok(ExitCode::SUCCESS);
         }
-        arguments.insert(0, "install".to_owned());
-        arguments.push("--create-namespace".to_owned());
-        if self.dry_run {
-            arguments.push("--dry-run=server".to_owned());
-            say(&helm.run(&arguments).map_err(|error| explain(error, mesh, namespace))?);
-            return Ok(ExitCode::SUCCESS);
-        }
-        let limit = if self.timeout.is_zero() { ENDLESS } else { self.timeout };
-        arguments.push(format!("--timeout={}s", limit.as_secs()));
-        if self.atomic {
-            arguments.push("--atomic".to_owned());
-        }
+        // Found out before anything else is asked.
+        Helm::find(&choice.access)?;
         let cluster = choice.cluster()?;
         // Says what is wrong with the cluster in our words, before helm does in its own.
         cluster.text("/version")?;
-        follow(&cluster, &helm, &arguments, (mesh, namespace), limit)?;
-        say_line(format!("FSM installed successfully in namespace [{namespace}] with mesh name [{mesh}]"));
+        self.ask_for_room(&cluster, mesh, namespace)?;
+        arguments.insert(0, "install".to_owned());
+        arguments.push("--create-namespace".to_owned());
+        if self.change.make(choice, &cluster, (mesh, namespace), &arguments)? {
+            say_line(format!("FSM installed successfully in namespace [{namespace}] with mesh name [{mesh}]"));
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Whether no other mesh is in the way. Job fsm-preinstall looks for that, too, but its pod fails three times, a minute
+    /// long, before helm gives up, and then helm only says that it did.
+    fn ask_for_room(&self, cluster: &Cluster, mesh: &str, namespace: &str) -> Result<()> {
+        // Whoever may not list Deployments everywhere has the Job look.
+        let Ok(meshes) = cluster.meshes() else { return Ok(()) };
+        if meshes.iter().any(|there| there.mesh == mesh && there.namespace == namespace) {
+            bail!(
+                "mesh [{mesh}] is already installed in namespace [{namespace}]: `fsm mesh upgrade` changes it, \
+                 `fsm uninstall mesh` removes it"
+            );
+        }
+        match room_for(&meshes, mesh, namespace) {
+            Outcome::Fail(found) => bail!("{}; {}", found.why, found.remedy),
+            Outcome::Warn(found) if self.enforce_single_mesh => bail!("{}; {}", found.why, found.remedy),
+            Outcome::Warn(_) | Outcome::Pass => Ok(()),
+        }
     }
 }
 

@@ -12,7 +12,24 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::cluster::{Chart, HelmError, duration};
+use crate::cluster::{Chart, Cluster, Helm, HelmError, duration};
+use crate::commands::{MeshChoice, say};
+
+/// What is done to a release, and for how long.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Change {
+    #[command(flatten)]
+    values: Values,
+    /// How long the pods may take to become ready; 0: for ever
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    timeout: Duration,
+    /// If it fails, take everything back: to how it was before
+    #[arg(long)]
+    atomic: bool,
+    /// Let helm and the API server check it, print what would be installed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
 
 /// Which values the chart is given.
 #[derive(Debug, Clone, Default, Args)]
@@ -35,6 +52,37 @@ pub(super) struct Values {
     /// Older name of --set fsm.enableEgress
     #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     enable_egress: Option<bool>,
+}
+
+/// For as long as anybody may mean by "no time limit".
+const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl Change {
+    /// Has helm do it as these arguments say, and tells how the pods come up. Says whether anything was changed: not if it was
+    /// only tried.
+    fn make(
+        &self,
+        choice: &MeshChoice,
+        cluster: &Cluster,
+        release: (&str, &str),
+        arguments: &[String],
+    ) -> Result<bool> {
+        let (mesh, namespace) = release;
+        let helm = Helm::find(&choice.access)?;
+        let mut arguments = arguments.to_vec();
+        if self.dry_run {
+            arguments.push("--dry-run=server".to_owned());
+            say(&helm.run(&arguments).map_err(|error| explain(error, mesh, namespace))?);
+            return Ok(false);
+        }
+        let limit = if self.timeout.is_zero() { ENDLESS } else { self.timeout };
+        arguments.push(format!("--timeout={}s", limit.as_secs().max(1)));
+        if self.atomic {
+            arguments.push("--atomic".to_owned());
+        }
+        install::follow(cluster, &helm, &arguments, release, limit)?;
+        Ok(true)
+    }
 }
 
 impl Values {
@@ -115,11 +163,6 @@ fn explain(error: HelmError, mesh: &str, namespace: &str) -> anyhow::Error {
         return anyhow::anyhow!("helm: {said}");
     };
     anyhow::anyhow!("helm: {said}\n{hint}")
-}
-
-/// `--timeout`: 0 is none.
-fn timeout(text: &str) -> Result<Duration, String> {
-    duration(text)
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ impl InCluster {
             follow: which.follow,
             previous: which.previous,
             tail_lines: which.tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
+            since_seconds: which.since.map(|time| i64::try_from(time.as_secs().max(1)).unwrap_or(i64::MAX)),
             limit_bytes: which.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
             ..LogParams::default()
         };

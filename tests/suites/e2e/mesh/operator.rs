@@ -98,7 +98,19 @@ async fn bug_report(mesh: &TheMesh, client: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("report.tar.gz");
     let path = file.display().to_string();
-    let asked = ["support", "bug-report", "--all", "--app-pods", "client/nobody", "-o", &path];
+    let asked = [
+        "support",
+        "bug-report",
+        "--all",
+        "--app-pods",
+        "client/nobody",
+        "--tail",
+        "500",
+        "--since",
+        "1h",
+        "-o",
+        &path,
+    ];
     let told = until("a bug report of a mesh that is well has everything", async || {
         let told = cluster.fsm(&asked).await;
         assert_eq!(told.code, 0, "{told:?}");

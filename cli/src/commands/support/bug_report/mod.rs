@@ -5,18 +5,20 @@
 
 mod archive;
 mod choose;
+mod limits;
 mod part;
 mod redact;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 
 use self::archive::Archive;
 use self::choose::Group;
+use self::limits::Limits;
 use super::super::{MeshChoice, VERSION, say_line};
 use crate::output::Style;
 use crate::reach::Mesh;
@@ -47,6 +49,8 @@ pub(in super::super) struct BugReport {
     /// Take Ingresses with it
     #[arg(long)]
     ingress: bool,
+    #[command(flatten)]
+    limits: Limits,
     /// Write the report to this file [default: TIME_fsm-bug-report.tar.gz in the directory for temporary files]
     #[arg(short, long, value_name = "FILE")]
     out_file: Option<PathBuf>,
@@ -56,6 +60,10 @@ pub(in super::super) struct BugReport {
 #[derive(Default)]
 struct Kept {
     archive: Option<Archive>,
+    /// Bytes of logs that may still be taken.
+    room: usize,
+    /// Logs that were shortened or left out for want of it.
+    cut: usize,
     /// A line for each part.
     told: Vec<String>,
     failed: usize,
@@ -66,13 +74,19 @@ struct Kept {
 impl BugReport {
     pub(in super::super) fn run(self, choice: &MeshChoice) -> Result<()> {
         let mesh = choice.reach()?;
+        if matches!(mesh, Mesh::Local(_)) && self.limits.since.is_some() {
+            bail!(
+                "--since works in a cluster only: logs of this machine do not say when a line was written; use --tail"
+            );
+        }
         let now = Timestamp::now();
         let path = self.out_file.clone().unwrap_or_else(|| {
             let time = now.strftime("%Y%m%d-%H%M%S");
             std::env::temp_dir().join(format!("{time}_fsm-bug-report.tar.gz"))
         });
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        let kept = Mutex::new(Kept { archive: Some(Archive::create(&path, seconds)?), ..Kept::default() });
+        let archive = Some(Archive::create(&path, seconds)?);
+        let kept = Mutex::new(Kept { archive, room: self.limits.max_logs, ..Kept::default() });
         let (mut groups, unusable) = self.groups(&mesh);
         for why in &unusable {
             eprintln!("[!] {why}");
@@ -81,14 +95,14 @@ impl BugReport {
         // What is about the whole mesh first: if somebody is in a hurry, that is there.
         let whole: Vec<Group> = groups.drain(..1).collect();
         for groups in [whole, groups] {
-            mesh.each(&groups, |mesh, group| collect(mesh, group, &arguments, &kept));
+            mesh.each(&groups, |mesh, group| collect(mesh, group, &arguments, self.limits, &kept));
         }
         let mut kept = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = kept.broken {
             return Err(error);
         }
         let mut archive = kept.archive.take().ok_or_else(|| anyhow!("the report is gone"))?;
-        let (parts, failed) = (kept.told.len(), kept.failed);
+        let (parts, failed, cut) = (kept.told.len(), kept.failed, kept.cut);
         kept.told.sort();
         let summary = format!(
             "fsm {VERSION} looked at {mesh}, at {now}\n\n{}\nParts (× could not be collected):\n{}\n",
@@ -101,22 +115,42 @@ impl BugReport {
         if failed > 0 {
             say_line(format!("[!] {failed} parts could not be collected: summary.txt in it says why"));
         }
+        if cut > 0 {
+            say_line(format!(
+                "[!] {cut} logs were shortened or left out, since all together are more than --max-logs: summary.txt says which"
+            ));
+        }
         say_line("[+] Secrets were taken out where they could be told. Read it before you send it to anybody.");
         Ok(())
     }
 }
 
+impl Kept {
+    /// What there is still room for of a log: its end.
+    fn log(&mut self, path: &str, content: String) -> String {
+        let taken = limits::end(&content, usize::MAX, self.room);
+        let missing = content.len() - taken.len();
+        let note =
+            if missing > 0 { format!(" (without its first {missing} bytes: --max-logs)") } else { String::new() };
+        self.told.push(format!("√ {path}{note}"));
+        self.cut += usize::from(missing > 0);
+        self.room -= taken.len();
+        taken.to_owned()
+    }
+}
+
 /// Collects a group, and tells how it went.
-fn collect(mesh: &Mesh, group: &Group, arguments: &[String], kept: &Mutex<Kept>) {
+fn collect(mesh: &Mesh, group: &Group, arguments: &[String], limits: Limits, kept: &Mutex<Kept>) {
     let style = Style::detect(false);
     let mut failures = Vec::new();
     for part in &group.parts {
-        let collected = part.collect(mesh, arguments);
+        let collected = part.collect(mesh, arguments, limits);
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.broken.is_some() {
             return;
         }
         let content = match collected {
+            Ok(content) if part.is_log() => kept.log(&part.path, content),
             Ok(content) => {
                 kept.told.push(format!("√ {}", part.path));
                 content

@@ -10,15 +10,12 @@ use anyhow::{Context, Result, bail};
 use fsm_api::resources::Kind;
 use serde_json::Value;
 
+use super::limits::{self, BYTES, Limits};
 use super::redact;
 use crate::cluster::{Selector, Type, types};
 use crate::output::yaml;
 use crate::reach::http::Method;
 use crate::reach::{Excerpt, InCluster, Mesh, Place, PodName};
-
-/// Of a log only so much is taken: the last lines, and of these the last bytes.
-const LINES: usize = 10_000;
-const BYTES: usize = 4 << 20;
 
 /// A file of the report.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,8 +54,13 @@ impl Part {
         Self { path: path.into(), what }
     }
 
+    /// Whether it is one of those that grow without end.
+    pub(super) fn is_log(&self) -> bool {
+        matches!(self.what, What::Log { .. } | What::File(_))
+    }
+
     /// Gets it, without secrets. `arguments` say which mesh is meant.
-    pub(super) fn collect(&self, mesh: &Mesh, arguments: &[String]) -> Result<String> {
+    pub(super) fn collect(&self, mesh: &Mesh, arguments: &[String], limits: Limits) -> Result<String> {
         match &self.what {
             What::Command(command) => self::command(command, arguments),
             What::Objects(kind, namespace) => Ok(documents(mesh.list(kind, namespace.as_deref())?)),
@@ -81,8 +83,8 @@ impl Part {
                 }
                 Ok(redact::page(&body))
             }
-            What::Log { pod, container, previous } => log(mesh, pod, container, *previous),
-            What::File(path) => Ok(redact::text(&end_of(path)?).into_owned()),
+            What::Log { pod, container, previous } => log(mesh, pod, container, *previous, limits),
+            What::File(path) => Ok(redact::text(limits::end(&end_of(path)?, limits.tail, BYTES)).into_owned()),
         }
     }
 }
@@ -155,12 +157,15 @@ fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn log(mesh: &Mesh, pod: &PodName, container: &str, previous: bool) -> Result<String> {
+fn log(mesh: &Mesh, pod: &PodName, container: &str, previous: bool, limits: Limits) -> Result<String> {
     let said = match mesh {
-        Mesh::Local(state) => end_of(&state.log(&pod.namespace, &pod.name, container))?,
+        Mesh::Local(state) => {
+            let end = end_of(&state.log(&pod.namespace, &pod.name, container))?;
+            limits::end(&end, limits.tail, BYTES).to_owned()
+        }
         Mesh::Cluster(cluster) => {
             let mut last = Last::default();
-            let which = Excerpt { previous, tail: Some(LINES), ..Excerpt::default() };
+            let which = Excerpt { previous, tail: Some(limits.tail), since: limits.since, ..Excerpt::default() };
             cluster.log(pod, container, which, &mut last)?;
             last.text()
         }

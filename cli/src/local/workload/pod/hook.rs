@@ -59,9 +59,9 @@ pub(super) fn check(
     process: Option<&Process>,
 ) -> Result<Option<Check>, String> {
     if let Some(exec) = &handler.exec {
-        return Ok(Some(super::container::exec(exec, process)));
+        return Ok(Some(super::look::exec(exec, process)));
     }
     let Some(get) = &handler.http_get else { return Ok(None) };
     let pod = addresses.first().copied().ok_or("the pod has no address")?;
-    super::container::http_check(get, container, pod).map(Some)
+    super::look::http_check(get, container, pod).map(Some)
 }

@@ -8,6 +8,7 @@
 
 mod container;
 mod hook;
+mod look;
 mod status;
 
 pub use container::{Role, State};
