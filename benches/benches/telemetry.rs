@@ -54,7 +54,7 @@ fn record(bencher: Bencher<'_, '_>, change: impl FnOnce(&mut Config)) {
         let mut record = Record::begin(&telemetry, Some(&snapshot.observe), Direction::Outbound, &request, ends);
         let mut headers = HeaderMap::new();
         record.tell(&mut headers);
-        record.answered(&mut Response::new(ResponseBody::Empty));
+        record.answered(&mut Response::new(ResponseBody::Empty), false);
         headers
     });
 }

@@ -25,7 +25,7 @@ import generators
 import pods
 import readings
 import report
-from peers import Peer, PeerError, measure, measure_memory
+from peers import SCRAPE_SECONDS, Peer, PeerError, measure, measure_memory
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -108,6 +108,7 @@ class Bench:
         self.certificates = os.path.join(self.work, "certificates")
         self.latency_probe = os.path.join(self.work, "lat")
         self.programs = find_programs()
+        self.scrape_seconds = SCRAPE_SECONDS
         cpus = sorted(os.sched_getaffinity(0))
         self.proxy_core, self.load_core = str(cpus[0]), str(cpus[-1])
         if len(cpus) == 1:

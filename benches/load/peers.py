@@ -20,17 +20,18 @@ import pods
 import readings
 
 START_SECONDS = 15
+SCRAPE_SECONDS = 3
 HOP_PORTS = {"h1": 15101, "h2": 15102, "tcp": 15103}
 
 
-# Takes spans and forgets them, and asks for the metrics every three seconds: one in the pod of each sidecar, so that no
+# Takes spans and forgets them, and asks for the metrics again and again: one in the pod of each sidecar, so that no
 # redirection is in the way.
 COLLECTOR = f"""
-import threading, time, urllib.request
+import sys, threading, time, urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 def scrape():
     while True:
-        time.sleep(3)
+        time.sleep(float(sys.argv[1]))
         try:
             urllib.request.urlopen("http://127.0.0.1:15010/stats/prometheus", timeout=2).read()
         except OSError:
@@ -109,7 +110,7 @@ class Peer:
         ]
         if self.topology == "observed":
             for pod in (self.pods.client, self.pods.server):
-                self.application.append(self._spawn(["python3", "-c", COLLECTOR], pod, core, f"{directory}/spans.log"))
+                self.application.append(self._spawn(["python3", "-c", COLLECTOR, str(self.bench.scrape_seconds)], pod, core, f"{directory}/spans.log"))
                 self._wait(pod, documents.COLLECTOR_PORT, self.application[-1], f"{directory}/spans.log")
         for port in documents.PORTS.values():
             self._wait(namespace, port, self.application[0], f"{directory}/error.log")

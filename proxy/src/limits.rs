@@ -251,6 +251,14 @@ pub const REFUSAL_EDGES: usize = 256;
 /// Lines of the access log that wait for the sink; more are lost, and counted.
 pub const ACCESS_LOG_QUEUE: usize = 4096;
 
+/// Of the responses on a connection between two of our sidecars, the first says which workload the server is, and again each
+/// one after so many.
+pub const INTRODUCED_EVERY: u32 = 32;
+
+/// Places for drafts of records that each worker keeps for the next ones; each takes some 900 bytes. More are made when more
+/// requests are under way, and given up again.
+pub const SPARE_DRAFTS: usize = 64;
+
 /// A file that the access log goes to is opened anew so often: somebody may have moved it away.
 pub const ACCESS_LOG_REOPEN: Duration = Duration::from_secs(1);
 

@@ -27,6 +27,7 @@ mod http1;
 mod local;
 mod namespace;
 mod openbao;
+pub mod pages;
 mod pair;
 mod pod;
 mod process;

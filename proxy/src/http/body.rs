@@ -181,23 +181,28 @@ pub enum ResponseBody {
         /// What is given back when it ends.
         lease: Option<Lease>,
         /// Told when it ends, where somebody wants to know.
-        observer: Option<Box<Observer>>,
+        observer: Observer,
         /// The gRPC call whose end is in the trailers.
         call: Call,
     },
 }
 
-/// Counts a body that passes, for a record.
+/// Tells a record what passes, where there is one.
 #[derive(Debug, Default)]
-pub struct Observer {
-    bytes: u64,
-    transit: Transit,
+pub struct Observer(Option<Transit>);
+
+impl Observer {
+    fn end(&mut self, complete: bool) {
+        if let Some(transit) = self.0.take() {
+            transit.end(complete);
+        }
+    }
 }
 
 impl Drop for Observer {
     /// The body was dropped before its end: the client went away.
     fn drop(&mut self) {
-        self.transit.end(self.bytes, false);
+        self.end(false);
     }
 }
 
@@ -218,7 +223,7 @@ impl ResponseBody {
     /// Tells a record when the body has passed.
     pub fn observe(&mut self, transit: Transit) {
         if let Self::Upstream { observer, .. } = self {
-            *observer = Some(Box::new(Observer { bytes: 0, transit }));
+            *observer = Observer(Some(transit));
         }
     }
 
@@ -241,7 +246,7 @@ impl ResponseBody {
         Self::Upstream {
             received: Received::new(incoming, version),
             lease: Some(lease),
-            observer: None,
+            observer: Observer::default(),
             call: Call::default(),
         }
     }
@@ -262,13 +267,12 @@ impl Body for ResponseBody {
                 if call.is_open() {
                     follow(call, frame.as_ref(), ended);
                 }
-                if let Some(observer) = observer {
-                    observer.transit.trailers(frame.as_ref().and_then(|frame| frame.as_ref().ok()?.trailers_ref()));
-                    let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-                    observer.bytes += data.map_or(0, |data| data.len() as u64);
+                if let Some(transit) = &mut observer.0 {
+                    if let Some(Ok(frame)) = &frame {
+                        transit.frame(frame);
+                    }
                     if ended {
-                        let bytes = observer.bytes;
-                        observer.transit.end(bytes, clean);
+                        observer.end(clean);
                     }
                 }
                 if ended && let Some(lease) = lease.take() {

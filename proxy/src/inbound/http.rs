@@ -9,6 +9,7 @@ use crate::http::reply::{self, Answer, Refusal};
 use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
 use crate::http::server::{self, Version};
 use crate::http::{forwarded, grpc, target};
+use crate::limits;
 use crate::policy::rate::{Decision, LimitedAnswer, RequestLimit};
 use crate::reason::Reason;
 use crate::route::table::{Question, Service};
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,6 +38,8 @@ struct Connection {
     version: Version,
     /// Where the responses to this client are counted: nearly always all in the same place.
     edge: OnceLock<(Arc<ClusterCounters>, Arc<Edge>)>,
+    /// Responses that have had a chance to say who we are.
+    responses: AtomicU32,
 }
 
 /// Serves the requests of one connection.
@@ -47,8 +51,14 @@ where
     let peer = client.info.peer;
     // Pipy takes any GOAWAY for an error and fails what is under way: it gets one only when the time is up.
     let patience = if client.alpn == Alpn::None { Phase::Closing } else { Phase::Draining };
-    let edge = OnceLock::new();
-    let connection = Arc::new(Connection { proxy: Arc::clone(proxy), client, drain: drain.clone(), version, edge });
+    let connection = Arc::new(Connection {
+        proxy: Arc::clone(proxy),
+        client,
+        drain: drain.clone(),
+        version,
+        edge: OnceLock::new(),
+        responses: AtomicU32::new(0),
+    });
     let handle = move |request| handle(Arc::clone(&connection), request);
     if let Err(error) = server::serve(io, version, drain, patience, handle).await {
         tracing::debug!(direction = "inbound", %peer, %error, "HTTP connection ended");
@@ -72,7 +82,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Draining) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    record.answered(&mut response);
+    record.answered(&mut response, grpc);
     response
 }
 
@@ -125,10 +135,14 @@ async fn carry(
     if let (Ok(response), Some(stats), true) =
         (&mut outcome, &connection.proxy.stats_header, snapshot.settings.stats_headers)
     {
-        response.headers_mut().insert(STATS, stats.clone());
+        let headers = response.headers_mut();
+        // Whatever the application says there is not ours to vouch for.
+        let said =
+            if connection.introduces_us() { headers.insert(STATS, stats.clone()) } else { headers.remove(STATS) };
+        drop(said);
     }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
-    let counted = connection.count(cluster, status, record.started.elapsed(), grpc);
+    let counted = connection.count(cluster, status, record.responded(), grpc);
     if let (Some(edge), Ok(response)) = (counted, &mut outcome) {
         ResponseBody::count_call(response, edge);
     }
@@ -137,6 +151,14 @@ async fn carry(
 }
 
 impl Connection {
+    /// Whether the next response says which workload this is. A sidecar of ours keeps it in mind for our address and needs it
+    /// with a connection's first response, and again now and then, as a response may get lost. All others get it every time, as
+    /// from FSM.
+    fn introduces_us(&self) -> bool {
+        let keeps_it = self.client.peer.is_some() && self.client.alpn != Alpn::None;
+        !keeps_it || self.responses.fetch_add(1, Relaxed).is_multiple_of(limits::INTRODUCED_EVERY)
+    }
+
     /// Counts a response for this client. Gives the edge that was counted on, for the end of a gRPC call.
     fn count(&self, cluster: &Cluster, status: StatusCode, elapsed: Duration, grpc: bool) -> Option<Arc<Edge>> {
         let counters = cluster.counters();

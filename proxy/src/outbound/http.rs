@@ -66,7 +66,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     if connection.version == Version::Http1 && (last || connection.drain.phase() >= Phase::Closing) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    record.answered(&mut response);
+    record.answered(&mut response, grpc);
     response
 }
 
@@ -116,13 +116,8 @@ async fn carry(
     let mut trail = Trail::default();
     let mut outcome = attempts::send(&course, &mut outgoing, &mut trail).await;
     let told = Told { pods: snapshot.observe.pods, grpc };
-    count(cluster, &mut outcome, trail.endpoint.as_deref(), record.started.elapsed(), told);
+    count(cluster, &mut outcome, trail.endpoint.as_deref(), record.responded(), told);
     record.tried(trail.attempts, trail.endpoint.as_ref());
-    if let Ok(response) = &mut outcome
-        && cluster.is_of_sidecars()
-    {
-        response.headers_mut().remove(STATS);
-    }
     outcome
 }
 
@@ -133,7 +128,7 @@ struct Told {
     grpc: bool,
 }
 
-/// Counts what became of a request for the workload that it went to.
+/// Counts what became of a request for the workload that it went to, as which its sidecar introduces itself.
 fn count(
     cluster: &Cluster,
     outcome: &mut Result<Response<ResponseBody>, Refusal>,
@@ -142,12 +137,13 @@ fn count(
     told: Told,
 ) {
     let Told { pods, grpc } = told;
-    let (status, stats, silent) = match &*outcome {
-        Ok(response) => (response.status(), response.headers().get(STATS), false),
-        Err(refusal) => (refusal.status(), None, true),
-    };
+    let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
     let Some(endpoint) = endpoint else { return cluster.counters().response(status, elapsed) };
-    let counted = endpoint.count(cluster.counters(), Answered { status, stats, silent, pods, grpc }, elapsed);
+    // What a sidecar says of itself is for us; of others it is a header like any other.
+    let said = outcome.as_mut().ok().filter(|_| endpoint.is_of_sidecar());
+    let stats = said.and_then(|response| response.headers_mut().remove(STATS));
+    let answered = Answered { status, stats: stats.as_ref(), pods, grpc };
+    let counted = endpoint.count(cluster.counters(), answered, elapsed);
     if let (Some(edge), Ok(response)) = (counted, outcome) {
         ResponseBody::count_call(response, edge);
     }

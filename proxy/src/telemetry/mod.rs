@@ -11,6 +11,7 @@ pub mod families;
 pub(crate) mod fixtures;
 pub mod grpc;
 pub mod log;
+pub mod noted;
 pub mod observe;
 pub mod process;
 pub mod record;

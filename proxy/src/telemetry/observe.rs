@@ -10,7 +10,7 @@ use super::families::Buckets;
 use super::record::Draft;
 use super::tap::Tap;
 use super::trace::Tracing;
-use super::trace::span::{Rules, Span};
+use super::trace::span::{Hop, Rules};
 use super::{Direction, Telemetry};
 use crate::runtime;
 use std::sync::Arc;
@@ -62,14 +62,22 @@ impl Wants {
 }
 
 impl Observe {
+    /// Whether anything here depends on a request, at all.
+    pub fn looks_at_requests(&self, telemetry: &Telemetry) -> bool {
+        self.trace.is_some()
+            || self.access_log.is_some()
+            || self.remote_log.is_some()
+            || telemetry.observers.tap.is_watched()
+    }
+
     /// Who wants to know of the next request.
-    pub fn wants(&self, telemetry: &Telemetry, direction: Direction, span: Option<&Span>) -> Wants {
+    pub fn wants(&self, telemetry: &Telemetry, direction: Direction, hop: &Hop) -> Wants {
         let mut wants = Wants::default();
         if telemetry.observers.tap.is_watched() {
             wants.add(Wants::TAP);
         }
         if self.tracing.is_some() {
-            let sampled = span.is_some_and(|span| span.context.sampled);
+            let sampled = hop.is_sampled();
             telemetry.direction(direction).traced.count(sampled);
             if sampled {
                 wants.add(Wants::SPAN);
@@ -109,14 +117,14 @@ pub struct Observers {
 
 impl Observers {
     /// Takes a finished record.
-    pub fn take(&self, draft: Box<Draft>) {
+    pub fn take(&self, draft: Draft) {
         let wants = draft.wants;
         let errors_only = draft.observe.access_log.as_ref().is_some_and(|log| log.errors_only);
         let logged = wants.contains(Wants::LOG) && (!errors_only || draft.is_error());
         if wants == Wants::LOG && !logged {
             return;
         }
-        let draft: Arc<Draft> = Arc::from(draft);
+        let draft = Arc::new(draft);
         if logged {
             self.access_log.offer(&draft);
         }

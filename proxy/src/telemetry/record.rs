@@ -10,11 +10,13 @@
 pub mod connection;
 pub mod fields;
 pub mod redact;
+mod slot;
 
 use super::grpc::GrpcStatus;
+use super::noted::Noted;
 use super::observe::{Observe, Wants};
 use super::trace::context::digits;
-use super::trace::span::Span;
+use super::trace::span::{Hop, Span};
 use super::{Direction, Telemetry};
 use crate::http::body::{BodyProgress, ResponseBody};
 use crate::http::reply::{self, Refusal};
@@ -25,9 +27,11 @@ use crate::runtime;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
 use arcstr::ArcStr;
-use http::header::{HOST, HeaderName, USER_AGENT};
+use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
+use slot::Slot;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,15 +40,17 @@ use std::time::{Duration, Instant, SystemTime};
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a header takes in a map besides its name and value.
 const HEADER_BYTES: usize = 64;
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What follows one request through the chain: its trace, and what is written down for others.
 #[derive(Debug)]
 pub struct Record {
     /// When the request's head was here.
     pub started: Instant,
-    span: Option<Span>,
-    draft: Option<Box<Draft>>,
+    head: Option<Duration>,
+    hop: Hop,
+    /// It gets a name across hops.
+    names: bool,
+    draft: Option<Slot>,
 }
 
 /// What is known of the two ends of a connection.
@@ -117,6 +123,8 @@ pub struct Draft {
     pub upstream_reason: Option<HeaderValue>,
     /// Status.
     pub status: StatusCode,
+    /// Whether it is a gRPC call.
+    grpc: bool,
     /// How the gRPC call ended, if it is one and said so.
     pub grpc_status: Option<GrpcStatus>,
     /// All headers of the response, where the remote log wants them.
@@ -142,15 +150,18 @@ impl Record {
         ends: impl FnOnce() -> Ends,
     ) -> Self {
         let started = Instant::now();
-        let Some(observe) = observe else { return Self { started, span: None, draft: None } };
+        let Some(observe) = observe.filter(|observe| observe.looks_at_requests(telemetry)) else {
+            return Self { started, head: None, hop: Hop::Untouched, names: false, draft: None };
+        };
         let headers = request.headers();
-        let span = observe.trace.as_ref().and_then(|rules| Span::begin(rules, direction, headers));
-        let wants = observe.wants(telemetry, direction, span.as_ref());
+        let noted = Noted::of(headers);
+        let hop = observe.trace.as_ref().map_or(Hop::Untouched, |rules| Hop::begin(rules, direction, &noted.trace));
+        let names = hop.is_sampled() || observe.trace.as_ref().is_some_and(|rules| rules.names_all);
+        let wants = observe.wants(telemetry, direction, &hop);
         if wants.is_empty() {
-            return Self { started, span, draft: None };
+            return Self { started, head: None, hop, names, draft: None };
         }
-        let header = |name: &HeaderName| headers.get(name).cloned();
-        let draft = Box::new(Draft {
+        let draft = Slot::of(Draft {
             direction,
             started,
             wants,
@@ -158,14 +169,14 @@ impl Record {
             telemetry: Arc::clone(telemetry),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            host: header(&HOST),
+            host: noted.host.cloned(),
             version: request.version(),
             request_headers: wants.contains(Wants::REMOTE).then(|| headers.clone()),
-            user_agent: header(&USER_AGENT),
-            request_id: header(&REQUEST_ID),
-            forwarded_for: header(&FORWARDED_FOR),
+            user_agent: noted.user_agent.cloned(),
+            request_id: noted.request_id.cloned(),
+            forwarded_for: noted.forwarded_for.cloned(),
             ends: ends(),
-            span: span.or_else(|| Span::as_told(headers)),
+            span: hop.span().copied().or_else(|| Span::as_told(&noted.trace)),
             service: None,
             cluster: None,
             endpoint: None,
@@ -174,6 +185,7 @@ impl Record {
             detail: String::new(),
             upstream_reason: None,
             status: StatusCode::OK,
+            grpc: false,
             grpc_status: None,
             response_headers: None,
             head: Duration::ZERO,
@@ -182,7 +194,7 @@ impl Record {
             response_bytes: 0,
             complete: false,
         });
-        Self { started, span, draft: Some(draft) }
+        Self { started, head: None, hop, names, draft: Some(draft) }
     }
 
     /// Whether anything is written down.
@@ -190,26 +202,29 @@ impl Record {
         self.draft.is_some()
     }
 
+    fn draft(&mut self) -> Option<&mut Draft> {
+        self.draft.as_mut().and_then(Slot::draft)
+    }
+
     /// Where the request goes.
     pub fn routed(&mut self, service: &Arc<Service>, cluster: Option<&Cluster>) {
-        if let Some(draft) = &mut self.draft {
+        if let Some(draft) = self.draft() {
             draft.service = Some(Arc::clone(service));
             draft.cluster = cluster.map(|cluster| Arc::clone(&cluster.name));
         }
     }
 
     /// Whether the request belongs to a trace that is recorded.
-    pub fn is_traced(&self) -> bool {
-        self.span.as_ref().is_some_and(|span| span.context.sampled)
+    pub const fn is_traced(&self) -> bool {
+        self.hop.is_sampled()
     }
 
-    /// Tells the next hop about the trace, and gives the request a name across hops if it has none.
+    /// Tells the next hop about the trace. A request that somebody writes down gets a name across hops if it has none.
     pub fn tell(&mut self, headers: &mut HeaderMap) {
-        let Some(span) = &self.span else { return };
-        span.write(headers);
-        if !headers.contains_key(REQUEST_ID) {
+        self.hop.write(headers);
+        if self.names && self.hop != Hop::Untouched && !headers.contains_key(REQUEST_ID) {
             let id = request_id();
-            if let Some(draft) = &mut self.draft {
+            if let Some(draft) = self.draft() {
                 draft.request_id = Some(id.clone());
             }
             headers.insert(REQUEST_ID, id);
@@ -218,14 +233,14 @@ impl Record {
 
     /// The body that is sent on.
     pub fn sends(&mut self, body: Option<Arc<BodyProgress>>) {
-        if let Some(draft) = &mut self.draft {
+        if let Some(draft) = self.draft() {
             draft.request_body = body;
         }
     }
 
     /// Who was asked, and how often.
     pub fn tried(&mut self, attempts: u32, endpoint: Option<&Arc<Endpoint>>) {
-        if let Some(draft) = &mut self.draft {
+        if let Some(draft) = self.draft() {
             draft.attempts = attempts;
             draft.endpoint = endpoint.cloned();
         }
@@ -233,29 +248,38 @@ impl Record {
 
     /// The proxy answers itself.
     pub fn refused(&mut self, refusal: &Refusal) {
-        if let Some(draft) = &mut self.draft {
+        if let Some(draft) = self.draft() {
             draft.reason = Some(refusal.reason);
             draft.detail.clone_from(&refusal.detail);
         }
     }
 
-    /// The response is ready to go; the record is handed out when it has gone.
-    pub fn answered(self, response: &mut Response<ResponseBody>) {
-        let Some(mut draft) = self.draft else { return };
+    /// The head of the response is here. Gives the time since the head of the request.
+    pub fn responded(&mut self) -> Duration {
+        *self.head.insert(self.started.elapsed())
+    }
+
+    /// The response, to a gRPC call or not, is ready to go; the record is handed out when it has gone.
+    pub fn answered(self, response: &mut Response<ResponseBody>, grpc: bool) {
+        let Some(mut slot) = self.draft else { return };
+        let Some(draft) = slot.draft() else { return };
         draft.status = response.status();
-        draft.grpc_status = GrpcStatus::of(response.headers());
-        draft.head = draft.started.elapsed();
-        if draft.reason.is_none() {
+        draft.grpc = grpc;
+        if grpc {
+            draft.grpc_status = GrpcStatus::of(response.headers());
+        }
+        draft.head = self.head.unwrap_or_else(|| draft.started.elapsed());
+        if draft.reason.is_none() && !draft.waits_for_an_error() {
             draft.upstream_reason = reply::reason_of(response.headers()).cloned();
         }
         if draft.wants.contains(Wants::REMOTE) {
             draft.response_headers = Some(response.headers().clone());
         }
         match response.body_mut() {
-            body @ ResponseBody::Upstream { .. } => body.observe(Transit(Some(draft))),
+            body @ ResponseBody::Upstream { .. } => body.observe(Transit(slot)),
             body => {
-                let length = body.size_hint().exact().unwrap_or_default();
-                draft.passed(length, true);
+                draft.response_bytes = body.size_hint().exact().unwrap_or_default();
+                Transit(slot).end(true);
             }
         }
     }
@@ -270,7 +294,10 @@ fn request_id() -> HeaderValue {
     for (from, to, count) in [(0, 0, 8), (8, 9, 4), (12, 14, 4), (16, 19, 4), (20, 24, 12)] {
         text[to..to + count].copy_from_slice(&digits[from..from + count]);
     }
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"))
+    let mut id = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"));
+    // It never comes again: HPACK's table keeps what may.
+    id.set_sensitive(true);
+    id
 }
 
 impl Draft {
@@ -307,32 +334,40 @@ impl Draft {
         self.status.is_server_error() || !self.complete || self.grpc_status.is_some_and(GrpcStatus::is_failure)
     }
 
-    /// Hands the record out.
-    fn passed(mut self: Box<Self>, bytes: u64, complete: bool) {
-        self.response_bytes = bytes;
-        self.complete = complete;
-        self.duration = self.started.elapsed();
-        let telemetry = Arc::clone(&self.telemetry);
-        telemetry.observers.take(self);
+    /// Whether so far nobody wants to see it: it counts only if it becomes an error.
+    fn waits_for_an_error(&self) -> bool {
+        let errors_only = || self.observe.access_log.as_ref().is_some_and(|log| log.errors_only);
+        let well = !(self.status.is_client_error() || self.status.is_server_error()) && self.reason.is_none();
+        well && self.wants == Wants::LOG && errors_only()
     }
 }
 
-/// A record whose response is passing; handed out when it has passed, or when its body is dropped before.
-#[derive(Debug, Default)]
-pub struct Transit(Option<Box<Draft>>);
+/// A record whose response is passing; handed out when it has passed, or never will.
+#[derive(Debug)]
+pub struct Transit(Slot);
 
 impl Transit {
-    /// What came after the body, if it did.
-    pub fn trailers(&mut self, trailers: Option<&HeaderMap>) {
-        if let (Some(draft), Some(trailers)) = (&mut self.0, trailers) {
+    /// A frame of the body has passed.
+    pub fn frame(&mut self, frame: &Frame<Bytes>) {
+        let Some(draft) = self.0.draft() else { return };
+        if let Some(data) = frame.data_ref() {
+            draft.response_bytes += data.len() as u64;
+        } else if let Some(trailers) = frame.trailers_ref().filter(|_| draft.grpc) {
             draft.grpc_status = GrpcStatus::of(trailers).or(draft.grpc_status);
         }
     }
 
-    /// The response has passed, or will never pass.
-    pub fn end(&mut self, bytes: u64, complete: bool) {
+    /// The response has passed, or will never pass. The record is handed out, if it is of interest still.
+    pub fn end(mut self, complete: bool) {
+        let Some(draft) = self.0.draft() else { return };
+        draft.complete = complete;
+        if draft.waits_for_an_error() && !draft.is_error() {
+            return;
+        }
+        draft.duration = draft.started.elapsed();
         if let Some(draft) = self.0.take() {
-            draft.passed(bytes, complete);
+            let telemetry = Arc::clone(&draft.telemetry);
+            telemetry.observers.take(draft);
         }
     }
 }

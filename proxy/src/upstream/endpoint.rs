@@ -85,8 +85,6 @@ pub struct Answered<'a> {
     pub status: StatusCode,
     /// `fsm-stats` of the response.
     pub stats: Option<&'a HeaderValue>,
-    /// Nothing came back: the status is ours.
-    pub silent: bool,
     /// Pods are told apart.
     pub pods: bool,
     /// How the response ends is counted too, where it was counted.
@@ -102,8 +100,9 @@ struct KnownPeer {
 }
 
 impl KnownPeer {
+    /// Who does not introduce itself is who was there before: sidecars of ours do it now and then.
     fn is_still_right(&self, answer: &Answered<'_>) -> bool {
-        (answer.silent || self.said.as_ref() == answer.stats) && self.pods == answer.pods
+        (answer.stats.is_none() || self.said.as_ref() == answer.stats) && self.pods == answer.pods
     }
 }
 
@@ -141,8 +140,8 @@ impl Endpoint {
         self.transport.tls.as_ref().is_some_and(|tls| !tls.send_server_name)
     }
 
-    /// Counts a response, for the workload that it comes from: `stats` is what the sidecar there said of itself. Without a
-    /// response it counts for the workload that was there before.
+    /// Counts a response, for the workload that it comes from: `stats` is what the sidecar there says of itself, if it does.
+    /// Else, and without a response, it counts for the workload that was there before.
     ///
     /// A pod says always the same, so this is one comparison; only something new is looked at. Gives the edge that was
     /// counted on, for the end of a gRPC call.
@@ -155,8 +154,7 @@ impl Endpoint {
             known.edge.response(answer.status, elapsed);
             return answer.grpc.then(|| Arc::clone(&known.edge));
         }
-        let said =
-            if answer.silent { known.as_ref().and_then(|known| known.said.clone()) } else { answer.stats.cloned() };
+        let said = answer.stats.cloned().or_else(|| known.as_ref().and_then(|known| known.said.clone()));
         let name = self.peer_name(said.as_ref(), answer.pods);
         let edge = counters.edges.of(&name);
         edge.response(answer.status, elapsed);

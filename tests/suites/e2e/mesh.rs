@@ -8,6 +8,7 @@ mod identity;
 mod operator;
 mod outage;
 mod reconciler;
+mod views;
 
 use fsm_tests::{Cluster, ClusterSession, HELM, Outcome, cluster, tool};
 use serde_json::{Value, json};
@@ -41,6 +42,8 @@ async fn a_mesh_lives_from_its_installation_to_its_end() {
     let first = mesh.certificate("client").await;
     mesh.a_split_moves_traffic().await;
     clock.tell("a TrafficSplit moves traffic");
+    views::every_command_that_looks_at_a_mesh_works_on_a_cluster(&mesh).await;
+    clock.tell("it was looked at");
     identity::a_token_is_good_for_its_own_account_only(&mesh).await;
     clock.tell("a token is good for its own account only");
     outage::the_api_server_is_away(&mesh).await;

@@ -28,6 +28,13 @@ fn policy(kind: &str, name: &str, spec: Value) -> String {
     json!({"apiVersion": "policy.flomesh.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}).to_string()
 }
 
+/// What leads into the cluster from outside.
+fn way_in(group: &str, kind: &str, name: &str, spec: Value) -> String {
+    let metadata = json!({"namespace": "valid", "name": name});
+    json!({"apiVersion": format!("{group}.flomesh.io/v1alpha1"), "kind": kind, "metadata": metadata, "spec": spec})
+        .to_string()
+}
+
 fn target(destination: &str, rule: &str) -> String {
     let account = |namespace: &str| json!({"kind": "ServiceAccount", "name": "a", "namespace": namespace});
     let spec = json!({"destination": account(destination), "sources": [account("valid")],
@@ -55,6 +62,25 @@ async fn refused(server: &ApiServer, manifest: &str, says: &str) {
         "{says}: {}",
         outcome.stderr
     );
+}
+
+/// One NamespacedIngress for each namespace, and paths that are some.
+async fn ways_in(server: &ApiServer) {
+    let ingress = |name: &str| way_in("networking", "NamespacedIngress", name, json!({"replicas": 1}));
+    let taken = apply(server, &ingress("one")).await;
+    assert!(taken.code == 0 && taken.stderr.contains("Warning: no ingress is run in namespace valid"), "{taken:#?}");
+    // The validator hears of the first one a moment after it was taken.
+    eventually("a second one is refused", async || {
+        let second = apply(server, &ingress("two")).await;
+        if second.code == 0 {
+            server.delete("-n valid namespacedingress two").await;
+        }
+        second.stderr.contains("ONLY ONE NamespacedIngress, and valid has NamespacedIngress valid/one")
+    })
+    .await;
+    let rules = json!({"rules": [{"portNumber": 80, "path": "web", "pathType": "Prefix"}]});
+    refused(server, &way_in("multicluster", "ServiceExport", "web", rules), "is no path; write one that begins with /")
+        .await;
 }
 
 #[tokio::test]
@@ -99,6 +125,7 @@ async fn what_is_wrong_is_refused_and_what_will_not_work_is_warned_of() {
         assert!(outcome.stderr.contains("Warning: ") && outcome.stderr.contains(says), "{says}: {}", outcome.stderr);
     }
     refused(&server, &policy("IngressBackend", "c", backend("http")), "IngressBackend valid/b already says").await;
+    ways_in(&server).await;
     // Wrong types are the definition's.
     let patch = r#"{"spec":{"traffic":{"enableEgress":"no"}}}"#;
     let words = ["-n", "validate-system", "patch", "meshconfig", "fsm-mesh-config", "--type=merge", "-p", patch];

@@ -2,6 +2,7 @@
 
 mod commands;
 mod dapr;
+mod debug;
 mod down;
 mod examples;
 mod names;

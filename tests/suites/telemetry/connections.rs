@@ -1,6 +1,6 @@
 //! Connections that carry no HTTP: a line when they end, and counters that name both ends.
 
-use super::records::{lines, writable};
+use super::records::{lines, logging_pair, writable};
 use fsm_tests::{End, Pair, Scene, Wire};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -11,12 +11,7 @@ async fn logged(path: &std::path::Path, count: usize) -> Vec<Value> {
 
 #[tokio::test]
 async fn each_side_logs_a_tcp_connection_when_it_has_ended() {
-    let Some(mut scene) = Scene::new() else { return };
-    let directory = writable(&scene);
-    let log = |name: &str| json!({ "accessLog": { "path": directory.join(name).display().to_string() } });
-    scene.client_document = scene.client_document.set("/Spec/Observability", log("client.log"));
-    scene.server_document = scene.server_document.set("/Spec/Observability", log("server.log"));
-    let pair = scene.start().await;
+    let Some((pair, directory)) = logging_pair().await else { return };
     let service = &pair.scene.tcp;
     let mut wire = pair.dial(service).await;
     wire.send("twelve bytes").await;

@@ -19,14 +19,19 @@ pub(super) async fn lines(path: &Path, count: usize) -> Vec<String> {
     read().lines().map(str::to_owned).collect()
 }
 
-#[tokio::test]
-async fn each_side_logs_a_request_with_what_it_knows() {
-    let Some(mut scene) = Scene::new() else { return };
+/// A pair whose sidecars log into `client.log` and `server.log` of a directory.
+pub(super) async fn logging_pair() -> Option<(Pair, PathBuf)> {
+    let mut scene = Scene::new()?;
     let directory = writable(&scene);
     let log = |name: &str| json!({ "accessLog": { "path": directory.join(name).display().to_string() } });
     scene.client_document = scene.client_document.set("/Spec/Observability", log("client.log"));
     scene.server_document = scene.server_document.set("/Spec/Observability", log("server.log"));
-    let pair = scene.start().await;
+    Some((scene.start().await, directory))
+}
+
+#[tokio::test]
+async fn each_side_logs_a_request_with_what_it_knows() {
+    let Some((pair, directory)) = logging_pair().await else { return };
     let service = &pair.scene.http;
     let reply = pair.http1(service).await.get(&service.host(), "/hello?token=s3cret&page=1").await;
     assert_eq!(reply.status, 200);
@@ -119,4 +124,39 @@ async fn signals_name_both_ends_of_what_passed() {
     assert_eq!(pair.client_sidecar.metric("fsm_request_total", &labels).await, 1.0);
     let labels = ["source_name=\"web\"", "mtls=\"true\"", "class=\"2\""];
     assert_eq!(pair.server_sidecar.metric("fsm_proxy_inbound_requests_total", &labels).await, 1.0);
+
+    // The server's sidecar introduces itself with the first response of a connection, and all that follow are its too.
+    let mut client = pair.http1(service).await;
+    for _ in 0..69 {
+        let reply = client.get(&service.host(), "/").await;
+        assert_eq!((reply.status, reply.header("fsm-stats")), (200, None));
+    }
+    let shown: Value = serde_json::from_slice(&pair.client_sidecar.admin("/signals").await.body).unwrap();
+    let clusters = shown["outbound"].as_array().unwrap();
+    let edges = &clusters.iter().find(|shown| shown["cluster"] == service.cluster()).unwrap()["edges"];
+    assert_eq!(edges.as_array().unwrap().len(), 1, "{edges}");
+    assert_eq!(edges[0]["responses"], json!({ "200": 70 }), "{edges}");
+}
+
+#[tokio::test]
+async fn requests_that_nobody_writes_down_get_no_identifiers() {
+    for errors_only in [true, false] {
+        let Some(mut scene) = Scene::new() else { return };
+        let path = writable(&scene).join("access.log").display().to_string();
+        let observed = json!({
+            "accessLog": { "path": path, "errorsOnly": errors_only },
+            "tracing": { "address": "127.0.0.1:9", "sampledFraction": "0" },
+        });
+        scene.client_document = scene.client_document.set("/Spec/Observability", observed.clone());
+        scene.server_document = scene.server_document.set("/Spec/Observability", observed);
+        let pair = scene.start().await;
+        let service = &pair.scene.http;
+        let reply = pair.http1(service).await.get(&service.host(), "/").await;
+        let echo: Value = serde_json::from_slice(&reply.body).unwrap();
+        let headers = &echo["headers"];
+        assert_eq!(headers["x-b3-sampled"], json!(["0"]), "{headers}");
+        for name in ["x-b3-traceid", "x-b3-spanid", "x-request-id"] {
+            assert_eq!(headers[name].is_null(), errors_only, "{name}: {headers}");
+        }
+    }
 }

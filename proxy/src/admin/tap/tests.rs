@@ -32,7 +32,7 @@ fn request(telemetry: &Arc<Telemetry>, path: &str) {
         server_name: None,
     };
     let record = Record::begin(telemetry, Some(&Arc::new(Observe::default())), Direction::Inbound, &request, ends);
-    record.answered(&mut Response::new(ResponseBody::Empty));
+    record.answered(&mut Response::new(ResponseBody::Empty), false);
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ impl Compiler<'_> {
     pub(super) fn observe(&mut self) -> Observe {
         let tracing = self.tracing();
         let remote_log = self.remote_log();
+        let access_log = self.access_log();
+        let every_request = remote_log.is_some() || access_log.as_ref().is_some_and(|log| !log.errors_only);
         let wanted = &self.document.spec.observability;
         let fraction = wanted.tracing.as_ref().and_then(|tracing| tracing.sampled_fraction);
         let level = wanted.remote_logging.as_ref().filter(|_| remote_log.is_some()).map_or(0, |logging| logging.level);
@@ -33,6 +35,7 @@ impl Compiler<'_> {
                     shared: !otlp,
                     w3c_first: otlp,
                     forms: Forms { b3_multi: !otlp, b3_single: false, w3c: otlp },
+                    names_all: every_request,
                     always_new: level >= 2,
                 })
             }
@@ -41,7 +44,7 @@ impl Compiler<'_> {
         Observe {
             trace,
             tracing: tracing.map(Arc::new),
-            access_log: self.access_log().map(Arc::new),
+            access_log: access_log.map(Arc::new),
             remote_log: remote_log.map(Arc::new),
             buckets,
             pods,

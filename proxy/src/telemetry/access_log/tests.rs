@@ -42,7 +42,7 @@ impl Logging {
         }
         let mut response = Response::new(ResponseBody::full("text"));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        record.answered(&mut response);
+        record.answered(&mut response, false);
     }
 
     fn flush(&self) {

@@ -24,6 +24,7 @@ fn observe(address: SocketAddr, protocol: Protocol) -> Observe {
         shared: true,
         w3c_first: false,
         forms: Forms { b3_multi: true, ..Forms::default() },
+        names_all: true,
         always_new: false,
     };
     let headers = vec![(header::AUTHORIZATION, HeaderValue::from_static("Basic abc"))];
@@ -51,7 +52,7 @@ fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
         server_name: None,
     };
     let record = Record::begin(telemetry, Some(observe), Direction::Outbound, &request, ends);
-    record.answered(&mut Response::new(ResponseBody::full("text")));
+    record.answered(&mut Response::new(ResponseBody::full("text")), false);
 }
 
 fn origin() -> Origin {

@@ -6,6 +6,7 @@ use crate::telemetry::Direction;
 use http::{HeaderValue, Version};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
@@ -152,9 +153,9 @@ pub fn mtls(draft: &Draft) -> bool {
 }
 
 /// Path and query, without what is secret.
-pub fn path_text(draft: &Draft) -> String {
+pub fn path_text(draft: &Draft) -> Cow<'_, str> {
     let target = draft.uri.path_and_query().map_or("/", |target| target.as_str());
-    redact::harmless(&redact::target(target)).into_owned()
+    harmless(redact::target(target))
 }
 
 /// A version as HTTP spells it.
@@ -167,8 +168,15 @@ pub fn protocol(version: Version) -> &'static str {
 }
 
 /// A header's value as text, harmless.
-pub fn header_text(value: &HeaderValue) -> String {
-    redact::harmless(&String::from_utf8_lossy(value.as_bytes())).into_owned()
+pub fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+    harmless(String::from_utf8_lossy(value.as_bytes()))
+}
+
+fn harmless(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => redact::harmless(text),
+        Cow::Owned(text) => redact::harmless(&text).into_owned().into(),
+    }
 }
 
 fn path(draft: &Draft) -> Value {

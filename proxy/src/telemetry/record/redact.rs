@@ -81,7 +81,9 @@ fn is_secret(parameter: &str) -> bool {
 
 /// Text without anything that could end a line or drive a terminal: controls, and the characters that reorder text.
 pub fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
+    // Nearly everything is plain ASCII.
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if plain || !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
     let escape = |character: char| match is_harmful(character) {

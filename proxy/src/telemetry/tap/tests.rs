@@ -24,7 +24,7 @@ fn request(telemetry: &Arc<Telemetry>, target: &str, status: u16) {
     let record = Record::begin(telemetry, Some(&observe), Direction::Inbound, &request, ends);
     let mut response = Response::new(ResponseBody::full("denied"));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    record.answered(&mut response);
+    record.answered(&mut response, false);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Total: what is malformed is no context. Nothing here decides about sampling.
 
+use crate::telemetry::noted::TraceHeaders;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const B3: HeaderName = HeaderName::from_static("b3");
@@ -9,7 +10,6 @@ const TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
 const SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
 const PARENT_ID: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
-const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Which headers carried a context.
@@ -70,9 +70,8 @@ pub struct Context {
 impl Incoming {
     /// Reads the context of a request. Where several forms disagree, `b3` wins over `x-b3-…`, and those over
     /// `traceparent`; with `w3c_first` it is the other way round.
-    pub fn read(headers: &HeaderMap, w3c_first: bool) -> Self {
-        // Most requests have none of these, and one look at all names is cheaper than a search for each.
-        if !headers.keys().any(tells_of_a_trace) {
+    pub fn read(headers: &TraceHeaders<'_>, w3c_first: bool) -> Self {
+        if !headers.any {
             return Self::default();
         }
         let (single, multi, w3c) = (read_single(headers), read_multi(headers), read_w3c(headers));
@@ -82,17 +81,12 @@ impl Incoming {
     }
 }
 
-fn tells_of_a_trace(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-b3-") || name == B3 || name == TRACEPARENT
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value?.to_str().ok()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn read_single(headers: &HeaderMap) -> Option<Incoming> {
-    let text = text(headers, &B3)?;
+fn read_single(headers: &TraceHeaders<'_>) -> Option<Incoming> {
+    let text = text(headers.b3)?;
     let mut parts = text.split('-');
     let first = parts.next()?;
     if let Some(sampled) = decision(first) {
@@ -104,20 +98,21 @@ fn read_single(headers: &HeaderMap) -> Option<Incoming> {
     Some(Incoming { trace: Some(trace), span: Some(span), parent, sampled, forms: Forms::default() })
 }
 
-fn read_multi(headers: &HeaderMap) -> Option<Incoming> {
-    let trace = text(headers, &TRACE_ID).and_then(trace_id);
-    let debug = text(headers, &FLAGS).is_some_and(|flags| flags == "1");
-    let sampled = if debug { Some(true) } else { text(headers, &SAMPLED).and_then(decision) };
+fn read_multi(headers: &TraceHeaders<'_>) -> Option<Incoming> {
+    let trace = text(headers.trace_id).and_then(trace_id);
+    let debug = text(headers.flags).is_some_and(|flags| flags == "1");
+    let sampled = if debug { Some(true) } else { text(headers.sampled).and_then(decision) };
     if trace.is_none() && sampled.is_none() {
         return None;
     }
-    let of_trace = |name| trace.and_then(|_| text(headers, name).and_then(span_id));
-    Some(Incoming { trace, span: of_trace(&SPAN_ID), parent: of_trace(&PARENT_ID), sampled, forms: Forms::default() })
+    let of_trace = |id| trace.and_then(|_| text(id).and_then(span_id));
+    let (span, parent) = (of_trace(headers.span_id), of_trace(headers.parent_id));
+    Some(Incoming { trace, span, parent, sampled, forms: Forms::default() })
 }
 
 /// W3C Trace Context §3.2: `version-trace-parent-flags`; versions to come may have more behind.
-fn read_w3c(headers: &HeaderMap) -> Option<Incoming> {
-    let text = text(headers, &TRACEPARENT)?;
+fn read_w3c(headers: &TraceHeaders<'_>) -> Option<Incoming> {
+    let text = text(headers.traceparent)?;
     let mut parts = text.split('-');
     let version = hex(parts.next()?, 2)?;
     let trace = parts.next().filter(|word| word.len() == 32).and_then(trace_id)?;
@@ -164,6 +159,12 @@ impl std::fmt::Display for TraceId {
     }
 }
 
+/// Tells the next hop that a trace which begins here is not recorded, and nothing else of it: B3 knows a decision without a
+/// trace. (`traceparent` does not.)
+pub fn write_refusal(headers: &mut HeaderMap) {
+    headers.insert(SAMPLED, HeaderValue::from_static("0"));
+}
+
 impl Context {
     /// Writes the context into a request, in every one of these forms.
     pub fn write(&self, headers: &mut HeaderMap, forms: Forms) {
@@ -202,7 +203,9 @@ pub(in crate::telemetry) fn digits<const COUNT: usize>(mut number: u128) -> [u8;
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
     // Hexadecimal digits and hyphens always make a header value.
-    if let Ok(value) = HeaderValue::from_bytes(value) {
+    if let Ok(mut value) = HeaderValue::from_bytes(value) {
+        // It never comes again: HPACK's table keeps what may.
+        value.set_sensitive(true);
         headers.insert(name, value);
     }
 }

@@ -62,7 +62,8 @@ fn span(draft: &Draft, origin: &Origin) -> Option<SpanData> {
     let (trace, id) = (TraceId::from(span.context.trace.value), SpanId::from(span.id));
     let start_time = draft.started_at();
     let failed = draft.is_failure();
-    let attributes = zipkin::tags(draft, origin).into_iter().map(|(name, value)| KeyValue::new(name, value));
+    let tags = zipkin::tags(draft, origin, zipkin::other_end(draft));
+    let attributes = tags.into_iter().map(|(name, value)| KeyValue::new(name, value.into_owned()));
     Some(SpanData {
         span_context: SpanContext::new(trace, id, flags, false, TraceState::default()),
         parent_span_id: span.parent.map_or(SpanId::INVALID, SpanId::from),

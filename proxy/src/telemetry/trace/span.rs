@@ -1,8 +1,9 @@
 //! The span of one hop: whether it is recorded, whose child it is, and what the next hop is told.
 
-use super::context::{Context, Forms, Incoming, TraceId};
+use super::context::{self, Context, Forms, Incoming, TraceId};
 use crate::runtime;
 use crate::telemetry::Direction;
+use crate::telemetry::noted::TraceHeaders;
 use http::HeaderMap;
 
 /// When spans are made.
@@ -16,8 +17,22 @@ pub struct Rules {
     pub w3c_first: bool,
     /// In which headers a trace that begins here is told.
     pub forms: Forms,
+    /// Traces that are not recorded have identifiers all the same: somebody writes every request down.
+    pub names_all: bool,
     /// Requests that are not recorded get a new span as well (FSM's `remoteLogging.level` 2).
     pub always_new: bool,
+}
+
+/// What a hop does about the trace of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hop {
+    /// Nothing: its headers pass as they are.
+    #[default]
+    Untouched,
+    /// A trace would begin here, and is not recorded: the next hop is told that and no more.
+    Refused,
+    /// It is one.
+    Span(Span),
 }
 
 /// One hop of a trace.
@@ -45,13 +60,17 @@ impl Rules {
     /// Whether a trace that nobody has decided about is recorded. Every proxy of the mesh decides alike.
     #[allow(clippy::cast_possible_truncation)] // the lower half is meant
     fn samples(&self, trace: TraceId) -> bool {
-        self.threshold.is_none_or(|threshold| (trace.value as u64) < threshold)
+        self.samples_half(trace.value as u64)
+    }
+
+    fn samples_half(&self, half: u64) -> bool {
+        self.threshold.is_none_or(|threshold| half < threshold)
     }
 }
 
-impl Span {
-    /// The span of a request, or `None` if the caller forbids tracing it.
-    pub fn begin(rules: &Rules, direction: Direction, headers: &HeaderMap) -> Option<Self> {
+impl Hop {
+    /// What is done about a request.
+    pub fn begin(rules: &Rules, direction: Direction, headers: &TraceHeaders<'_>) -> Self {
         let incoming = Incoming::read(headers, rules.w3c_first);
         let Some((trace, span)) = incoming.trace.zip(incoming.span) else {
             return Self::root(rules, &incoming);
@@ -62,43 +81,63 @@ impl Span {
         if keeps || rules.shared && direction == Direction::Inbound {
             let context = Context { trace, span, parent: incoming.parent, sampled };
             let (shared, writes) = (direction == Direction::Inbound, incoming.sampled.is_none());
-            return Some(Self { id: span, parent: incoming.parent, shared, context, forms, writes });
+            return Self::Span(Span { id: span, parent: incoming.parent, shared, context, forms, writes });
         }
         let id = new_id();
         let context = Context { trace, span: id, parent: Some(span), sampled };
-        Some(Self { id, parent: Some(span), shared: false, context, forms, writes: true })
+        Self::Span(Span { id, parent: Some(span), shared: false, context, forms, writes: true })
     }
 
-    /// The first span of a trace. Its id is the lower half of the trace's, as Zipkin's tools expect.
-    fn root(rules: &Rules, incoming: &Incoming) -> Option<Self> {
+    /// The first hop of a trace. Its span's id is the lower half of the trace's, as Zipkin's tools expect.
+    fn root(rules: &Rules, incoming: &Incoming) -> Self {
         if incoming.sampled == Some(false) && incoming.trace.is_none() && !rules.always_new {
-            return None;
+            return Self::Untouched;
         }
         let id = new_id();
+        if incoming.forms.is_empty() && !rules.names_all && !rules.forms.w3c && !rules.samples_half(id) {
+            return Self::Refused;
+        }
         let trace = incoming
             .trace
             .unwrap_or_else(|| TraceId { value: u128::from(new_id()) << 64 | u128::from(id), short: false });
         let sampled = incoming.sampled.unwrap_or_else(|| rules.samples(trace));
         let forms = if incoming.forms.is_empty() { rules.forms } else { incoming.forms };
         let context = Context { trace, span: id, parent: None, sampled };
-        Some(Self { id, parent: None, shared: false, context, forms, writes: true })
+        Self::Span(Span { id, parent: None, shared: false, context, forms, writes: true })
     }
 
+    /// The span, if it is one.
+    pub const fn span(&self) -> Option<&Span> {
+        match self {
+            Self::Span(span) => Some(span),
+            Self::Untouched | Self::Refused => None,
+        }
+    }
+
+    /// Whether the trace is recorded.
+    pub const fn is_sampled(&self) -> bool {
+        matches!(self, Self::Span(span) if span.context.sampled)
+    }
+
+    /// Tells the next hop.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Span(span) if span.writes => span.context.write(headers, span.forms),
+            Self::Refused => context::write_refusal(headers),
+            Self::Untouched | Self::Span(_) => {}
+        }
+    }
+}
+
+impl Span {
     /// The trace that a request says it belongs to, for records only.
-    pub fn as_told(headers: &HeaderMap) -> Option<Self> {
+    pub fn as_told(headers: &TraceHeaders<'_>) -> Option<Self> {
         let incoming = Incoming::read(headers, false);
         let (trace, span) = incoming.trace.zip(incoming.span)?;
         let sampled = incoming.sampled.unwrap_or_default();
         let context = Context { trace, span, parent: incoming.parent, sampled };
         let forms = incoming.forms;
         Some(Self { id: span, parent: incoming.parent, shared: true, context, forms, writes: false })
-    }
-
-    /// Tells the next hop.
-    pub fn write(&self, headers: &mut HeaderMap) {
-        if self.writes {
-            self.context.write(headers, self.forms);
-        }
     }
 }
 

@@ -1,67 +1,102 @@
 //! Spans as Zipkin's API v2 wants them, with the tags that FSM's sidecars write.
 
+use super::context::{TraceId, digits};
 use crate::telemetry::Direction;
 use crate::telemetry::export::Origin;
 use crate::telemetry::record::{Draft, fields};
-use serde_json::{Map, Value, json};
-use std::net::{IpAddr, SocketAddr};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// FSM's path of a collector.
 pub const ENDPOINT: &str = "/api/v2/spans";
 
 /// A JSON array of spans.
 pub fn body(batch: &[Arc<Draft>], origin: &Origin) -> String {
-    Value::Array(batch.iter().filter_map(|draft| span(draft, origin)).collect()).to_string()
+    let spans: Vec<Span<'_>> = batch.iter().filter_map(|draft| span(draft, origin)).collect();
+    // Nothing in it can fail to be worded.
+    serde_json::to_string(&spans).unwrap_or_default()
 }
 
-fn span(draft: &Draft, origin: &Origin) -> Option<Value> {
+/// A span as it is on the wire.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Span<'a> {
+    trace_id: String,
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_id: Option<String>,
+    name: Cow<'a, str>,
+    timestamp: u64,
+    duration: u64,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<bool>,
+    local_endpoint: Endpoint<'a>,
+    remote_endpoint: Endpoint<'a>,
+    annotations: [(); 0],
+    #[serde(serialize_with = "as_object")]
+    tags: Vec<(&'static str, Cow<'a, str>)>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv4: Option<Ipv4Addr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv6: Option<Ipv6Addr>,
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_name: Option<&'a str>,
+}
+
+fn span<'a>(draft: &'a Draft, origin: &'a Origin) -> Option<Span<'a>> {
     let span = draft.span.as_ref()?;
     let began = draft.started_at().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let microseconds = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or_default();
-    let mut shown = Map::new();
-    let mut add = |name: &str, value: Value| drop(shown.insert(name.to_owned(), value));
-    add("traceId", span.context.trace.to_string().into());
-    add("id", format!("{:016x}", span.id).into());
-    if let Some(parent) = span.parent {
-        add("parentId", format!("{parent:016x}").into());
-    }
-    add("name", host(draft).into());
-    add("timestamp", microseconds(began).into());
-    add("duration", microseconds(draft.duration).max(1).into());
-    add("kind", if draft.direction == Direction::Inbound { "SERVER" } else { "CLIENT" }.into());
-    if span.shared {
-        add("shared", true.into());
-    }
-    add("localEndpoint", local_endpoint(origin));
-    add("remoteEndpoint", endpoint(other_end(draft)));
-    add("annotations", json!([]));
-    let tags = tags(draft, origin).into_iter().map(|(name, value)| (name.to_owned(), Value::from(value)));
-    add("tags", Value::Object(tags.collect()));
-    Some(Value::Object(shown))
+    let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or_default();
+    let other_end = other_end(draft);
+    Some(Span {
+        trace_id: trace_id(span.context.trace),
+        id: hexadecimal::<16>(span.id.into()),
+        parent_id: span.parent.map(|parent| hexadecimal::<16>(parent.into())),
+        name: host(draft),
+        timestamp: microseconds(began),
+        duration: microseconds(draft.duration).max(1),
+        kind: if draft.direction == Direction::Inbound { "SERVER" } else { "CLIENT" },
+        shared: span.shared.then_some(true),
+        local_endpoint: endpoint(origin.ip.parse().ok(), 0, Some(origin.service())),
+        remote_endpoint: endpoint(Some(other_end.ip()), other_end.port(), None),
+        annotations: [],
+        tags: tags(draft, origin, other_end),
+    })
 }
 
-fn local_endpoint(origin: &Origin) -> Value {
-    let mut shown = match origin.ip.parse() {
-        Ok(address) => endpoint(SocketAddr::new(address, 0)),
-        Err(_) => json!({}),
-    };
-    shown["port"] = 0.into();
-    shown["serviceName"] = origin.service().into();
-    shown
+fn trace_id(trace: TraceId) -> String {
+    if trace.short { hexadecimal::<16>(trace.value) } else { hexadecimal::<32>(trace.value) }
 }
 
-fn endpoint(address: SocketAddr) -> Value {
-    let family = match address.ip() {
-        IpAddr::V4(_) => "ipv4",
-        IpAddr::V6(_) => "ipv6",
+fn hexadecimal<const COUNT: usize>(number: u128) -> String {
+    digits::<COUNT>(number).into_iter().map(char::from).collect()
+}
+
+fn endpoint(address: Option<IpAddr>, port: u16, service_name: Option<&str>) -> Endpoint<'_> {
+    let (ipv4, ipv6) = match address {
+        Some(IpAddr::V4(address)) => (Some(address), None),
+        Some(IpAddr::V6(address)) => (None, Some(address)),
+        None => (None, None),
     };
-    json!({ family: address.ip().to_string(), "port": address.port() })
+    Endpoint { ipv4, ipv6, port, service_name }
+}
+
+fn as_object<S: Serializer>(tags: &[(&'static str, Cow<'_, str>)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(tags.iter().map(|(name, value)| (name, value)))
 }
 
 /// Who is at the other end of the hop.
-fn other_end(draft: &Draft) -> SocketAddr {
+pub fn other_end(draft: &Draft) -> SocketAddr {
     match draft.direction {
         Direction::Inbound => draft.ends.peer,
         Direction::Outbound => {
@@ -71,45 +106,46 @@ fn other_end(draft: &Draft) -> SocketAddr {
     }
 }
 
-fn host(draft: &Draft) -> String {
+fn host(draft: &Draft) -> Cow<'_, str> {
     draft.host.as_ref().map(fields::header_text).unwrap_or_default()
 }
 
 /// What is said of a span, under the names that FSM uses; also for OTLP.
-pub fn tags(draft: &Draft, origin: &Origin) -> Vec<(&'static str, String)> {
-    let text = |value: &Option<http::HeaderValue>| value.as_ref().map(fields::header_text).unwrap_or_default();
-    let mut tags = vec![
-        ("component", "proxy".to_owned()),
-        ("http.url", format!("http://{}{}", host(draft), fields::path_text(draft))),
-        ("http.method", draft.method.as_str().to_owned()),
-        ("http.protocol", fields::protocol(draft.version).to_owned()),
-        ("http.status_code", draft.status.as_u16().to_string()),
-        ("node_id", origin.uid.clone()),
+pub fn tags<'a>(draft: &'a Draft, origin: &'a Origin, other_end: SocketAddr) -> Vec<(&'static str, Cow<'a, str>)> {
+    let text = |value: &'a Option<http::HeaderValue>| value.as_ref().map(fields::header_text).unwrap_or_default();
+    let mut tags = Vec::with_capacity(17);
+    tags.extend([
+        ("component", "proxy".into()),
+        ("http.url", ["http://", &host(draft), &fields::path_text(draft)].concat().into()),
+        ("http.method", draft.method.as_str().into()),
+        ("http.protocol", fields::protocol(draft.version).into()),
+        ("http.status_code", draft.status.as_u16().to_string().into()),
+        ("node_id", origin.uid.as_str().into()),
         ("guid:x-request-id", text(&draft.request_id)),
         ("user_agent", text(&draft.user_agent)),
-        ("upstream_cluster", draft.cluster.as_deref().unwrap_or_default().to_owned()),
-        ("request_size", draft.request_bytes().to_string()),
-        ("response_size", draft.response_bytes.to_string()),
-        ("peer.address", other_end(draft).to_string()),
-    ];
+        ("upstream_cluster", draft.cluster.as_deref().unwrap_or_default().into()),
+        ("request_size", draft.request_bytes().to_string().into()),
+        ("response_size", draft.response_bytes.to_string().into()),
+        ("peer.address", other_end.to_string().into()),
+    ]);
     if let Some(identity) = &draft.ends.identity {
-        tags.push(("peer.identity", identity.to_string()));
+        tags.push(("peer.identity", identity.as_str().into()));
     }
     if draft.attempts > 1 {
-        tags.push(("attempts", draft.attempts.to_string()));
+        tags.push(("attempts", draft.attempts.to_string().into()));
     }
     let upstream = draft.upstream_reason.as_ref().map(fields::header_text);
-    let reason = draft.reason.map(|reason| reason.code().to_owned()).or(upstream);
+    let reason = draft.reason.map(|reason| reason.code().into()).or(upstream);
     if let Some(reason) = &reason {
         tags.push(("fsm.reason", reason.clone()));
     }
     if let Some(status) = draft.grpc_status {
-        tags.push(("rpc.grpc.status_code", status.number().to_string()));
+        tags.push(("rpc.grpc.status_code", status.number().to_string().into()));
     }
     if draft.is_failure() {
         let status =
-            draft.grpc_status.map_or_else(|| draft.status.as_str().to_owned(), |status| status.name().to_owned());
-        let broken = if draft.complete { status } else { "broken off".to_owned() };
+            draft.grpc_status.map_or_else(|| Cow::from(draft.status.as_str()), |status| Cow::from(status.name()));
+        let broken = if draft.complete { status } else { "broken off".into() };
         tags.push(("error", reason.unwrap_or(broken)));
     }
     tags

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::telemetry::noted::Noted;
 use http::{HeaderName, HeaderValue};
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -13,8 +14,24 @@ fn rules(fraction: Option<f64>) -> Rules {
         shared: true,
         w3c_first: false,
         forms: Forms { b3_multi: true, ..Forms::default() },
+        names_all: false,
         always_new: false,
     }
+}
+
+fn begin(rules: &Rules, direction: Direction, headers: &HeaderMap) -> Hop {
+    Hop::begin(rules, direction, &Noted::of(headers).trace)
+}
+
+fn span(rules: &Rules, direction: Direction, headers: &HeaderMap) -> Span {
+    *begin(rules, direction, headers).span().unwrap()
+}
+
+/// What the next hop is told besides what came.
+fn told(hop: Hop, came: &HeaderMap) -> HeaderMap {
+    let mut sent = came.clone();
+    hop.write(&mut sent);
+    sent
 }
 
 const OTLP: fn() -> Rules =
@@ -23,14 +40,48 @@ const OTLP: fn() -> Rules =
 #[test]
 fn a_fraction_of_the_traces_that_begin_here_is_recorded() {
     // C-11: FSM recorded none of them with 1.00, and all of them with 0.00.
-    let sampled = |fraction| {
-        let rules = rules(fraction);
-        let spans = (0..10_000).map(|_| Span::begin(&rules, Direction::Outbound, &HeaderMap::new()).unwrap());
-        spans.filter(|span| span.context.sampled).count()
+    let sampled = |fraction, names_all| {
+        let rules = Rules { names_all, ..rules(fraction) };
+        let hops = (0..10_000).map(|_| begin(&rules, Direction::Outbound, &HeaderMap::new()));
+        hops.filter(Hop::is_sampled).count()
     };
-    assert_eq!([sampled(Some(0.0)), sampled(Some(1.0)), sampled(None)], [0, 10_000, 10_000]);
-    let tenth = sampled(Some(0.1));
-    assert!((800..1_200).contains(&tenth), "{tenth}");
+    for names_all in [false, true] {
+        let all = [Some(0.0), Some(1.0), None].map(|fraction| sampled(fraction, names_all));
+        assert_eq!(all, [0, 10_000, 10_000]);
+        let tenth = sampled(Some(0.1), names_all);
+        assert!((800..1_200).contains(&tenth), "{tenth}");
+    }
+}
+
+#[test]
+fn of_a_trace_that_is_not_recorded_only_that_is_told() {
+    let none = HeaderMap::new();
+    let first = begin(&rules(Some(0.0)), Direction::Outbound, &none);
+    let sent = told(first, &none);
+    assert_eq!(sent, headers(&[("x-b3-sampled", "0")]));
+    // Nobody behind it begins another one.
+    for direction in Direction::ALL {
+        let next = begin(&rules(None), direction, &sent);
+        assert_eq!((next, told(next, &sent)), (Hop::Untouched, sent.clone()));
+    }
+}
+
+#[test]
+fn where_every_request_is_written_down_every_trace_has_a_name() {
+    let all = Rules { names_all: true, ..rules(Some(0.0)) };
+    let none = HeaderMap::new();
+    let sent = told(begin(&all, Direction::Outbound, &none), &none);
+    assert!(sent.contains_key("x-b3-traceid") && sent["x-b3-sampled"] == "0", "{sent:?}");
+}
+
+#[test]
+fn traceparent_says_that_a_trace_is_not_recorded_only_with_its_name() {
+    let none = HeaderMap::new();
+    let otlp = Rules { threshold: Some(0), ..OTLP() };
+    let sent = told(begin(&otlp, Direction::Outbound, &none), &none);
+    assert_eq!(sent.len(), 1);
+    assert!(sent["traceparent"].to_str().unwrap().ends_with("-00"), "{sent:?}");
+    assert!(sent["traceparent"].is_sensitive(), "HPACK would keep what never comes again");
 }
 
 #[test]
@@ -38,7 +89,7 @@ fn every_proxy_decides_alike_about_a_trace() {
     let undecided = [("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1")];
     for (fraction, sampled) in [(0.3, false), (0.5, true)] {
         for direction in Direction::ALL {
-            let span = Span::begin(&rules(Some(fraction)), direction, &headers(&undecided)).unwrap();
+            let span = span(&rules(Some(fraction)), direction, &headers(&undecided));
             assert_eq!(span.context.sampled, sampled, "{fraction} {direction:?}");
         }
     }
@@ -46,28 +97,26 @@ fn every_proxy_decides_alike_about_a_trace() {
 
 #[test]
 fn a_client_span_is_a_child_and_zipkins_server_span_is_the_clients() {
-    let first = Span::begin(&rules(None), Direction::Outbound, &HeaderMap::new()).unwrap();
+    let first = span(&rules(None), Direction::Outbound, &HeaderMap::new());
     assert_eq!((first.parent, first.shared), (None, false));
-    let mut told = HeaderMap::new();
-    first.write(&mut told);
+    let told = told(Hop::Span(first), &HeaderMap::new());
 
-    let server = Span::begin(&rules(None), Direction::Inbound, &told).unwrap();
+    let server = span(&rules(None), Direction::Inbound, &told);
     assert_eq!((server.id, server.parent, server.shared), (first.id, None, true));
 
-    let next = Span::begin(&rules(None), Direction::Outbound, &told).unwrap();
+    let next = span(&rules(None), Direction::Outbound, &told);
     assert_eq!((next.parent, next.context.trace), (Some(server.id), first.context.trace));
     assert_ne!(next.id, server.id);
 }
 
 #[test]
 fn with_otlp_a_server_span_is_a_child_of_the_clients() {
-    let client = Span::begin(&OTLP(), Direction::Outbound, &HeaderMap::new()).unwrap();
-    let mut told = HeaderMap::new();
-    client.write(&mut told);
-    let server = Span::begin(&OTLP(), Direction::Inbound, &told).unwrap();
+    let client = span(&OTLP(), Direction::Outbound, &HeaderMap::new());
+    let mut told = told(Hop::Span(client), &HeaderMap::new());
+    let server = span(&OTLP(), Direction::Inbound, &told);
     assert_eq!((server.parent, server.shared), (Some(client.id), false));
-    server.write(&mut told);
-    let next = Span::begin(&OTLP(), Direction::Outbound, &told).unwrap();
+    Hop::Span(server).write(&mut told);
+    let next = span(&OTLP(), Direction::Outbound, &told);
     assert_eq!(next.parent, Some(server.id));
 }
 
@@ -75,30 +124,25 @@ fn with_otlp_a_server_span_is_a_child_of_the_clients() {
 fn what_is_not_recorded_passes_as_it_is() {
     let denied = headers(&[("traceparent", "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-00")]);
     for direction in Direction::ALL {
-        let mut sent = denied.clone();
-        let span = Span::begin(&rules(None), direction, &denied).unwrap();
-        span.write(&mut sent);
-        assert!(!span.context.sampled);
-        assert_eq!(sent, denied, "{direction:?}");
+        let hop = begin(&rules(None), direction, &denied);
+        assert!(!hop.is_sampled());
+        assert_eq!(told(hop, &denied), denied, "{direction:?}");
     }
-    assert_eq!(Span::begin(&rules(None), Direction::Outbound, &headers(&[("b3", "0")])), None);
-    assert_eq!(Span::begin(&rules(None), Direction::Inbound, &headers(&[("x-b3-sampled", "0")])), None);
+    assert_eq!(begin(&rules(None), Direction::Outbound, &headers(&[("b3", "0")])), Hop::Untouched);
+    assert_eq!(begin(&rules(None), Direction::Inbound, &headers(&[("x-b3-sampled", "0")])), Hop::Untouched);
 }
 
 #[test]
 fn a_context_goes_on_in_the_form_that_it_came_in() {
     let came = headers(&[("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1")]);
-    let mut sent = came.clone();
-    let span = Span::begin(&OTLP(), Direction::Outbound, &came).unwrap();
-    span.write(&mut sent);
+    let sent = told(begin(&OTLP(), Direction::Outbound, &came), &came);
     assert_ne!(sent["b3"], came["b3"]);
     assert_eq!(sent.len(), 1);
 }
 
 #[test]
 fn a_sampling_decision_without_a_trace_begins_one() {
-    let mut sent = headers(&[("x-b3-sampled", "1")]);
-    let span = Span::begin(&rules(Some(0.0)), Direction::Outbound, &sent).unwrap();
-    span.write(&mut sent);
-    assert!(span.context.sampled && sent.contains_key("x-b3-traceid"));
+    let came = headers(&[("x-b3-sampled", "1")]);
+    let hop = begin(&rules(Some(0.0)), Direction::Outbound, &came);
+    assert!(hop.is_sampled() && told(hop, &came).contains_key("x-b3-traceid"));
 }
