@@ -62,7 +62,10 @@ pub(super) async fn run(options: ControllerOptions, heap: Option<Arc<dyn Heap>>)
         None => leadership.clone(),
     };
     tasks.spawn(signer.tend(changes_roots, Some(events.clone()), stop.clone()));
-    let ledger = Ledger::new(Owner::of_mesh(&options.mesh.mesh_name), options.server_names(), situation);
+    let mut ledger = Ledger::new(Owner::of_mesh(&options.mesh.mesh_name), options.server_names(), situation);
+    if options.source == Source::Kubernetes {
+        ledger = ledger.without_other_namespaces();
+    }
     let publisher = Publisher::new(world, push.clone(), problems.clone()).with_ledger(ledger);
     let debug_wanted = publisher.wants_debug_server();
     let (queries, owner_queries) = mpsc::channel(16);

@@ -5,22 +5,19 @@
 //! definitions; where a definition has one, it is used. A policy that is gone needs no status.
 
 use super::secret::Owner;
-use super::status::POLICY_KINDS;
 use super::writer::{WriteError, WriteFuture, Writer};
 use crate::source::kubernetes::describe;
 use crate::world::NamespacedName;
 use fsm_api::resources::policy::PolicyStatus;
 use fsm_api::resources::{Kind, ObjectKey};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
-
-/// Objects in one page of a list.
-const PAGE: u32 = 500;
+use std::future::ready;
 
 /// Writes through an API server.
 #[derive(Clone)]
@@ -74,34 +71,6 @@ impl ClusterWriter {
         }
     }
 
-    async fn read_statuses(&self) -> Result<BTreeMap<ObjectKey, PolicyStatus>, WriteError> {
-        let mut statuses = BTreeMap::new();
-        for kind in POLICY_KINDS {
-            let Some(resource) = resource(&kind) else { continue };
-            let policies = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
-            let mut parameters = ListParams::default().limit(PAGE);
-            loop {
-                let page = match policies.list(&parameters).await {
-                    Ok(page) => page,
-                    Err(kube::Error::Api(status)) if status.code == 404 => break,
-                    Err(error) => return Err(refused(&ObjectKey::new(kind, "", ""), &error)),
-                };
-                for policy in page.items {
-                    let (namespace, name) = (policy.metadata.namespace, policy.metadata.name.unwrap_or_default());
-                    let key = ObjectKey::new(kind.clone(), namespace.unwrap_or_default(), name);
-                    let status = policy.data.get("status").cloned();
-                    let status = status.and_then(|status| serde_json::from_value::<PolicyStatus>(status).ok());
-                    statuses.extend(status.map(|status| (key, status)));
-                }
-                parameters.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-                if parameters.continue_token.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(statuses)
-    }
-
     async fn write_status(&self, key: ObjectKey, status: Option<PolicyStatus>) -> Result<(), WriteError> {
         let (Some(status), Some(resource)) = (status, resource(&key.kind)) else { return Ok(()) };
         let policies: Api<DynamicObject> = match key.namespace.as_str() {
@@ -133,8 +102,8 @@ impl Writer for ClusterWriter {
         Box::pin(self.remove(secret))
     }
 
-    fn statuses(&self) -> WriteFuture<'_, BTreeMap<ObjectKey, PolicyStatus>> {
-        Box::pin(self.read_statuses())
+    fn statuses(&self) -> WriteFuture<'_, Option<BTreeMap<ObjectKey, PolicyStatus>>> {
+        Box::pin(ready(Ok(None)))
     }
 
     fn set_status(&self, policy: ObjectKey, status: Option<PolicyStatus>) -> WriteFuture<'_> {

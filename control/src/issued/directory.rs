@@ -139,8 +139,8 @@ impl Writer for DirectoryWriter {
         self.blocking(move |own| own.remove(&secret))
     }
 
-    fn statuses(&self) -> WriteFuture<'_, BTreeMap<ObjectKey, PolicyStatus>> {
-        self.blocking(|own| Ok(own.read_statuses()))
+    fn statuses(&self) -> WriteFuture<'_, Option<BTreeMap<ObjectKey, PolicyStatus>>> {
+        self.blocking(|own| Ok(Some(own.read_statuses())))
     }
 
     fn set_status(&self, policy: ObjectKey, status: Option<PolicyStatus>) -> WriteFuture<'_> {

@@ -1,7 +1,8 @@
 //! Does what is planned: has certificates issued, writes and removes Secrets, writes statuses.
 //!
 //! It looks again whenever the situation or the roots changed, when a certificate is due, and now and then, because
-//! clocks are set. One action after the other; one that fails, or whose result has not come back through the source yet,
+//! clocks are set. What policies have in themselves is compared with what they should have: a status that somebody replaces
+//! or takes away comes again. One action after the other; one that fails, or whose result has not come back through the source yet,
 //! waits longer each time and keeps no other one waiting. Failures are told to the owner of the world like the source's
 //! problems.
 
@@ -90,16 +91,16 @@ impl Keeper {
     /// Ends when there is nobody who would tell of changes.
     async fn keep(&mut self, clock: Clock) {
         let mut roots = self.issuer.changes();
-        let mut known = self.known_statuses().await;
+        let mut written = self.written_statuses().await;
         let mut attempts = BTreeMap::new();
         let mut told = Vec::new();
         loop {
             let situation = self.situation.borrow_and_update().clone();
             let bundle = roots.borrow_and_update().clone();
             let now = clock();
-            let plan = plan(&situation, &known, &bundle, now);
+            let plan = plan(&situation, written.as_ref().unwrap_or(&situation.said), &bundle, now);
             let due = plan.next.map(|due| due.duration_since(now).unwrap_or_default());
-            let again = self.execute(plan.actions, &mut attempts, &mut known, &bundle).await;
+            let again = self.execute(plan.actions, &mut attempts, &mut written, &bundle).await;
             let problems: Vec<Problem> = attempts.values().filter_map(|attempt| attempt.problem.clone()).collect();
             if problems != told {
                 told.clone_from(&problems);
@@ -117,18 +118,14 @@ impl Keeper {
         }
     }
 
-    async fn known_statuses(&self) -> BTreeMap<ObjectKey, PolicyStatus> {
+    /// `None`: the policies themselves say what was written.
+    async fn written_statuses(&self) -> Option<BTreeMap<ObjectKey, PolicyStatus>> {
         match timeout(limits::WRITE_TIMEOUT, self.writer.statuses()).await {
-            Ok(Ok(known)) => known,
-            Ok(Err(error)) => {
-                warn!("statuses of before cannot be read, so all are written anew: {error}");
-                BTreeMap::new()
-            }
-            Err(_) => {
-                warn!("statuses of before are not read in time, so all are written anew");
-                BTreeMap::new()
-            }
+            Ok(Ok(written)) => return written,
+            Ok(Err(error)) => warn!("statuses of before cannot be read, so all are written anew: {error}"),
+            Err(_) => warn!("statuses of before are not read in time, so all are written anew"),
         }
+        Some(BTreeMap::new())
     }
 
     /// Does what may be done now; says when the rest may be.
@@ -136,7 +133,7 @@ impl Keeper {
         &self,
         actions: Vec<Action>,
         attempts: &mut BTreeMap<Subject, Attempt>,
-        known: &mut BTreeMap<ObjectKey, PolicyStatus>,
+        written: &mut Option<BTreeMap<ObjectKey, PolicyStatus>>,
         roots: &TrustBundle,
     ) -> Option<Instant> {
         let subjects: BTreeSet<Subject> = actions.iter().map(subject).collect();
@@ -157,7 +154,7 @@ impl Keeper {
                 continue;
             }
             let tries = known_attempt.map_or(0, |attempt| attempt.tries) + 1;
-            let outcome = self.act(&action, known, roots).await;
+            let outcome = self.act(&action, written, roots).await;
             let not_before = Instant::now() + pause(tries);
             again = again.into_iter().chain([not_before]).min();
             let problem = outcome.err().map(|why| problem(&action, &why));
@@ -169,7 +166,7 @@ impl Keeper {
     async fn act(
         &self,
         action: &Action,
-        known: &mut BTreeMap<ObjectKey, PolicyStatus>,
+        written: &mut Option<BTreeMap<ObjectKey, PolicyStatus>>,
         roots: &TrustBundle,
     ) -> Result<(), String> {
         match action {
@@ -183,10 +180,11 @@ impl Keeper {
             }
             Action::SetStatus(policy, status) => {
                 within(limits::WRITE_TIMEOUT, self.writer.set_status(policy.clone(), status.clone())).await?;
-                match status {
-                    Some(status) => known.insert(policy.clone(), status.clone()),
-                    None => known.remove(policy),
-                };
+                match (written, status) {
+                    (Some(written), Some(status)) => drop(written.insert(policy.clone(), status.clone())),
+                    (Some(written), None) => drop(written.remove(policy)),
+                    (None, _) => {}
+                }
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::wish::Wanted;
 use crate::cert::server::ServerNames;
 use crate::source::Event;
 use crate::world::{NamespacedName, Problem};
-use fsm_api::resources::policy::AccessCert;
+use fsm_api::resources::policy::{AccessCert, PolicyStatus};
 use fsm_api::resources::{Kind, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,9 @@ pub struct Ledger {
     /// `None`: made by somebody else.
     secrets: BTreeMap<NamespacedName, Option<Arc<Found>>>,
     access_certs: BTreeMap<NamespacedName, Arc<AccessCert>>,
-    policies: BTreeSet<ObjectKey>,
+    /// What each policy itself says that became of it.
+    policies: BTreeMap<ObjectKey, Option<PolicyStatus>>,
+    sees_all_namespaces: bool,
     keeper: Option<watch::Sender<Arc<Situation>>>,
 }
 
@@ -34,9 +36,16 @@ impl Ledger {
             own_names,
             secrets: BTreeMap::new(),
             access_certs: BTreeMap::new(),
-            policies: BTreeSet::new(),
+            policies: BTreeMap::new(),
+            sees_all_namespaces: true,
             keeper,
         }
+    }
+
+    /// The same with a source that tells of the namespaces of meshes only: others may exist without being known here.
+    #[must_use]
+    pub fn without_other_namespaces(self) -> Self {
+        Self { sees_all_namespaces: false, ..self }
     }
 
     /// Takes in what the source says.
@@ -64,11 +73,14 @@ impl Ledger {
 
     /// How things stand.
     pub(super) fn situation(&self, wanted: Wanted, problems: &BTreeSet<Problem>, complete: bool) -> Situation {
-        let Wanted { wishes, suspended, namespaces, .. } = wanted;
+        let Wanted { wishes, suspended, namespaces, of_others, .. } = wanted;
         let ours = |(name, found): (&NamespacedName, &Option<Arc<Found>>)| Some((name.clone(), found.clone()?));
         let secrets: BTreeMap<NamespacedName, Arc<Found>> = self.secrets.iter().filter_map(ours).collect();
-        let statuses = status::of(self.policies.iter(), problems).into_iter();
+        let ours = self.policies().filter(|policy| !of_others.contains(policy));
+        let statuses = status::of(ours, problems).into_iter();
         let mut statuses: BTreeMap<ObjectKey, _> = statuses.map(|(key, status)| (key, Some(status))).collect();
+        // Another mesh says what becomes of its policies; two that both did would fight.
+        statuses.extend(of_others.into_iter().map(|policy| (policy, None)));
         // A certificate that is granted is not committed before it is there.
         for wish in wishes.values().filter(|wish| !secrets.get(&wish.secret).is_some_and(|found| found.serves(wish))) {
             let status = statuses.get_mut(&wish.owner);
@@ -76,12 +88,23 @@ impl Ledger {
                 *status = None;
             }
         }
-        Situation { wishes, suspended, secrets, namespaces: Some(namespaces), statuses, complete }
+        let said = self.policies.iter().filter_map(|(policy, said)| Some((policy.clone(), said.clone()?))).collect();
+        Situation { wishes, suspended, secrets, namespaces: Some(namespaces), statuses, said, complete }
     }
 
     /// Whether anybody keeps objects.
     pub(super) fn is_writing(&self) -> bool {
         self.keeper.is_some()
+    }
+
+    /// Whether a namespace that is not known does not exist.
+    pub(super) fn sees_all_namespaces(&self) -> bool {
+        self.sees_all_namespaces
+    }
+
+    /// All policies that have a status, in the mesh or not.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.policies.keys()
     }
 
     pub(super) fn own_names(&self) -> &ServerNames {
@@ -110,7 +133,7 @@ impl Ledger {
             _ => {}
         }
         if POLICY_KINDS.contains(&key.kind) {
-            self.policies.insert(key);
+            self.policies.insert(key, status::said(object));
         }
     }
 
@@ -125,6 +148,6 @@ impl Ledger {
     }
 }
 
-fn is_committed(status: &Option<fsm_api::resources::policy::PolicyStatus>) -> bool {
+fn is_committed(status: &Option<PolicyStatus>) -> bool {
     status.as_ref().and_then(|status| status.current_status.as_deref()) == Some(status::COMMITTED)
 }

@@ -55,6 +55,8 @@ pub struct Situation {
     pub namespaces: Option<BTreeSet<String>>,
     /// All policies that have a status, with what it is to be; `None`: not decided yet, it stays as it is.
     pub statuses: BTreeMap<ObjectKey, Option<PolicyStatus>>,
+    /// What policies themselves say that became of them.
+    pub said: BTreeMap<ObjectKey, PolicyStatus>,
     /// Everything that is there has been read: what is not in here is gone.
     pub complete: bool,
 }

@@ -2,7 +2,7 @@
 
 use crate::world::{Problem, Severity};
 use fsm_api::resources::policy::PolicyStatus;
-use fsm_api::resources::{Kind, ObjectKey};
+use fsm_api::resources::{Kind, Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `currentStatus` of a policy that is in effect.
@@ -29,6 +29,22 @@ pub const POLICY_KINDS: [Kind; 9] = [
 
 /// Warnings of policies that have no effect at all; other warnings are advice.
 const WITHOUT_EFFECT: [&str; 2] = ["FeatureDisabled", "NamespaceNotInMesh"];
+
+/// What a policy itself says that became of it.
+pub(super) fn said(policy: &Object) -> Option<PolicyStatus> {
+    match policy {
+        Object::UpstreamTrafficSetting(policy) => policy.status.clone(),
+        Object::Egress(policy) => policy.status.clone(),
+        Object::EgressGateway(policy) => policy.status.clone(),
+        Object::IngressBackend(policy) => policy.status.clone(),
+        Object::AccessControl(policy) => policy.status.clone(),
+        Object::AccessCert(policy) => policy.status.clone(),
+        Object::Isolation(policy) => policy.status.clone(),
+        Object::Retry(policy) => policy.status.clone(),
+        Object::TrafficWarmup(policy) => policy.status.clone(),
+        _ => None,
+    }
+}
 
 /// The statuses of policies. Of the objects that a problem names the first is the one without effect.
 pub(super) fn of<'a>(

@@ -58,6 +58,8 @@ pub struct Wanted {
     pub suspended: BTreeSet<NamespacedName>,
     /// The namespaces of the mesh.
     pub namespaces: BTreeSet<String>,
+    /// Policies of other meshes.
+    pub of_others: BTreeSet<ObjectKey>,
     /// Why which policy is not granted.
     pub problems: BTreeSet<Problem>,
 }
@@ -77,6 +79,8 @@ impl Wanted {
         for policy in ledger.access_certs() {
             clerk.hear_outsider(policy);
         }
+        let of_others = ledger.policies().filter(|policy| world.is_of_another_mesh(&policy.namespace));
+        clerk.wanted.of_others = of_others.cloned().collect();
         clerk.wanted
     }
 }
@@ -194,11 +198,12 @@ impl Clerk<'_> {
         self.answer(granted, &policy.spec.secret);
     }
 
-    /// A policy of a namespace that is not in the mesh does not count.
+    /// A policy of a namespace that is not in the mesh does not count. Of those of another mesh nothing is said.
     fn hear_outsider(&mut self, policy: &AccessCert) {
         let owner = key(Kind::AccessCert, &policy.metadata);
         let namespace = owner.namespace.clone();
-        if self.world.is_monitored(&namespace) || namespace == self.world.settings().fsm_namespace {
+        let counts = self.world.is_monitored(&namespace) || namespace == self.world.settings().fsm_namespace;
+        if counts || self.world.is_of_another_mesh(&namespace) {
             return;
         }
         let text = format!(
@@ -240,7 +245,8 @@ impl Clerk<'_> {
             return Err(error([owner], "NowhereToWrite", text));
         }
         // An API server always has the default one, written or not.
-        if secret.namespace != "default" && self.world.namespace(&secret.namespace).is_none() {
+        let may_exist = secret.namespace == "default" || !self.ledger.sees_all_namespaces();
+        if !may_exist && self.world.namespace(&secret.namespace).is_none() {
             let text = format!(
                 "no certificate is issued because there is no namespace {} for {object}; create it",
                 secret.namespace

@@ -25,8 +25,9 @@ pub trait Writer: fmt::Debug + Send + Sync {
     /// Removes a Secret that was made here. One that is not there is no error.
     fn remove_secret(&self, secret: NamespacedName) -> WriteFuture<'_>;
 
-    /// The statuses that were written earlier, to be asked once at the start.
-    fn statuses(&self) -> WriteFuture<'_, BTreeMap<ObjectKey, PolicyStatus>>;
+    /// The statuses that were written earlier, to be asked once at the start; `None` where policies have them in
+    /// themselves, so that the source tells what they are now.
+    fn statuses(&self) -> WriteFuture<'_, Option<BTreeMap<ObjectKey, PolicyStatus>>>;
 
     /// Writes the status of a policy; `None` removes what was written of a policy that is gone.
     fn set_status(&self, policy: ObjectKey, status: Option<PolicyStatus>) -> WriteFuture<'_>;

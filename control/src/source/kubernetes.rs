@@ -106,6 +106,7 @@ async fn supervise(client: Client, settings: Settings, events: mpsc::Sender<Even
             served: seen.clone(),
             ask: ask.clone(),
             namespaces: namespaces.clone(),
+            mesh_name: settings.mesh_name.clone(),
             own_namespace: settings.fsm_namespace.clone(),
             events: events.clone(),
             reports: reports.clone(),

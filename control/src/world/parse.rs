@@ -21,7 +21,8 @@ use std::time::Duration;
 /// The namespace of a namespaced object that says none, as `kubectl` reads it.
 const DEFAULT_NAMESPACE: &str = "default";
 
-const MONITORED_BY: &str = "flomesh.io/monitored-by";
+/// The label of a namespace that names its mesh.
+pub(super) const MONITORED_BY: &str = "flomesh.io/monitored-by";
 const SERVICE_EXCLUSION: &str = "flomesh.io/service-exclusion";
 const SERVICE_EXCLUSION_LIST: &str = "flomesh.io/service-exclusion-list";
 const EGRESS_GATEWAY_MODE: &str = "flomesh.io/egress-gateway-mode";

@@ -37,13 +37,14 @@ impl World {
         found.0.into_iter().collect()
     }
 
-    /// The policies of a kind that count, by name; every other one is reported once.
+    /// The policies of a kind that count, by name; every other one is reported once, unless it is another mesh's.
     fn counting<'a, P: Policy + 'a>(
         &'a self,
         kind: Kind,
         found: &mut Findings,
     ) -> impl Iterator<Item = (&'a NamespacedName, &'a Arc<P>)> + use<'a, P> {
-        for name in P::kept(&self.objects).keys().filter(|name| !self.policy_counts(name)) {
+        let strays = P::kept(&self.objects).keys().filter(|name| !self.policy_counts(name));
+        for name in strays.filter(|name| !self.is_of_another_mesh(&name.namespace)) {
             found.warn(
                 [key(&kind, name)],
                 "NamespaceNotInMesh",

@@ -8,6 +8,7 @@ use super::model::{
     Account, Condition, Endpoint, MeshService, Namespace, NamespacedName, Pod, PodKey, RemoteTarget, Service,
     ServiceKey, Target, TlsSecret, WarmUp, WarmUpChoice,
 };
+use super::parse::MONITORED_BY;
 use super::reference::{self, ImportAccount};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -46,6 +47,18 @@ impl World {
     /// Whether a namespace is in the mesh.
     pub fn is_monitored(&self, namespace: &str) -> bool {
         self.namespace(namespace).is_some_and(|namespace| namespace.monitored)
+    }
+
+    /// Whether a namespace belongs to another mesh of the same cluster: it says so, or that mesh's control plane is in it.
+    /// What is in there is none of our business.
+    pub fn is_of_another_mesh(&self, namespace: &str) -> bool {
+        if namespace == self.settings.fsm_namespace {
+            return false;
+        }
+        match self.namespace(namespace).and_then(|namespace| namespace.labels.get(MONITORED_BY)) {
+            Some(mesh) => *mesh != self.settings.mesh_name,
+            None => self.objects.mesh_configs.keys().any(|config| config.namespace == namespace),
+        }
     }
 
     /// A pod, in the mesh or not.

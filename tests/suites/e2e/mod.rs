@@ -3,4 +3,3 @@
 mod mesh;
 mod node;
 mod reach;
-mod replicas;

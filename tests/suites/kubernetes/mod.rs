@@ -7,6 +7,7 @@ mod injection;
 mod install;
 mod leadership;
 mod memory;
+mod meshes;
 mod objects;
 pub(crate) mod program;
 mod refusals;

@@ -126,7 +126,7 @@ async fn a_directory_that_cannot_be_written_is_named() {
 #[tokio::test]
 async fn statuses_are_files_beside_the_objects_and_are_found_again() {
     let place = Place::new();
-    assert_eq!(place.writer.statuses().await.unwrap(), BTreeMap::new());
+    assert_eq!(place.writer.statuses().await.unwrap(), Some(BTreeMap::new()));
     let (one, all) = (ObjectKey::new(Kind::Egress, "shop", "out"), ObjectKey::new(Kind::Isolation, "", "i"));
     let status =
         |text: &str| PolicyStatus { current_status: Some(COMMITTED.to_owned()), reason: Some(text.to_owned()) };
@@ -137,11 +137,11 @@ async fn statuses_are_files_beside_the_objects_and_are_found_again() {
     let files = ["status/Egress.policy.flomesh.io/shop/out.yaml", "status/Isolation.policy.flomesh.io/_cluster/i.yaml"];
     assert!(files.iter().all(|file| place.path(file).is_file()));
     fs::write(place.path("status/Egress.policy.flomesh.io/shop/bad.yaml"), "[").unwrap();
-    let found = place.writer.statuses().await.unwrap();
+    let found = place.writer.statuses().await.unwrap().unwrap();
     assert_eq!(found, BTreeMap::from([(one.clone(), status("then: \"more\"")), (all, status("then: \"more\""))]));
     for _ in 0..2 {
         place.writer.set_status(one.clone(), None).await.unwrap();
     }
-    assert_eq!(place.writer.statuses().await.unwrap().len(), 1);
+    assert_eq!(place.writer.statuses().await.unwrap().unwrap().len(), 1);
     assert!(fs::read_dir(place.path("objects")).unwrap().next().is_none());
 }

@@ -36,6 +36,8 @@ struct State {
     writes: usize,
     broken: bool,
     deaf: bool,
+    /// Policies have their status in themselves, as in a cluster.
+    in_policies: bool,
 }
 
 impl Server {
@@ -68,16 +70,29 @@ impl Writer for Server {
         })
     }
 
-    fn statuses(&self) -> WriteFuture<'_, BTreeMap<ObjectKey, PolicyStatus>> {
-        Box::pin(ready(Ok(self.state.lock().statuses.clone())))
+    fn statuses(&self) -> WriteFuture<'_, Option<BTreeMap<ObjectKey, PolicyStatus>>> {
+        let state = self.state.lock();
+        Box::pin(ready(Ok((!state.in_policies).then(|| state.statuses.clone()))))
     }
 
     fn set_status(&self, policy: ObjectKey, status: Option<PolicyStatus>) -> WriteFuture<'_> {
-        self.write(|state| match status {
-            Some(status) => drop(state.statuses.insert(policy, status)),
-            None => drop(state.statuses.remove(&policy)),
+        self.write(|state| {
+            if state.in_policies {
+                state.news.push(with_status(&status));
+            }
+            match status {
+                Some(status) => drop(state.statuses.insert(policy, status)),
+                None => drop(state.statuses.remove(&policy)),
+            }
         })
     }
+}
+
+/// The page's policy comes with this status.
+fn with_status(status: &Option<PolicyStatus>) -> Event {
+    let mut policy = access_cert();
+    policy["status"] = serde_json::to_value(status).unwrap();
+    Event::Applied(Located { value: Object::from_json(policy).unwrap(), ..super::located() })
 }
 
 struct Stage {
@@ -94,10 +109,14 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::with(Server::default())
+    }
+
+    fn with(server: Server) -> Self {
         let (told, situation) = watch::channel(Arc::default());
         let (events, received) = mpsc::channel(64);
         let (hand, directory) = (Hand::new(), tempfile::tempdir().unwrap());
-        let (server, tresor) = (Arc::new(Server::default()), hand.tresor(directory.path()));
+        let (server, tresor) = (Arc::new(server), hand.tresor(directory.path()));
         let keeper = Keeper {
             owner: Owner::of_mesh("fsm"),
             situation,
@@ -293,4 +312,29 @@ async fn one_that_fails_keeps_no_other_one_waiting() {
     stage.settle().await;
     let secrets: Vec<NamespacedName> = stage.server.state.lock().secrets.keys().cloned().collect();
     assert!(secrets.contains(&super::key("curl", "second")), "{secrets:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_somebody_replaces_or_takes_away_comes_again() {
+    let server = Server::default();
+    server.state.lock().in_policies = true;
+    let mut stage = Stage::with(server);
+    stage.desk.put(access_cert());
+    stage.settle().await;
+    assert_eq!((stage.status().as_deref(), stage.writes()), (Some("committed"), 2));
+    stage.pass(20 * limits::KEEPER_LOOK).await;
+    assert_eq!(stage.writes(), 0, "what is as it should be is left in peace");
+    let theirs = PolicyStatus { current_status: Some("error".into()), reason: Some("of others".into()) };
+    for status in [Some(theirs.clone()), None] {
+        stage.server.state.lock().news.push(with_status(&status));
+        stage.settle().await;
+        assert_eq!((stage.status().as_deref(), stage.writes()), (Some("committed"), 1));
+    }
+    // Somebody who does so again and again is not fought with all our strength.
+    for _ in 0..100 {
+        stage.server.state.lock().news.push(with_status(&Some(theirs.clone())));
+        stage.pass(Duration::from_millis(100)).await;
+    }
+    let writes = stage.writes();
+    assert!((5..=15).contains(&writes), "{writes} writes in ten seconds");
 }

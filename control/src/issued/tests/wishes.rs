@@ -230,6 +230,48 @@ fn a_policy_outside_the_mesh_does_not_count_and_its_secret_stays() {
     assert_eq!(status(&desk, Kind::AccessCert, "curl", "a").unwrap().0, ERROR);
 }
 
+#[test]
+fn of_what_another_mesh_has_nothing_is_said_and_nothing_is_kept() {
+    let mut desk = Desk::new();
+    let mut theirs = namespace("theirs", true);
+    theirs["metadata"]["labels"]["flomesh.io/monitored-by"] = "another".into();
+    desk.put(theirs);
+    let mut config = mesh_config(json!({}));
+    config["metadata"]["namespace"] = "another-system".into();
+    desk.put(config);
+    let gateway = |namespace: &str| {
+        json!({"apiVersion": "policy.flomesh.io/v1alpha1", "kind": "EgressGateway",
+            "metadata": {"name": "g", "namespace": namespace}, "spec": {"global": [{"service": "g", "namespace": "g"}]}})
+    };
+    for namespace in ["theirs", "another-system"] {
+        desk.put(access_cert_for(namespace, "a", &["curl.curl.cluster.local"]));
+        desk.put(gateway(namespace));
+    }
+    assert!(desk.wanted().problems.is_empty());
+    assert!(desk.wanted().suspended.is_empty());
+    let said = desk.world.problems();
+    assert!(said.iter().all(|problem| problem.reason != "NamespaceNotInMesh"), "{said:?}");
+    assert!(said.iter().all(|problem| problem.reason != "MeshConfigUnused"), "{said:?}");
+    for namespace in ["theirs", "another-system"] {
+        for (kind, name) in [(Kind::AccessCert, "a"), (Kind::EgressGateway, "g")] {
+            assert_eq!(status(&desk, kind, namespace, name), None);
+        }
+    }
+    // Nobody's namespace is another matter: its policies wait in vain.
+    desk.put(gateway("curl"));
+    assert_eq!(status(&desk, Kind::EgressGateway, "curl", "g").unwrap().0, ERROR);
+}
+
+#[test]
+fn a_source_that_does_not_know_a_namespace_is_no_proof_that_there_is_none() {
+    let mut desk = Desk::new();
+    desk.ledger = desk.ledger.without_other_namespaces();
+    let mut policy = access_cert();
+    policy["spec"]["secret"] = json!({"namespace": "outside", "name": "a"});
+    desk.put(policy);
+    assert!(desk.wanted().wishes.contains_key(&key("outside", "a")));
+}
+
 #[tokio::test]
 async fn a_certificate_is_committed_when_it_is_there() {
     let mut desk = Desk::new();

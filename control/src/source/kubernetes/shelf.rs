@@ -6,10 +6,10 @@
 
 use super::raw::Raw;
 use super::trim::trim;
-use super::view::View;
+use super::view::{MONITORED_BY, View};
 use crate::source::Event;
 use crate::world::{Problem, Severity};
-use fsm_api::resources::{Located, Object, ObjectKey};
+use fsm_api::resources::{Kind, Located, Object, ObjectKey};
 use kube::runtime::watcher;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ pub(super) struct Shelf {
     origin: Arc<str>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
     /// Of what was last read, good or not.
     digest: u64,
@@ -46,6 +46,8 @@ struct Known {
     applied: bool,
     /// A problem was reported.
     broken: bool,
+    /// Of a Namespace: its mesh.
+    monitored_by: Option<Box<str>>,
 }
 
 impl Shelf {
@@ -76,9 +78,10 @@ impl Shelf {
         self.wanted.as_deref()
     }
 
-    /// Names of all objects that are in force.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.known.iter().filter(|(_, known)| known.applied).map(|((_, name), _)| name.as_str())
+    /// Names of the Namespaces that are in force and of this mesh.
+    pub(super) fn mesh_namespaces<'a>(&'a self, mesh: &'a str) -> impl Iterator<Item = &'a str> {
+        let of_mesh = |known: &Known| known.applied && known.monitored_by.as_deref() == Some(mesh);
+        self.known.iter().filter(move |(_, known)| of_mesh(known)).map(|((_, name), _)| name.as_str())
     }
 
     /// Takes in what the API server says.
@@ -134,12 +137,17 @@ impl Shelf {
             Ok(value) => self.digest(value),
             Err(reason) => self.hashes.hash_one(reason),
         };
-        let before = self.known.get(&name).copied();
+        let before = self.known.get(&name);
         if before.is_some_and(|known| known.digest == digest) {
             return Vec::new();
         }
-        let mut known = Known { digest, ..before.unwrap_or_default() };
+        let mut known = Known { digest, ..before.cloned().unwrap_or_default() };
         let mut events = Vec::new();
+        if let (Kind::Namespace, Ok(value)) = (&self.view.kind, &content) {
+            let labels = value.pointer("/metadata/labels");
+            let mesh = labels.and_then(|labels| labels.get(MONITORED_BY)).and_then(Value::as_str);
+            known.monitored_by = mesh.map(Into::into);
+        }
         match content.and_then(|value| self.read(value)) {
             Ok(object) => {
                 if std::mem::take(&mut known.broken) {

@@ -5,7 +5,7 @@ use fsm_api::resources::Kind;
 use kube::runtime::watcher;
 
 /// A namespace with this label belongs to the mesh that it names.
-const MONITORED_BY: &str = "flomesh.io/monitored-by";
+pub(super) const MONITORED_BY: &str = "flomesh.io/monitored-by";
 
 /// Kubernetes' own kinds that the control plane reads.
 const READ: [Kind; 7] =
@@ -53,8 +53,12 @@ impl View {
     fn of_mesh(kind: Kind, settings: &Settings) -> Self {
         let view = Self { trimmed: true, ..Self::whole(kind.clone()) };
         match kind {
-            // A namespace that leaves the mesh is thereby gone.
-            Kind::Namespace => Self { labels: Some(format!("{MONITORED_BY}={}", settings.mesh_name)), ..view },
+            // A namespace that leaves the mesh is thereby gone for the injector. The controller knows those of other meshes
+            // too: what is in them is not to be judged.
+            Kind::Namespace if settings.interest == Interest::Injection => {
+                Self { labels: Some(format!("{MONITORED_BY}={}", settings.mesh_name)), ..view }
+            }
+            Kind::Namespace => Self { labels: Some(MONITORED_BY.to_owned()), ..view },
             Kind::Pod => Self { within_mesh: true, fields: Some(NOT_ENDED), ..view },
             Kind::Secret => Self { fields: Some(MAY_BE_CERTIFICATES), ..view },
             // Everything that is in Endpoints is in slices too, where there are slices.

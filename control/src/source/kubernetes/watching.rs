@@ -55,6 +55,7 @@ pub(super) struct Watching {
     /// Wakes discovery.
     pub(super) ask: Arc<Notify>,
     pub(super) namespaces: watch::Sender<Namespaces>,
+    pub(super) mesh_name: String,
     /// The control plane's own namespace counts always.
     pub(super) own_namespace: String,
     pub(super) events: mpsc::Sender<Event>,
@@ -191,7 +192,7 @@ impl Watching {
             return;
         }
         let own = std::iter::once(self.own_namespace.as_str());
-        let names: BTreeSet<String> = shelf.names().chain(own).map(str::to_owned).collect();
+        let names: BTreeSet<String> = shelf.mesh_namespaces(&self.mesh_name).chain(own).map(str::to_owned).collect();
         self.namespaces.send_if_modified(|known| {
             let new = known.as_deref() != Some(&names);
             if new {

@@ -15,9 +15,11 @@ const CHAINS: [&str; 4] = ["inbound-tcp", "inbound-http", "outbound-tcp", "outbo
 impl World {
     pub(super) fn find_in_settings(&self, found: &mut Findings) {
         let counts = NamespacedName::new(&self.settings.fsm_namespace, &self.settings.mesh_config_name);
-        for name in self.objects.mesh_configs.keys().filter(|name| **name != counts) {
+        let is_there = self.objects.mesh_configs.contains_key(&counts);
+        // Beside our own, those of other namespaces are the settings of other meshes.
+        let of_others = |name: &NamespacedName| is_there && self.is_of_another_mesh(&name.namespace);
+        for name in self.objects.mesh_configs.keys().filter(|name| **name != counts && !of_others(name)) {
             let mut objects = vec![key(&Kind::MeshConfig, name)];
-            let is_there = self.objects.mesh_configs.contains_key(&counts);
             objects.extend(is_there.then(|| key(&Kind::MeshConfig, &counts)));
             let why = match is_there {
                 true => format!(
