@@ -309,7 +309,7 @@ pub(super) struct ServeFlags {
     /// Data-plane threads [default: one for each CPU that affinity and cgroup quota allow]
     #[arg(long, value_name = "NUMBER")]
     workers: Option<OsString>,
-    /// How threads share the work: work-stealing or per-core [default: work-stealing]
+    /// How threads share the work: work-stealing or per-core [default: per-core]
     #[arg(long, value_name = "KIND")]
     runtime: Option<OsString>,
     /// Keep what a restart needs (last good document, certificate) in this private directory [default: none]

@@ -52,7 +52,7 @@ fn file_and_defaults() {
         gateway: None,
         upstream_mark: None,
         workers: None,
-        runtime: RuntimeFlavor::WorkStealing,
+        runtime: RuntimeFlavor::PerCore,
         cache_dir: None,
         log_level: LogLevel::Info,
         log_level_pinned: false,
@@ -154,7 +154,7 @@ fn flags_and_their_values() {
         "--probe-listen-address=127.0.0.1,::1",
         "--upstream-mark=77",
         "--workers=4",
-        "--runtime=per-core",
+        "--runtime=work-stealing",
         "--cache-dir=/var/cache/fsm",
         "--log-level=warn",
         "--log-format=json",
@@ -169,7 +169,7 @@ fn flags_and_their_values() {
     assert_eq!(options.upstream_mark, Some(77));
     assert_eq!(options.workers.map(NonZeroUsize::get), Some(4));
     assert_eq!(options.worker_threads().get(), 4);
-    assert_eq!(options.runtime, RuntimeFlavor::PerCore);
+    assert_eq!(options.runtime, RuntimeFlavor::WorkStealing);
     assert_eq!(options.cache_dir, Some("/var/cache/fsm".into()));
     assert_eq!((options.log_level, options.log_level_pinned), (LogLevel::Warn, true));
     assert_eq!(options.log_format, LogFormat::Json);
@@ -193,7 +193,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         ("FSM_PROXY_GATEWAY_ALLOW", "*.example.org:443"),
         ("FSM_PROXY_UPSTREAM_MARK", "0x5dc"),
         ("FSM_PROXY_WORKERS", "7"),
-        ("FSM_PROXY_RUNTIME", "per-core"),
+        ("FSM_PROXY_RUNTIME", "work-stealing"),
         ("FSM_PROXY_CACHE_DIR", "/c"),
         ("FSM_PROXY_LOG_LEVEL", "debug"),
         ("FSM_PROXY_LOG_FORMAT", "json"),
@@ -217,7 +217,7 @@ fn every_flag_has_a_variable_and_wins_over_it() {
         }),
         upstream_mark: Some(1500),
         workers: NonZeroUsize::new(7),
-        runtime: RuntimeFlavor::PerCore,
+        runtime: RuntimeFlavor::WorkStealing,
         cache_dir: Some("/c".into()),
         log_level: LogLevel::Debug,
         log_level_pinned: true,

@@ -13,9 +13,9 @@ use tracing::level_filters::LevelFilter;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RuntimeFlavor {
     /// One runtime over all threads; an idle thread takes work from a busy one.
-    #[default]
     WorkStealing,
     /// One single-threaded runtime for each thread; the kernel spreads connections (SO_REUSEPORT).
+    #[default]
     PerCore,
 }
 

@@ -1,8 +1,8 @@
 //! The threads that carry traffic.
 //!
-//! With one worker a `current_thread` runtime: no synchronisation at all. With more, either tokio's work stealing
-//! (one listener, tasks move to idle threads) or a runtime per core with its own listener (`SO_REUSEPORT`; tasks never
-//! move). The admin thread is not among them, so a stalled scrape never delays a request and vice versa.
+//! With one worker a `current_thread` runtime: no synchronisation at all. With more, either a runtime per core with its
+//! own listener (`SO_REUSEPORT`; tasks never move), or tokio's work stealing (one listener, tasks move to idle threads), which
+//! costs 50 to 150 % more for a request (docs/performance.md). The admin thread is not among them, so a stalled scrape never delays a request and vice versa.
 
 use super::{WORKER_COUNT, WORKER_INDEX};
 use crate::limits;
