@@ -101,10 +101,8 @@ impl App {
     /// # Errors
     /// When an admin port cannot be opened or signals cannot be had.
     pub fn run(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .on_thread_start(runtime::step_back)
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(runtime::step_back).build()?;
         runtime.block_on(self.run_until_the_end())
     }
 
