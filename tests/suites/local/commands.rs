@@ -163,7 +163,8 @@ apiVersion: v1
 kind: Pod
 metadata: {name: broken, namespace: a}
 spec:
-  containers: [{name: app, image: curlimages/curl, command: [sh, -c, 'exit 3']}]
+  containers:
+    - {name: app, image: curlimages/curl, command: [sh, -c, 'exit 3'], readinessProbe: {exec: {command: ['false']}}}
 ";
     std::fs::write(mesh.path("broken.yaml"), broken).expect("a file");
     let up = mesh.page(&there("fsm up broken.yaml --detach --timeout 4s")).await;

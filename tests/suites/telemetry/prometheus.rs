@@ -247,7 +247,7 @@ async fn a_real_prometheus_sees_what_the_guide_and_the_dashboards_ask_for() {
     let found = serde_json::to_vec(&targets(&mesh).await).unwrap();
     std::fs::write(&targets_file, found).unwrap();
     let _copies = mesh.in_background(&format!(
-        r#"control=$(pgrep -f 'fsm-control.*{state}' | head -1)
+        r#"control=$(pgrep -f '[f]sm-control.*{state}' | head -1) # not this shell, whose text says so too
            while :; do
                nsenter -t "$control" -n curl -s http://127.0.0.1:9091/metrics > {directory}/new &&
                    mv {directory}/new {directory}/metrics
