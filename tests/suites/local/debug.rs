@@ -63,7 +63,7 @@ fn number(bytes: &mut &[u8]) -> u64 {
 /// Asks the debug server, which is on the loopback of the mesh's node.
 async fn ask(mesh: &LocalMesh, path: &str, file: &str) -> Outcome {
     mesh.page(&format!(
-        "nsenter -t \"$(pgrep -f 'fsm-control.*{state}' | head -1)\" -n \
+        "nsenter -t \"$(pgrep -f '[f]sm-control.*{state}' | head -1)\" -n \
          curl -s -m 60 -o {file} -w '%{{http_code}}' 'http://127.0.0.1:9092{path}'",
         state = mesh.path("state").display(),
         file = mesh.path(file).display(),
