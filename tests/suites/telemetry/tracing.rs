@@ -39,11 +39,14 @@ spec:
       command: [python3, -u, -c]
       args:
         - |
+          import threading
           from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+          one_line_at_a_time = threading.Lock()
           class Collector(BaseHTTPRequestHandler):
               def do_POST(self):
                   body = self.rfile.read(int(self.headers["content-length"]))
-                  print("BATCH", self.path, body.hex(), flush=True)
+                  with one_line_at_a_time:
+                      print("BATCH", self.path, body.hex(), flush=True)
                   self.send_response(202)
                   self.send_header("content-length", "0")
                   self.end_headers()
@@ -122,7 +125,9 @@ fn of_otlp(body: &[u8]) -> Vec<Span> {
 async fn spans(mesh: &LocalMesh, path: &str, read: fn(&[u8]) -> Vec<Span>) -> Vec<Span> {
     let log = mesh.shows("kubectl logs collector -n tracing").await;
     let wanted = format!("BATCH {path} ");
-    let batches = log.lines().filter_map(|line| line.strip_prefix(&wanted));
+    // What has no end yet is still being written.
+    let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let batches = lines.filter_map(|line| line.strip_prefix(&wanted));
     let bytes = |hex: &str| -> Vec<u8> {
         (0..hex.len() / 2).map(|index| u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).unwrap()).collect()
     };
