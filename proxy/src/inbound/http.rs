@@ -249,7 +249,6 @@ mod tests {
     /// It is copied and allocated for every request; see docs/performance.md.
     #[test]
     fn the_state_of_a_request_stays_small() {
-        let size = future_size::of_two(handle);
-        assert!(size <= 4_500, "{size} bytes: is something rare not in a box of its own, or carried along twice?");
+        future_size::assert_within(future_size::of_two(handle), 4_500);
     }
 }

@@ -286,7 +286,6 @@ mod tests {
     /// Every connection has one for as long as it lives.
     #[test]
     fn the_state_of_a_connection_stays_small() {
-        let size = future_size::of_three(serve);
-        assert!(size <= 5_000, "{size} bytes: is something rare not in a box of its own, or carried along twice?");
+        future_size::assert_within(future_size::of_three(serve), 5_000);
     }
 }

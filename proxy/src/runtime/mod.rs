@@ -62,6 +62,12 @@ pub fn step_back() {
 pub mod future_size {
     use std::future::Future;
 
+    /// Fails when a future of this size takes more than so many bytes.
+    #[track_caller]
+    pub fn assert_within(size: usize, bytes: usize) {
+        assert!(size <= bytes, "{size} bytes: is something rare not in a box of its own, or carried along twice?");
+    }
+
     /// Of a function of two.
     pub fn of_two<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
         size_of::<F>()
