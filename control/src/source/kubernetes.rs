@@ -14,6 +14,7 @@
 
 mod client;
 mod discovery;
+mod needs;
 mod raw;
 mod retry;
 mod shelf;
@@ -31,6 +32,7 @@ use crate::world::{Problem, Severity};
 use discovery::Served;
 use fsm_api::resources::Kind;
 use kube::Client;
+use needs::Needed;
 use retry::Failure;
 use shelf::ORIGIN;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,8 +57,9 @@ pub struct Settings {
 /// Which kinds are followed, and how much of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// What the control plane reads, and no more of it than it reads: the mesh's own kinds, the Namespaces of the mesh,
-    /// Pods in them, Services, EndpointSlices, IngressClasses, and the certificates among all Secrets.
+    /// What the control plane reads, and no more of it than it reads: the mesh's own kinds, the Namespaces of meshes, Pods in
+    /// those of this one, IngressClasses; and Services, EndpointSlices and certificates among Secrets in the namespaces of
+    /// the mesh and in those that its policies name.
     Mesh,
     /// What the injector reads: the Namespaces of the mesh, and MeshConfigs.
     Injection,
@@ -95,6 +98,8 @@ async fn supervise(client: Client, settings: Settings, events: mpsc::Sender<Even
     let kinds: BTreeSet<Kind> = views.iter().map(|view| view.kind.clone()).collect();
     let (served, seen) = watch::channel(Served::default());
     let (namespaces, _) = watch::channel(None);
+    let policies = views.iter().filter(|view| view.names_others()).map(|view| view.kind.clone()).collect();
+    let needed = Arc::new(Needed::new(policies));
     let (reports, mut reported) = mpsc::channel(views.len().max(1));
     let ask = Arc::new(Notify::new());
     let mut left = views.len();
@@ -106,6 +111,7 @@ async fn supervise(client: Client, settings: Settings, events: mpsc::Sender<Even
             served: seen.clone(),
             ask: ask.clone(),
             namespaces: namespaces.clone(),
+            needed: needed.clone(),
             mesh_name: settings.mesh_name.clone(),
             own_namespace: settings.fsm_namespace.clone(),
             events: events.clone(),

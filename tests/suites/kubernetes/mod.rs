@@ -8,6 +8,7 @@ mod install;
 mod leadership;
 mod memory;
 mod meshes;
+mod needed;
 mod objects;
 pub(crate) mod program;
 mod refusals;

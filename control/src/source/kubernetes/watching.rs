@@ -1,9 +1,11 @@
 //! Follows one kind, for ever: finds out how it is served, lists and watches it, and begins again when that ends.
 
 use super::discovery::{Availability, Served};
+use super::needs::Needed;
 use super::raw::Raw;
 use super::retry::{Failure, Retry, classify, describe, random};
 use super::shelf::Shelf;
+use super::view::Within;
 use super::{Report, View};
 use crate::source::Event;
 use fsm_api::resources::Kind;
@@ -55,6 +57,8 @@ pub(super) struct Watching {
     /// Wakes discovery.
     pub(super) ask: Arc<Notify>,
     pub(super) namespaces: watch::Sender<Namespaces>,
+    /// More than them.
+    pub(super) needed: Arc<Needed>,
     pub(super) mesh_name: String,
     /// The control plane's own namespace counts always.
     pub(super) own_namespace: String,
@@ -95,7 +99,7 @@ impl Watching {
                     let first = !shelf.is_listed();
                     let events = shelf.take_in_absence();
                     self.say(events).await?;
-                    self.tell_namespaces(shelf);
+                    self.tell_others(shelf);
                     if first {
                         debug!("the API server has no {}; they are followed as soon as it has", self.view.kind);
                         self.report(Report::Listed).await?;
@@ -110,8 +114,12 @@ impl Watching {
 
     /// Lists and watches the kind as long as it is served so. What fails is tried again.
     async fn watch(&mut self, shelf: &mut Shelf, resource: &ApiResource) -> Result<(), Unheard> {
-        let mut namespaces = self.namespaces.subscribe();
-        if self.view.within_mesh {
+        let (mut namespaces, partly) = match self.view.within {
+            Within::Everywhere => (self.namespaces.subscribe(), false),
+            Within::Mesh => (self.namespaces.subscribe(), true),
+            Within::Needed => (self.needed.subscribe(), true),
+        };
+        if partly {
             let known = namespaces.wait_for(Option::is_some).await.map_err(|_| Unheard)?.clone();
             self.say(known.map(|known| shelf.want(known)).unwrap_or_default()).await?;
         }
@@ -134,7 +142,7 @@ impl Watching {
                         Availability::As(_) | Availability::Missing => return Ok(()),
                     }
                 }
-                changed = namespaces.changed(), if self.view.within_mesh => {
+                changed = namespaces.changed(), if partly => {
                     changed.map_err(|_| Unheard)?;
                     if self.adopt(shelf, &mut namespaces).await? {
                         stream = self.stream(resource);
@@ -151,7 +159,7 @@ impl Watching {
                     }
                     let events = shelf.take_in(event);
                     self.say(events).await?;
-                    self.tell_namespaces(shelf);
+                    self.tell_others(shelf);
                     if first {
                         self.report(Report::Listed).await?;
                     }
@@ -186,18 +194,24 @@ impl Watching {
         Ok(joined)
     }
 
-    /// The kind that everybody waits for: namespaces of the mesh.
-    fn tell_namespaces(&self, shelf: &Shelf) {
-        if self.view.kind != Kind::Namespace || shelf.is_listing() {
+    /// What others wait for: the namespaces of the mesh, and those that policies name.
+    fn tell_others(&self, shelf: &Shelf) {
+        if shelf.is_listing() {
+            return;
+        }
+        if self.view.names_others() {
+            self.needed.update(|needs| needs.set_named(&self.view.kind, shelf.named()));
+        }
+        if self.view.kind != Kind::Namespace {
             return;
         }
         let own = std::iter::once(self.own_namespace.as_str());
         let names: BTreeSet<String> = shelf.mesh_namespaces(&self.mesh_name).chain(own).map(str::to_owned).collect();
+        let names = Arc::new(names);
+        self.needed.update(|needs| needs.set_mesh(names.clone()));
         self.namespaces.send_if_modified(|known| {
-            let new = known.as_deref() != Some(&names);
-            if new {
-                *known = Some(Arc::new(names));
-            }
+            let new = *known != Some(names.clone());
+            *known = Some(names);
             new
         });
     }
