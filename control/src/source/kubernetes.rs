@@ -9,6 +9,10 @@
 //! deletions among them. A kind that is not installed is waited for. A kind that may not be read is a problem, and the
 //! source then never says that it is [synced](Event::Synced): half of the policies is worse than the old ones.
 //!
+//! Of Services, their endpoints and Secrets only those are kept that are in namespaces which the mesh `needs`. What is not
+//! followed is not missing: the source [says](Event::Complete) what it follows, and a policy that names a namespace that
+//! was not followed before is said after what is in there.
+//!
 //! An object that cannot be read is a problem with its name, and stays in force as it was last read; it never stops the
 //! others. Nothing here writes to the API server.
 
@@ -40,7 +44,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::error;
-use view::{View, views};
+use view::{View, Within, views};
 use watching::Watching;
 
 /// What to follow.
@@ -99,7 +103,8 @@ async fn supervise(client: Client, settings: Settings, events: mpsc::Sender<Even
     let (served, seen) = watch::channel(Served::default());
     let (namespaces, _) = watch::channel(None);
     let policies = views.iter().filter(|view| view.names_others()).map(|view| view.kind.clone()).collect();
-    let needed = Arc::new(Needed::new(policies));
+    let partly = views.iter().filter(|view| view.within == Within::Needed).map(|view| view.kind.clone());
+    let needed = Arc::new(Needed::new(policies, partly));
     let (reports, mut reported) = mpsc::channel(views.len().max(1));
     let ask = Arc::new(Notify::new());
     let mut left = views.len();

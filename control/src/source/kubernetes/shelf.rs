@@ -8,6 +8,7 @@ use super::needs::{Named, named_by};
 use super::raw::Raw;
 use super::trim::trim;
 use super::view::{MONITORED_BY, View};
+use super::watching::Namespaces;
 use crate::issued::{MANAGED_BY, MANAGER};
 use crate::source::Event;
 use crate::webhook::configuration::INSTANCE_LABEL;
@@ -37,6 +38,10 @@ pub(super) struct Shelf {
     listed: bool,
     /// The namespaces that count, where not all of them do.
     wanted: Option<Arc<BTreeSet<String>>>,
+    /// Those of them of which everything was said.
+    complete: Arc<BTreeSet<String>>,
+    /// The API server does not have the kind.
+    absent: bool,
     hashes: RandomState,
     origin: Arc<str>,
 }
@@ -65,6 +70,8 @@ impl Shelf {
             listing: None,
             listed: false,
             wanted: None,
+            complete: Arc::default(),
+            absent: false,
             hashes: RandomState::new(),
             origin: ORIGIN.into(),
         }
@@ -83,6 +90,12 @@ impl Shelf {
     /// The namespaces that count; `None`: all.
     pub(super) fn wanted(&self) -> Option<&BTreeSet<String>> {
         self.wanted.as_deref()
+    }
+
+    /// The namespaces of which everything was said that there is; `None`: of all.
+    pub(super) fn complete(&self) -> Namespaces {
+        let all = self.absent || (self.listed && self.wanted.is_none());
+        (!all).then(|| self.complete.clone())
     }
 
     /// Names of the Namespaces that are in force and of this mesh.
@@ -116,6 +129,8 @@ impl Shelf {
             }
             watcher::Event::InitDone => {
                 self.listed = true;
+                self.absent = false;
+                self.complete = self.wanted.clone().unwrap_or_default();
                 let listing = self.listing.take().unwrap_or_default();
                 self.forget(|name, _| !listing.contains(name))
             }
@@ -130,12 +145,16 @@ impl Shelf {
     /// The API server does not have the kind at all, or not any more.
     pub(super) fn take_in_absence(&mut self) -> Vec<Event> {
         self.listed = true;
+        self.absent = true;
+        self.complete = Arc::default();
         self.listing = None;
         self.forget(|_, _| true)
     }
 
     /// Only objects of these namespaces count from now on. Those of added ones have to be listed again.
     pub(super) fn want(&mut self, namespaces: Arc<BTreeSet<String>>) -> Vec<Event> {
+        self.absent = false;
+        self.complete = Arc::new(self.complete.intersection(&namespaces).cloned().collect());
         self.wanted = Some(namespaces.clone());
         self.forget(|(namespace, _), known| !namespaces.contains(namespace) && !known.own)
     }
@@ -167,7 +186,12 @@ impl Shelf {
             known.monitored_by = mesh.map(Into::into);
         }
         let names_others = self.view.names_others();
-        let named = content.as_ref().ok().filter(|_| names_others).map(named_by).unwrap_or_default();
+        let named = content
+            .as_ref()
+            .ok()
+            .filter(|_| names_others)
+            .map(|value| named_by(&self.view.kind, value))
+            .unwrap_or_default();
         match content.and_then(|value| self.read(value)) {
             Ok(object) => {
                 known.named = named;

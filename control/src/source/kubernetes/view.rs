@@ -26,6 +26,9 @@ const MAY_BE_CERTIFICATES: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/
 /// A page of a list is whole in memory for a moment, and each Secret may have a megabyte.
 const SECRETS_AT_ONCE: u32 = 50;
 
+/// Where most of what is listed may be dropped at once, as much memory as a page takes is all that it costs.
+const AT_ONCE: u32 = 100;
+
 /// The namespaces whose objects count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Within {
@@ -96,7 +99,7 @@ impl View {
 
     /// Whether objects of this kind say what else is needed.
     pub(super) fn names_others(&self) -> bool {
-        self.trimmed && self.kind.has_definition()
+        self.trimmed && (self.kind.has_definition() || self.kind == Kind::IngressClass)
     }
 
     /// What the API server is asked for.
@@ -104,9 +107,11 @@ impl View {
         let mut config = watcher::Config::default().timeout(timeout_seconds);
         config.label_selector = self.labels.clone();
         config.field_selector = self.fields.map(str::to_owned);
-        if self.kind == Kind::Secret {
-            config.page_size = Some(SECRETS_AT_ONCE);
-        }
+        config.page_size = match (&self.kind, self.within) {
+            (Kind::Secret, _) => Some(SECRETS_AT_ONCE),
+            (_, Within::Everywhere) => config.page_size,
+            (_, Within::Mesh | Within::Needed) => Some(AT_ONCE),
+        };
         config
     }
 }

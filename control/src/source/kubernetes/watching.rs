@@ -44,6 +44,9 @@ const SETTLED: Duration = Duration::from_secs(7);
 /// Namespaces that join the mesh within this time share one new list of pods.
 const JOINING: Duration = Duration::from_millis(100);
 
+/// So long is a policy kept back, and are pods of a namespace that joins, until what they need is there.
+const NEEDED_AT_MOST: Duration = Duration::from_secs(4);
+
 type Stream = BoxStream<'static, watcher::Result<watcher::Event<Raw>>>;
 
 /// The namespaces that count; `None`: they are not known yet.
@@ -99,7 +102,9 @@ impl Watching {
                     let first = !shelf.is_listed();
                     let events = shelf.take_in_absence();
                     self.say(events).await?;
-                    self.tell_others(shelf);
+                    self.tell_named(shelf);
+                    self.tell_namespaces(shelf);
+                    self.tell_complete(shelf).await?;
                     if first {
                         debug!("the API server has no {}; they are followed as soon as it has", self.view.kind);
                         self.report(Report::Listed).await?;
@@ -121,7 +126,9 @@ impl Watching {
         };
         if partly {
             let known = namespaces.wait_for(Option::is_some).await.map_err(|_| Unheard)?.clone();
-            self.say(known.map(|known| shelf.want(known)).unwrap_or_default()).await?;
+            let events = known.map(|known| shelf.want(known)).unwrap_or_default();
+            self.tell_complete(shelf).await?;
+            self.say(events).await?;
         }
         let mut attempts = Attempts::new();
         let mut stream = self.stream(resource);
@@ -158,8 +165,16 @@ impl Watching {
                         self.succeed(&mut attempts).await?;
                     }
                     let events = shelf.take_in(event);
+                    let news = done || !events.is_empty();
+                    if news {
+                        self.announce(shelf).await;
+                    }
                     self.say(events).await?;
-                    self.tell_others(shelf);
+                    if news {
+                        self.tell_named(shelf);
+                    }
+                    self.tell_namespaces(shelf);
+                    self.tell_complete(shelf).await?;
                     if first {
                         self.report(Report::Listed).await?;
                     }
@@ -189,20 +204,51 @@ impl Watching {
         sleep(JOINING).await;
         let Some(now) = namespaces.borrow_and_update().clone() else { return Ok(false) };
         let joined = shelf.wanted().is_none_or(|before| !now.is_subset(before));
-        let events = shelf.want(now);
+        let events = shelf.want(now.clone());
+        self.tell_complete(shelf).await?;
         self.say(events).await?;
+        if joined && self.view.within == Within::Mesh {
+            // A proxy that is told of its pod before its services were there would be told half of what it serves.
+            self.wait_for(&now).await;
+        }
         Ok(joined)
     }
 
-    /// What others wait for: the namespaces of the mesh, and those that policies name.
-    fn tell_others(&self, shelf: &Shelf) {
-        if shelf.is_listing() {
-            return;
+    /// Before policies are said: if they name namespaces that were not followed until now, what is in there is waited for.
+    async fn announce(&self, shelf: &Shelf) {
+        if shelf.is_listed() && self.view.names_others() {
+            let more = self.needed.update(|needs| needs.add_named(&self.view.kind, shelf.named()));
+            if let Some(needed) = more {
+                self.wait_for(&needed).await;
+            }
         }
-        if self.view.names_others() {
+    }
+
+    /// After policies were said: these namespaces they name, and no others any more.
+    fn tell_named(&self, shelf: &Shelf) {
+        if self.view.names_others() && !shelf.is_listing() {
             self.needed.update(|needs| needs.set_named(&self.view.kind, shelf.named()));
         }
-        if self.view.kind != Kind::Namespace {
+    }
+
+    async fn wait_for(&self, namespaces: &BTreeSet<String>) {
+        if !self.needed.wait_for(namespaces, NEEDED_AT_MOST).await {
+            debug!("{}: what it needs of other namespaces has not come; it is looked at without", self.view.kind);
+        }
+    }
+
+    /// Tells of which namespaces everything is there.
+    async fn tell_complete(&self, shelf: &Shelf) -> Result<(), Unheard> {
+        let namespaces = shelf.complete();
+        if self.view.within == Within::Needed && self.needed.set_complete(&self.view.kind, &namespaces) {
+            return self.say(vec![Event::Complete { kind: self.view.kind.clone(), namespaces }]).await;
+        }
+        Ok(())
+    }
+
+    /// Tells which are the namespaces of the mesh.
+    fn tell_namespaces(&self, shelf: &Shelf) {
+        if self.view.kind != Kind::Namespace || shelf.is_listing() {
             return;
         }
         let own = std::iter::once(self.own_namespace.as_str());

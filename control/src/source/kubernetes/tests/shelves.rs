@@ -33,7 +33,7 @@ fn said(events: &[Event]) -> Vec<String> {
     let brief = |event: &Event| match event {
         Event::Applied(located) => format!("+{}", located.value.key().name),
         Event::Removed(key) => format!("-{}", key.name),
-        Event::Synced => panic!("a shelf never says this"),
+        Event::Synced | Event::Complete { .. } => panic!("a shelf never says this"),
         Event::Problems { origin, problems } => {
             let sign = if problems.is_empty() { "." } else { "!" };
             format!("{sign}{}", origin.rsplit('/').next().unwrap())
@@ -267,7 +267,7 @@ proptest! {
                     Event::Removed(key) => { prop_assert!(listener.remove(&key.name).is_some(), "{key} was not there"); }
                     Event::Problems { origin, problems } if problems.is_empty() => { broken.remove(&*origin); }
                     Event::Problems { origin, .. } => { broken.insert(origin.to_string()); }
-                    Event::Synced => unreachable!(),
+                    Event::Synced | Event::Complete { .. } => unreachable!(),
                 }
             }
         }
@@ -280,4 +280,28 @@ proptest! {
         }
         prop_assert!(listener.keys().all(|name| server.contains_key(&name.parse().unwrap())));
     }
+}
+
+#[test]
+fn a_namespace_is_complete_when_a_list_was_that_began_after_it_was_wanted() {
+    let set = |names: &[&str]| Arc::new(names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
+    let mut shelf = Shelf::new(view(Kind::Secret));
+    assert_eq!(shelf.complete(), Some(set(&[])));
+    shelf.want(set(&["shop"]));
+    assert_eq!(shelf.complete(), Some(set(&[])));
+    list(&mut shelf, []);
+    assert_eq!(shelf.complete(), Some(set(&["shop"])));
+    shelf.want(set(&["shop", "edge"]));
+    assert_eq!(shelf.complete(), Some(set(&["shop"])), "what was there still is");
+    apply(&mut shelf, secret("edge", "a", "another"));
+    shelf.take_in(watcher::Event::Init);
+    assert_eq!(shelf.complete(), Some(set(&["shop"])));
+    shelf.take_in(watcher::Event::InitDone);
+    assert_eq!(shelf.complete(), Some(set(&["edge", "shop"])));
+    shelf.want(set(&["edge"]));
+    assert_eq!(shelf.complete(), Some(set(&["edge"])));
+    shelf.take_in_absence();
+    assert_eq!(shelf.complete(), None, "nowhere is one of a kind that there is not");
+    shelf.want(set(&["edge"]));
+    assert_eq!(shelf.complete(), Some(set(&[])), "there is such a kind again");
 }
