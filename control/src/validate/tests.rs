@@ -335,7 +335,7 @@ fn what_is_not_followed_is_not_missing() {
     let egress = policy(
         "Egress",
         "{hosts: [a.example.org], ports: [{number: 443, protocol: https}], sources: [{kind: ServiceAccount, name: a, \
-         namespace: shop, mtls: {issuer: other, cert: {sn: a, secret: {namespace: elsewhere, name: s}}}}]}",
+         namespace: shop, mtls: {issuer: other, cert: {sn: 1, expiration: x, subjectAltNames: [], secret: {namespace: elsewhere, name: s}}}}]}",
     );
     let split = "{apiVersion: split.smi-spec.io/v1alpha4, kind: TrafficSplit, metadata: {namespace: new, name: new},
         spec: {service: new, backends: [{service: new-v1, weight: 1}]}}";
