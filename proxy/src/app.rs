@@ -29,7 +29,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The proxy, ready to run.
@@ -131,9 +132,10 @@ impl App {
             self.stop.clone(),
         );
         let origin = Origin::from_environment(self.options.upstream_mark);
+        let mut exports = JoinSet::new();
         for kind in [Export::Spans, Export::Logs] {
             let (telemetry, origin, stop) = (Arc::clone(&self.proxy.telemetry), origin.clone(), self.stop.clone());
-            tokio::spawn(export::send(kind, telemetry, origin, stop));
+            exports.spawn(export::send(kind, telemetry, origin, stop));
         }
         let data = DataListeners::new(&self.options, Arc::clone(&self.proxy));
         let gateway_stop = self.stop.child_token();
@@ -157,6 +159,7 @@ impl App {
             }
         }
         self.stop.cancel();
+        let _ = timeout(limits::EXPORT_LAST_WORD, exports.join_all()).await;
         if let Some(gateway) = &self.gateway {
             gateway.flush();
         }

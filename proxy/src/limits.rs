@@ -266,6 +266,13 @@ pub const INTRODUCED_EVERY: u32 = 32;
 /// requests are under way, and given up again.
 pub const SPARE_DRAFTS: usize = 64;
 
+/// Bytes of the access log that are written at a time: what a pipe takes as a whole, so that no other line gets in between. (A
+/// longer line is written alone.)
+pub const ACCESS_LOG_WRITE: usize = 4096;
+
+/// Lines are collected for so long before they are written.
+pub const ACCESS_LOG_PAUSE: Duration = Duration::from_millis(10);
+
 /// A file that the access log goes to is opened anew so often: somebody may have moved it away.
 pub const ACCESS_LOG_REOPEN: Duration = Duration::from_secs(1);
 
@@ -283,6 +290,9 @@ pub const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A collector has so long to take a batch.
 pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What still waits when the proxy ends is sent within this, or lost.
+pub const EXPORT_LAST_WORD: Duration = Duration::from_secs(1);
 
 /// First and longest pause after a batch that a collector has not taken.
 pub const EXPORT_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

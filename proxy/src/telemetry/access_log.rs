@@ -1,6 +1,6 @@
 //! The access log: one line for each request and for each connection that carries no HTTP, to standard output, standard error or a file.
 //!
-//! Lines are worded and written by a thread of its own, from a bounded queue. A sink that is slow or full loses lines, which
+//! Lines are worded and written by a thread of its own, from a bounded queue, a few together. A sink that is slow or full loses lines, which
 //! are counted (`fsm_proxy_access_log_dropped_total`), and never delays a request. What comes from clients is escaped, so
 //! that nobody can forge a line; what is secret is hidden (see [`super::record::redact`]).
 
@@ -12,6 +12,7 @@ use super::record::fields::{self, Field, Subject};
 use crate::limits;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
+use std::iter;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -33,9 +34,10 @@ pub struct AccessLog {
 }
 
 /// Where lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Sink {
     /// Standard output.
+    #[default]
     Stdout,
     /// Standard error, among the lines of the proxy's own log.
     Stderr,
@@ -275,48 +277,90 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Runs until the writer is gone.
+/// Lines that are written together.
+#[derive(Default)]
+struct Lines {
+    sink: Sink,
+    text: String,
+    count: u64,
+}
+
+/// Where lines go now, and whether it works.
+#[derive(Default)]
+struct Output {
+    open: Option<Open>,
+    complained: bool,
+}
+
+/// Runs until the writer is gone. What comes meanwhile is written together, so a busy proxy is not interrupted for each line.
 fn write_lines(queue: &Receiver<Entry>, counts: &Counts) {
-    let mut current: Option<Open> = None;
-    let mut complained = false;
-    while let Ok(entry) = queue.recv() {
-        let (observe, subject) = match &entry {
-            Entry::Request(draft) => (&draft.observe, Subject::Request(draft)),
-            Entry::Connection(draft) => (&draft.observe, Subject::Connection(draft)),
-            Entry::Flush(done) => {
-                if let Some(open) = &mut current {
-                    let _ = open.output.flush();
+    let mut output = Output::default();
+    let mut lines = Lines::default();
+    while let Ok(first) = queue.recv() {
+        for entry in iter::once(first).chain(queue.try_iter()).take(limits::ACCESS_LOG_QUEUE) {
+            let (observe, subject) = match &entry {
+                Entry::Request(draft) => (&draft.observe, Subject::Request(draft)),
+                Entry::Connection(draft) => (&draft.observe, Subject::Connection(draft)),
+                Entry::Flush(done) => {
+                    output.write(&mut lines, counts);
+                    output.flush();
+                    let _ = done.send(());
+                    continue;
                 }
-                let _ = done.send(());
-                continue;
+            };
+            let Some(log) = &observe.access_log else { continue };
+            let line = log.line(subject);
+            if log.sink != lines.sink || lines.text.len() + line.len() > limits::ACCESS_LOG_WRITE {
+                output.write(&mut lines, counts);
+                lines.sink.clone_from(&log.sink);
             }
-        };
-        let Some(log) = &observe.access_log else { continue };
-        match write_line(&mut current, &log.sink, &log.line(subject)) {
+            lines.text.push_str(&line);
+            lines.count += 1;
+        }
+        output.write(&mut lines, counts);
+        std::thread::sleep(limits::ACCESS_LOG_PAUSE);
+    }
+}
+
+impl Output {
+    /// Writes the lines, or loses them.
+    fn write(&mut self, lines: &mut Lines, counts: &Counts) {
+        let count = std::mem::take(&mut lines.count);
+        if count == 0 {
+            return;
+        }
+        match self.try_write(&lines.sink, &lines.text) {
             Ok(()) => {
-                counts.written.increment();
-                complained = false;
+                counts.written.add(count);
+                self.complained = false;
             }
             Err(error) => {
-                counts.dropped.increment();
-                current = None;
-                if !std::mem::replace(&mut complained, true) {
-                    let sink = &log.sink;
+                counts.dropped.add(count);
+                self.open = None;
+                if !std::mem::replace(&mut self.complained, true) {
+                    let sink = &lines.sink;
                     tracing::warn!(
                         "the access log cannot be written to {sink:?}: {error}; lines are lost until it can"
                     );
                 }
             }
         }
+        lines.text.clear();
     }
-}
 
-fn write_line(current: &mut Option<Open>, sink: &Sink, line: &str) -> io::Result<()> {
-    let open = match current.take_if(|open| !open.serves(sink)) {
-        None if current.is_some() => current.as_mut(),
-        _ => Some(current.insert(Open::new(sink)?)),
-    };
-    open.map_or(Ok(()), |open| open.output.write_all(line.as_bytes()))
+    fn try_write(&mut self, sink: &Sink, text: &str) -> io::Result<()> {
+        let open = match self.open.take_if(|open| !open.serves(sink)) {
+            None if self.open.is_some() => self.open.as_mut(),
+            _ => Some(self.open.insert(Open::new(sink)?)),
+        };
+        open.map_or(Ok(()), |open| open.output.write_all(text.as_bytes()))
+    }
+
+    fn flush(&mut self) {
+        if let Some(open) = &mut self.open {
+            let _ = open.output.flush();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -116,7 +116,8 @@ fn a_sink_that_is_slow_loses_lines_and_counts_them() {
         logging.request("/", b"curl", 200, None);
     }
     let dropped = logging.telemetry.observers.access_log.counts().dropped.get();
-    assert!((998..=1_000).contains(&dropped), "{dropped}");
+    // But for those that the writer has in hand.
+    assert!((900..=1_000).contains(&dropped), "{dropped}");
     assert!(started.elapsed() < PATIENCE);
 }
 
@@ -129,11 +130,9 @@ fn a_file_that_was_moved_away_is_begun_anew() {
     std::fs::rename(&path, directory.path().join("old")).unwrap();
     open.checked = Instant::now().checked_sub(limits::ACCESS_LOG_REOPEN).unwrap();
     assert!(!open.serves(&sink));
-    let mut current = Some(open);
-    if let Some(open) = &mut current {
-        open.checked = Instant::now().checked_sub(limits::ACCESS_LOG_REOPEN).unwrap();
-    }
-    write_line(&mut current, &sink, "new\n").unwrap();
+    open.checked = Instant::now().checked_sub(limits::ACCESS_LOG_REOPEN).unwrap();
+    let mut output = Output { open: Some(open), complained: false };
+    output.try_write(&sink, "new\n").unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "new\n");
 }
 
@@ -142,10 +141,10 @@ fn a_sink_that_cannot_be_had_is_tried_again() {
     let (directory, _) = file();
     let path = directory.path().join("later").join("access.log");
     let sink = Sink::File(path.clone());
-    let mut current = None;
-    assert!(write_line(&mut current, &sink, "lost\n").is_err());
+    let mut output = Output::default();
+    assert!(output.try_write(&sink, "lost\n").is_err());
     std::fs::create_dir(path.parent().unwrap()).unwrap();
-    write_line(&mut current, &sink, "kept\n").unwrap();
+    output.try_write(&sink, "kept\n").unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "kept\n");
 }
 

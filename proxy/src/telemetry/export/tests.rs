@@ -12,6 +12,7 @@ use crate::telemetry::trace::span::Rules;
 use http::{HeaderValue, Request, Response, header};
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::task::{Context, Wake, Waker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -149,4 +150,44 @@ async fn a_collector_that_is_down_costs_its_spans_and_nothing_else() {
     let sending = send(Export::Spans, Arc::clone(&telemetry), origin(), stop);
     tokio::time::timeout(PATIENCE, sending).await.unwrap();
     assert_eq!((spans.sent.get(), spans.failed.get()), (0, all - 100));
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_record_and_a_full_batch_wake_the_exporter_and_none_between() {
+    let observe = Arc::new(observe("127.0.0.1:9".parse().unwrap(), Protocol::Zipkin));
+    let telemetry = Arc::new(Telemetry::new());
+    let queue = &telemetry.observers.spans;
+    let mut receiver = queue.receiver.lock().take().unwrap();
+    let mut batch = Vec::new();
+    let mut filling = Box::pin(queue.fill(&mut receiver, &mut batch));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut context = Context::from_waker(&waker);
+
+    assert!(filling.as_mut().poll(&mut context).is_pending());
+    request(&telemetry, &observe);
+    assert_eq!(woken.0.load(Relaxed), 1);
+    assert!(filling.as_mut().poll(&mut context).is_pending());
+    for _ in 0..limits::EXPORT_BATCH - 1 {
+        request(&telemetry, &observe);
+    }
+    assert_eq!(woken.0.load(Relaxed), 1, "woken for a record among others");
+    request(&telemetry, &observe);
+    assert_eq!(woken.0.load(Relaxed), 2, "not woken for a batch");
+    assert!(filling.as_mut().poll(&mut context).is_ready());
+    drop(filling);
+
+    queue.take(&mut receiver, &mut batch);
+    assert_eq!((batch.len(), queue.waiting()), (limits::EXPORT_BATCH, 1));
+    tokio::time::timeout(limits::EXPORT_INTERVAL * 2, queue.fill(&mut receiver, &mut batch)).await.unwrap();
 }
