@@ -104,11 +104,12 @@ fn shape_of_word(word: &str) -> String {
             _ => parts.push(c.to_string()),
         }
     }
-    let random = |part: &String, length: usize| {
-        part.len() == length && part.chars().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
+    // As Kubernetes makes them: the hash of a template has a letter for each digit of a number of 32 bits.
+    let random = |part: &String, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&part.len()) && part.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c))
     };
     for at in 0..parts.len().saturating_sub(2) {
-        if random(&parts[at], 10) && parts[at + 1] == "-" && random(&parts[at + 2], 5) {
+        if random(&parts[at], 6..=10) && parts[at + 1] == "-" && random(&parts[at + 2], 5..=5) {
             (parts[at], parts[at + 2]) = ("H".to_owned(), "H".to_owned());
         }
     }

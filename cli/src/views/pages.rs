@@ -172,6 +172,21 @@ pub struct Proxy {
     pub last_nack: Option<Nack>,
 }
 
+impl Proxy {
+    /// Whether it has what fsm-control wants it to have.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.version_wanted == self.version_acknowledged
+    }
+
+    /// Why it does not take what fsm-control wants it to have; `None` if it has it, or has not answered yet.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        let nack = self.last_nack.as_ref().filter(|nack| self.version_wanted.as_ref() == Some(&nack.version))?;
+        (!self.is_current()).then_some(nack.reason.as_str())
+    }
+}
+
 /// A refusal.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

@@ -296,7 +296,7 @@ pub fn endpoints(
     };
     let wanted = page.iter().filter(|each| cluster.is_none_or(|part| each.name.contains(part)));
     let rows = wanted.flat_map(|cluster| {
-        cluster.endpoints.iter().map(|endpoint| EndpointRow {
+        let rows = cluster.endpoints.iter().map(|endpoint| EndpointRow {
             cluster: cluster.name.clone(),
             direction: cluster.direction.clone(),
             address: endpoint.address.clone(),
@@ -307,7 +307,11 @@ pub fn endpoints(
             active: endpoint.requests,
             security: if unused(cluster) { "unused".to_owned() } else { endpoint.security.clone() },
             identities: endpoint.identities.clone(),
-        })
+        });
+        let mut rows: Vec<EndpointRow> = rows.collect();
+        // By what people know them by: addresses are given out as it comes.
+        rows.sort_by(|one, other| (&one.pod, &one.address).cmp(&(&other.pod, &other.address)));
+        rows
     });
     rows.collect()
 }
@@ -366,13 +370,14 @@ impl Row for Listener {
     const HEADINGS: &'static [&'static str] = &["NAME", "ADDRESS", "FOR"];
 
     fn cells(&self) -> Vec<String> {
-        let port = self.address.rsplit(':').next().unwrap_or_default();
-        let purpose = match port {
-            "15000" => "operators",
-            "15001" => "what the application sends, redirected",
-            "15003" => "what comes for the application, redirected",
-            "15010" => "Prometheus",
-            "15901" | "15902" | "15903" | "15904" => "the kubelet's probes",
+        let purpose = match self.name.as_str() {
+            "admin" => "operators",
+            "outbound-listener" => "what the application sends, redirected",
+            "inbound-listener" => "what comes for the application, redirected",
+            "inbound-prometheus-listener" => "Prometheus",
+            "dns-listener" => "names that the application asks for, redirected",
+            "gateway-listener" => "what sidecars send out of the mesh",
+            "probe" => "the kubelet's probes",
             _ => "-",
         };
         vec![self.name.clone(), self.address.clone(), purpose.to_owned()]

@@ -116,12 +116,10 @@ pub fn status(pod: &PodName, said: Result<&Said, &str>, roster: Option<&Proxy>, 
 
 fn judge(said: Result<&Said, &str>, roster: Option<&Proxy>) -> (State, String) {
     if let Some(entry) = roster {
-        let current = entry.version_wanted == entry.version_acknowledged;
-        let refused = entry.last_nack.as_ref().filter(|nack| entry.version_wanted.as_ref() == Some(&nack.version));
-        if let Some(nack) = refused.filter(|_| !current) {
-            return (State::Refused, nack.reason.clone());
+        if let Some(reason) = entry.refusal() {
+            return (State::Refused, reason.to_owned());
         }
-        if !current {
+        if !entry.is_current() {
             return (State::Behind, "it has not acknowledged the newest configuration yet".to_owned());
         }
     }
@@ -141,6 +139,10 @@ fn judge(said: Result<&Said, &str>, roster: Option<&Proxy>) -> (State, String) {
     if !link.connected {
         let why = link.last_failure.as_ref().map(|failure| failure.message.clone());
         return (State::Disconnected, why.unwrap_or_else(|| "it has no stream to fsm-control".to_owned()));
+    }
+    // Where fsm-control does not tell what it wants, the sidecar's own word counts.
+    if let Some(rejected) = config.rejected.as_ref().filter(|_| roster.is_none()) {
+        return (State::Refused, rejected.message.clone());
     }
     if let Some(failure) = &link.certificate_failure {
         return (State::Synced, format!("no new certificate: {}", failure.message));

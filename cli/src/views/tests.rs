@@ -144,6 +144,18 @@ fn the_state_of_a_sidecar_is_told_from_both_sides() {
     let nack = json!({"version": "8", "reason": "too large"});
     let refused = status(&pod, Ok(&said), Some(&entry("8", "7", nack)), now);
     assert_eq!((refused.state, refused.why.as_str()), (State::Refused, "too large"));
+    assert_eq!(
+        (refused.config.as_deref(), refused.wanted.as_deref()),
+        (Some("7"), Some("8")),
+        "the last good one stays"
+    );
+    let of_before = entry("9", "7", json!({"version": "8", "reason": "too large"}));
+    assert_eq!(status(&pod, Ok(&said), Some(&of_before), now).state, State::Behind, "it may take the next one");
+    let mut rejected = said.clone();
+    rejected.config.rejected = Some(read(json!({"message": "no document"})));
+    assert_eq!(status(&pod, Ok(&rejected), Some(&entry("7", "7", nothing.clone())), now).state, State::Synced);
+    let alone_says = status(&pod, Ok(&rejected), None, now);
+    assert_eq!((alone_says.state, alone_says.why.as_str()), (State::Refused, "no document"));
     let silent = status(&pod, Err("nothing answers"), Some(&entry("7", "7", nothing)), now);
     assert_eq!((silent.state, silent.why.as_str()), (State::Silent, "nothing answers"));
     let mut alone = said.clone();
@@ -152,6 +164,18 @@ fn the_state_of_a_sidecar_is_told_from_both_sides() {
     let mut cut = said.clone();
     cut.config.control.as_mut().unwrap().connected = false;
     assert_eq!(status(&pod, Ok(&cut), None, now).state, State::Disconnected);
+}
+
+#[test]
+fn every_port_of_a_sidecar_has_a_purpose() {
+    let page = "admin::127.0.0.1:15000\ndns-listener::[::1]:5300\ngateway-listener::0.0.0.0:1080\n\
+        inbound-listener::0.0.0.0:15003\ninbound-prometheus-listener::[::]:15010\noutbound-listener::0.0.0.0:7\n\
+        probe::0.0.0.0:15901\n";
+    let ports = proxy::listeners(page);
+    assert_eq!(ports.len(), 7, "{ports:?}");
+    for port in ports {
+        assert_ne!(port.cells()[2], "-", "{port:?}");
+    }
 }
 
 #[test]

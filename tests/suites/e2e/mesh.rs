@@ -8,11 +8,13 @@ mod identity;
 mod operator;
 mod outage;
 mod reconciler;
+mod traffic;
 mod views;
 
 use fsm_tests::{Cluster, ClusterSession, HELM, Outcome, cluster, tool};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use traffic::Traffic;
 
 /// Longer than anything here takes; certificates of 90 s are renewed after 60.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -230,9 +232,18 @@ impl TheMesh {
         assert_eq!(self.status("/get").await, "200");
     }
 
+    /// To images of another name, as a new release has them, so that every part of the control plane is replaced.
     async fn upgrade(&self) {
-        let upgrade = ["mesh", "upgrade", "--set", "fsm.sidecar.sidecarLogLevel=info", "--timeout", "90s"];
-        let said = fine(self.cluster.fsm(&upgrade).await);
+        let values = "fsm.sidecar.sidecarLogLevel=info,fsm.image.tag=next";
+        let before = self.cluster.pod_of("fsm-system", "fsm-controller").await;
+        let traffic = Traffic::begin(self).await;
+        let said = fine(self.cluster.fsm(&["mesh", "upgrade", "--set", values, "--timeout", "90s"]).await);
+        assert_ne!(self.cluster.pod_of("fsm-system", "fsm-controller").await, before, "{said}");
+        until("every sidecar follows the control plane that came", async || {
+            (self.cluster.fsm(&["proxy", "status"]).await.code == 0).then_some(())
+        })
+        .await;
+        traffic.ends_well(self, "while the mesh was upgraded").await;
         assert!(said.ends_with("FSM successfully upgraded mesh [fsm] in namespace [fsm-system]\n"), "{said}");
         let path = r"jsonpath={.data.preset-mesh-config\.json}";
         let preset = ["get", "configmap", "-n", "fsm-system", "preset-mesh-config", "-o", path];

@@ -11,6 +11,7 @@ mod outage;
 mod pages;
 mod policies;
 mod problems;
+mod refused;
 mod support;
 mod views;
 

@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::Value;
 
-use super::One;
+use super::{One, Sidecar};
 use crate::commands::{MeshChoice, say, say_line};
 use crate::reach::Place;
+use crate::views::pages::Proxy;
 use crate::views::{Format, diff, show};
 
 /// `fsm proxy diff`.
@@ -36,14 +37,26 @@ impl Diff {
             _ => say(&show(&found, self.one.output)),
         }
         if !found.is_empty() && table {
-            eprintln!(
-                "{} differences. If they stay for more than a moment: `fsm proxy status` says why, and `fsm logs {} -n {} -c \
-                 sidecar` more.",
-                found.len(),
-                sidecar.pod.name,
-                sidecar.pod.namespace
-            );
+            eprintln!("{}", verdict(&sidecar, found.len()));
         }
         Ok(if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What differences mean.
+fn verdict(sidecar: &Sidecar, count: usize) -> String {
+    let (pod, differences) = (&sidecar.pod, if count == 1 { "difference" } else { "differences" });
+    // If control does not tell, the general sentence names the command that says why not.
+    let proxies: Vec<Proxy> = sidecar.mesh.read(&Place::Control, "/proxies").unwrap_or_default();
+    let entry = proxies.iter().find(|entry| entry.pod == pod.to_string());
+    let logs = format!("`fsm logs {} -n {} -c sidecar`", pod.name, pod.namespace);
+    match entry.and_then(Proxy::refusal) {
+        Some(reason) => format!(
+            "{count} {differences}: the sidecar refuses the newest configuration and goes on with the last one that it took.\n\
+             Why: {reason}\n{logs} says more."
+        ),
+        None => format!(
+            "{count} {differences}. If they stay for more than a moment: `fsm proxy status` says why, and {logs} more."
+        ),
     }
 }
