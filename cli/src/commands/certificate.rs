@@ -53,6 +53,11 @@ struct Authority {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Root {
+    /// Whose it is, where several are trusted.
+    #[serde(default)]
+    provider: String,
+    #[serde(default)]
+    root_certificate: String,
     fingerprint: String,
     not_after: String,
     signs: bool,
@@ -109,9 +114,10 @@ impl Certificate {
 
 fn rows(authority: &Authority) -> Vec<RootRow> {
     let Authority { provider, root_certificate, phase, until, roots, .. } = authority;
+    let own = |root: &str, of_all: &str| if root.is_empty() { of_all.to_owned() } else { root.to_owned() };
     let row = |root: &Root| RootRow {
-        provider: provider.clone(),
-        root_certificate: root_certificate.clone(),
+        provider: own(&root.provider, provider),
+        root_certificate: own(&root.root_certificate, root_certificate),
         phase: phase.clone(),
         until: until.clone().unwrap_or_default(),
         signs: root.signs,
@@ -151,6 +157,17 @@ mod tests {
         let shown = show(&rows(&vault), Format::Table);
         assert!(shown.lines().nth(1).unwrap().split_whitespace().eq(["vault", "-", "-", "yes", "x", "cc"]), "{shown}");
         assert_eq!(note(&vault), None);
+    }
+
+    #[test]
+    fn while_one_object_takes_over_each_root_says_whose_it_is() {
+        let page = r#"{"provider": "vault", "phase": "overlapping", "rootCertificate": "new", "takesOver": "new", "roots": [
+            {"fingerprint": "cc", "notAfter": "x", "signs": true, "provider": "vault", "rootCertificate": "new"},
+            {"fingerprint": "aa", "notAfter": "y", "signs": false, "provider": "tresor", "rootCertificate": "old"}]}"#;
+        let shown = show(&rows(&serde_json::from_str(page).unwrap()), Format::Table);
+        let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["vault", "(new)", "overlapping", "-", "yes", "x", "cc"]);
+        assert_eq!(lines[2], ["tresor", "(old)", "overlapping", "-", "no", "y", "aa"]);
     }
 
     #[test]

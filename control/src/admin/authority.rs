@@ -2,7 +2,7 @@
 //! roots of the built-in authority are changed from here; those of Vault and cert-manager are changed there.
 
 use crate::cert::authority::Signer;
-use crate::cert::rollout::Signing;
+use crate::cert::rollout::{Signing, Trusted};
 use crate::cert::tresor::{TresorError, rfc3339, roots_of};
 use crate::cert::{Exchange, Issuer, Tresor};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ impl Authority {
                 let signing = signing.borrow().clone();
                 let mut status = self.one(signing.kind, signing.tresor.as_deref());
                 // Those of other objects are trusted, too.
-                status["roots"] = json!(roots_of(&self.issuer.trust_bundle().pem));
+                status["roots"] = attributed(&self.issuer.trust_bundle().pem, &signing.trusted);
                 status["rootCertificate"] = signing.name.into();
                 if let Some(change) = signing.change {
                     status["phase"] = if change.signs { "overlapping" } else { "announced" }.into();
@@ -114,6 +114,22 @@ impl Authority {
         status["provider"] = kind.into();
         status
     }
+}
+
+/// Roots with the objects that they are of.
+fn attributed(pem: &str, trusted: &[Trusted]) -> Value {
+    let own = |one: &Trusted| json!(roots_of(&one.issuer.trust_bundle().pem));
+    let owned: Vec<(&Trusted, Value)> = trusted.iter().map(|one| (one, own(one))).collect();
+    let mut roots = json!(roots_of(pem));
+    for root in roots.as_array_mut().into_iter().flatten() {
+        let is_it = |one: &Value| one["fingerprint"] == root["fingerprint"];
+        let owner = owned.iter().find(|(_, own)| own.as_array().is_some_and(|own| own.iter().any(is_it)));
+        if let Some((owner, _)) = owner {
+            root["provider"] = owner.kind.into();
+            root["rootCertificate"] = owner.name.clone().into();
+        }
+    }
+    roots
 }
 
 /// The authority whose root is to be replaced, where MeshRootCertificates say who signs.

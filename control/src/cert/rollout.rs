@@ -95,6 +95,19 @@ pub struct Signing {
     pub tresor: Option<Arc<Tresor>>,
     /// The change from one object to another that is under way.
     pub change: Option<Change>,
+    /// Those whose roots are trusted, it among them.
+    pub trusted: Vec<Trusted>,
+}
+
+/// An object whose roots are trusted, for operators.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// Name of the MeshRootCertificate.
+    pub name: String,
+    /// FSM's name of its provider.
+    pub kind: &'static str,
+    /// Knows its roots.
+    pub issuer: Arc<dyn Issuer>,
 }
 
 /// Why nobody signs.
@@ -149,7 +162,7 @@ impl Rollout {
         let signer = signer.map_err(|source| RolloutError::Provider { name: first.name.clone(), source })?;
         let own = Open::new(first.spec, signer);
         let exchange = Arc::new(Exchange::new(own.issuer.clone()));
-        let signing = Signing { name: first.name.clone(), kind: own.kind, tresor: own.tresor.clone(), change: None };
+        let (name, kind, tresor) = (first.name.clone(), own.kind, own.tresor.clone());
         let mut issuers = vec![own.issuer.clone()];
         let mut open = BTreeMap::from([(first.name, own)]);
         for Chosen { name, spec, provider } in others {
@@ -164,6 +177,7 @@ impl Rollout {
             }
         }
         exchange.set(issuers, clock());
+        let signing = Signing { name, kind, tresor, change: None, trusted: trusted(&open) };
         let (written, signing) = (Written::new(objects), watch::Sender::new(signing));
         let (broken, behind, events) = (BTreeMap::new(), None, None);
         Ok(Self { settings, written, clock, exchange, signing, open, broken, behind, events })
@@ -275,7 +289,8 @@ impl Rollout {
         self.exchange.set(issuers, (self.clock)());
         if let Some((name, open)) = in_use.first().and_then(|name| self.open.get_key_value(name)) {
             let (name, kind, tresor) = (name.clone(), open.kind, open.tresor.clone());
-            self.signing.send_replace(Signing { name, kind, tresor, change: changeover::change(&usable) });
+            let (change, trusted) = (changeover::change(&usable), trusted(&self.open));
+            self.signing.send_replace(Signing { name, kind, tresor, change, trusted });
         }
         self.open.retain(|name, open| {
             let used = in_use.contains(name);
@@ -386,6 +401,12 @@ struct Chosen {
     name: String,
     spec: CertificateProvider,
     provider: Provider,
+}
+
+fn trusted(open: &BTreeMap<String, Open>) -> Vec<Trusted> {
+    let one =
+        |(name, open): (&String, &Open)| Trusted { name: name.clone(), kind: open.kind, issuer: open.issuer.clone() };
+    open.iter().map(one).collect()
 }
 
 impl Open {

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+pub(crate) use vault::ROLE;
 
 /// The names of an account.
 fn names(namespace: &str, account: &str) -> LeafNames {

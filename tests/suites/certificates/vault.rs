@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const WEB: &str = "web.shop.cluster.local";
 
 /// What docs/certificates.md tells people to write.
-pub(super) const ROLE: &str = r#"{"allow_any_name": true, "enforce_hostnames": false, "allowed_uri_sans": "spiffe://cluster.local/*",
+pub(crate) const ROLE: &str = r#"{"allow_any_name": true, "enforce_hostnames": false, "allowed_uri_sans": "spiffe://cluster.local/*",
     "key_type": "any", "require_cn": false, "use_csr_common_name": false, "use_csr_sans": false, "max_ttl": "72h"}"#;
 
 pub(super) fn engine(bao: &OpenBao, mount: &str) {

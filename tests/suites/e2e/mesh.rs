@@ -8,6 +8,7 @@ mod identity;
 mod operator;
 mod outage;
 mod reconciler;
+mod root_certificates;
 mod traffic;
 mod views;
 
