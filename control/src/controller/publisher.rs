@@ -91,7 +91,7 @@ impl Publisher {
         let of_mesh = match &event {
             Event::Applied(object) => object.value.kind() == Kind::MeshConfig,
             Event::Removed(key) => key.kind == Kind::MeshConfig,
-            Event::Synced | Event::Problems { .. } => false,
+            Event::Synced | Event::Complete { .. } | Event::Problems { .. } => false,
         };
         match event {
             Event::Applied(object) => {
@@ -107,6 +107,7 @@ impl Publisher {
                 self.dirty.merge(dirty);
             }
             Event::Synced => self.synced = true,
+            Event::Complete { kind, namespaces } => self.world.set_complete(kind, namespaces),
             Event::Problems { origin, problems } => {
                 if problems.is_empty() {
                     self.source_problems.remove(&origin);
@@ -263,7 +264,8 @@ impl Publisher {
 
     /// Each problem once, in a fixed order, wherever it was found.
     fn report_problems(&self) {
-        let of_documents = self.groups.values().flat_map(|published| published.problems.iter().cloned());
+        let of_documents = self.groups.values().flat_map(|published| published.problems.iter());
+        let of_documents = of_documents.filter(|problem| !self.world.is_guess(problem)).cloned();
         let mut all = merged(self.world.problems(), of_documents);
         all.extend(self.source_problems.values().flatten().cloned());
         let wanted = Wanted::of(&self.world, &self.ledger);

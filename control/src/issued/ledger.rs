@@ -53,7 +53,7 @@ impl Ledger {
         match event {
             Event::Applied(object) => self.put(&object.value),
             Event::Removed(key) => self.remove(key),
-            Event::Synced | Event::Problems { .. } => {}
+            Event::Synced | Event::Complete { .. } | Event::Problems { .. } => {}
         }
     }
 

@@ -131,11 +131,6 @@ impl Roster {
         self.len() == 0
     }
 
-    /// Whether the pod's proxy is connected.
-    pub fn has(&self, pod: &PodKey) -> bool {
-        self.proxies.lock().contains_key(pod)
-    }
-
     /// Everybody, by pod.
     pub fn reports(&self) -> Vec<ProxyReport> {
         let proxies: Vec<_> = self.proxies.lock().values().cloned().collect();
@@ -176,8 +171,8 @@ impl Roster {
     }
 
     /// A proxy has connected. An older connection of the same pod is told to end: its proxy has given it up, and the
-    /// news of that may be minutes away.
-    pub(super) fn arrive(self: &Arc<Self>, arrival: Arrival, now: SystemTime) -> Attendance {
+    /// news of that may be minutes away. `None`: so many as may be there are (`cap`; 0: any number may).
+    pub(super) fn arrive(self: &Arc<Self>, arrival: Arrival, cap: usize, now: SystemTime) -> Option<Attendance> {
         let proxy = Arc::new(Proxy {
             id: self.next.fetch_add(1, Relaxed),
             identity: arrival.identity,
@@ -192,10 +187,16 @@ impl Roster {
             superseded: CancellationToken::new(),
             pod: arrival.pod,
         });
-        if let Some(older) = self.proxies.lock().insert(proxy.pod.clone(), proxy.clone()) {
+        let mut proxies = self.proxies.lock();
+        // A pod that is in already takes its own place over.
+        if cap != 0 && proxies.len() >= cap && !proxies.contains_key(&proxy.pod) {
+            return None;
+        }
+        if let Some(older) = proxies.insert(proxy.pod.clone(), proxy.clone()) {
             older.superseded.cancel();
         }
-        Attendance { roster: self.clone(), proxy }
+        drop(proxies);
+        Some(Attendance { roster: self.clone(), proxy })
     }
 }
 

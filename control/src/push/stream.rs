@@ -138,15 +138,6 @@ async fn admit(push: &Push, peer: &Peer, mut upward: Upward) -> Result<Admitted,
     if !known.is_empty() && !uid.is_empty() && *known != uid {
         return Err(Refused::OtherPod { pod, known: known.clone(), said: uid });
     }
-    let cap = push.settings.load().max_proxies;
-    // A pod that is in already takes its own place over.
-    if cap != 0 && push.roster.len() >= cap && !push.roster.has(&pod) {
-        push.telemetry.rejected_by_cap.add();
-        return Err(Refused::TooMany(cap));
-    }
-    if version.is_some() {
-        push.telemetry.reconnects.add();
-    }
     let arrival = Arrival {
         pod,
         identity,
@@ -154,7 +145,14 @@ async fn admit(push: &Push, peer: &Peer, mut upward: Upward) -> Result<Admitted,
         version: version.clone(),
         certificate_expires: peer.expires,
     };
-    let attendance = push.roster.arrive(arrival, SystemTime::now());
+    let cap = push.settings.load().max_proxies;
+    let Some(attendance) = push.roster.arrive(arrival, cap, SystemTime::now()) else {
+        push.telemetry.rejected_by_cap.add();
+        return Err(Refused::TooMany(cap));
+    };
+    if version.is_some() {
+        push.telemetry.reconnects.add();
+    }
     Ok((seat, attendance, Session::new(version, deltas), upward))
 }
 

@@ -9,11 +9,16 @@
 //! deletions among them. A kind that is not installed is waited for. A kind that may not be read is a problem, and the
 //! source then never says that it is [synced](Event::Synced): half of the policies is worse than the old ones.
 //!
+//! Of Services, their endpoints and Secrets only those are kept that are in namespaces which the mesh `needs`. What is not
+//! followed is not missing: the source [says](Event::Complete) what it follows, and a policy that names a namespace that
+//! was not followed before is said after what is in there.
+//!
 //! An object that cannot be read is a problem with its name, and stays in force as it was last read; it never stops the
 //! others. Nothing here writes to the API server.
 
 mod client;
 mod discovery;
+mod needs;
 mod raw;
 mod retry;
 mod shelf;
@@ -31,6 +36,7 @@ use crate::world::{Problem, Severity};
 use discovery::Served;
 use fsm_api::resources::Kind;
 use kube::Client;
+use needs::Needed;
 use retry::Failure;
 use shelf::ORIGIN;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +44,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::error;
-use view::{View, views};
+use view::{View, Within, views};
 use watching::Watching;
 
 /// What to follow.
@@ -55,8 +61,9 @@ pub struct Settings {
 /// Which kinds are followed, and how much of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// What the control plane reads, and no more of it than it reads: the mesh's own kinds, the Namespaces of the mesh,
-    /// Pods in them, Services, EndpointSlices, IngressClasses, and the certificates among all Secrets.
+    /// What the control plane reads, and no more of it than it reads: the mesh's own kinds, the Namespaces of meshes, Pods in
+    /// those of this one, IngressClasses; and Services, EndpointSlices and certificates among Secrets in the namespaces of
+    /// the mesh and in those that its policies name.
     Mesh,
     /// What the injector reads: the Namespaces of the mesh, and MeshConfigs.
     Injection,
@@ -95,6 +102,9 @@ async fn supervise(client: Client, settings: Settings, events: mpsc::Sender<Even
     let kinds: BTreeSet<Kind> = views.iter().map(|view| view.kind.clone()).collect();
     let (served, seen) = watch::channel(Served::default());
     let (namespaces, _) = watch::channel(None);
+    let policies = views.iter().filter(|view| view.names_others()).map(|view| view.kind.clone()).collect();
+    let partly = views.iter().filter(|view| view.within == Within::Needed).map(|view| view.kind.clone());
+    let needed = Arc::new(Needed::new(policies, partly));
     let (reports, mut reported) = mpsc::channel(views.len().max(1));
     let ask = Arc::new(Notify::new());
     let mut left = views.len();
@@ -106,6 +116,7 @@ async fn supervise(client: Client, settings: Settings, events: mpsc::Sender<Even
             served: seen.clone(),
             ask: ask.clone(),
             namespaces: namespaces.clone(),
+            needed: needed.clone(),
             mesh_name: settings.mesh_name.clone(),
             own_namespace: settings.fsm_namespace.clone(),
             events: events.clone(),

@@ -8,7 +8,8 @@ pub mod directory;
 pub mod kubernetes;
 
 use crate::world::Problem;
-use fsm_api::resources::{Located, Object, ObjectKey};
+use fsm_api::resources::{Kind, Located, Object, ObjectKey};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,6 +24,14 @@ pub enum Event {
     Removed(ObjectKey),
     /// Everything that was there at the start has been said. Comes once.
     Synced,
+    /// Of this kind, everything that is in these namespaces has been said, and nothing of others is (`None`: everything is).
+    /// Where nothing says so of a kind, all of it is there with [`Event::Synced`].
+    Complete {
+        /// The kind.
+        kind: Kind,
+        /// The namespaces.
+        namespaces: Option<Arc<BTreeSet<String>>>,
+    },
     /// All that is wrong with one place now, in place of what was said about it before; empty: nothing any more.
     Problems {
         /// The file (or other origin).

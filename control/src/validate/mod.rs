@@ -142,7 +142,8 @@ fn warnings(world: &World, proposal: &Proposal, now: Timestamp) -> Vec<String> {
     // What documents would be like is not asked of settings of the whole mesh: that concerns everything.
     if key.kind != Kind::MeshConfig {
         let groups = dirty.groups.iter().filter_map(|group| tried.group(*group));
-        problems.extend(groups.take(MOST_GROUPS).flat_map(|group| catalog::build(&tried, group).problems));
+        let found = groups.take(MOST_GROUPS).flat_map(|group| catalog::build(&tried, group).problems);
+        problems.extend(found.filter(|problem| !tried.is_guess(problem)));
     }
     warnings.extend(problems.iter().filter_map(|problem| about(problem, &key)));
     let mut said = BTreeSet::new();

@@ -2,6 +2,7 @@
 
 use super::Faults;
 use crate::world::{NamespacedName, World};
+use fsm_api::resources::Kind;
 use fsm_api::resources::multicluster::{
     Cluster, GlobalTrafficPolicy, LbType, PathType, ServiceExport, ServiceExportRule,
 };
@@ -97,6 +98,9 @@ pub(super) fn export(world: &World, export: &ServiceExport, faults: &mut Faults)
 pub(super) fn export_warnings(world: &World, export: &ServiceExport) -> Vec<String> {
     let own = name_of(export);
     let Some(service) = world.service(&own) else {
+        if !world.is_complete_in(&Kind::Service, &own.namespace) {
+            return Vec::new();
+        }
         return vec![format!("there is no service {own}, which this ServiceExport is to export by its name")];
     };
     let has = |port: &u16| service.ports.iter().any(|one| one.port == *port);

@@ -4,8 +4,10 @@ mod outside;
 
 use super::{Judgement, Proposal, judge};
 use crate::world::{Settings, World};
-use fsm_api::resources::{Object, manifest};
+use fsm_api::resources::{Kind, Object, manifest};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A mesh with the namespace `shop`, where `web` and `api` are, and `plain` outside of it.
 const UNIVERSE: &str = r"
@@ -317,4 +319,57 @@ fn what_is_well_is_taken_without_a_word_and_the_world_stays_as_it_was() {
     let good = "{apiVersion: split.smi-spec.io/v1alpha4, kind: TrafficSplit, metadata: {namespace: shop, name: new}, spec: {service: web, backends: [{service: web, weight: 1}]}}";
     assert_eq!(judged(&world, good, None), Judgement::default());
     assert_eq!(format!("{:?}", world.problems()), before);
+}
+
+/// Services and Secrets are followed where the mesh needs them; `elsewhere` it does not yet.
+#[test]
+fn what_is_not_followed_is_not_missing() {
+    let mut world =
+        world("{apiVersion: v1, kind: Namespace, metadata: {name: new, labels: {flomesh.io/monitored-by: fsm}}}");
+    let backends = "[{name: api, port: {number: 8080, protocol: http}}]";
+    let ingress = policy(
+        "IngressBackend",
+        &format!("{{backends: {backends}, sources: [{{kind: Service, namespace: elsewhere, name: gate}}]}}"),
+    );
+    let gateway = policy("EgressGateway", "{global: [{service: out, namespace: elsewhere}]}").replace("new", "gate");
+    let egress = policy(
+        "Egress",
+        "{hosts: [a.example.org], ports: [{number: 443, protocol: https}], sources: [{kind: ServiceAccount, name: a, \
+         namespace: shop, mtls: {issuer: other, cert: {sn: 1, expiration: x, subjectAltNames: [], secret: {namespace: elsewhere, name: s}}}}]}",
+    );
+    let split = "{apiVersion: split.smi-spec.io/v1alpha4, kind: TrafficSplit, metadata: {namespace: new, name: new},
+        spec: {service: new, backends: [{service: new-v1, weight: 1}]}}";
+    let absent = [
+        (ingress.as_str(), "endpoints not found for service elsewhere/gate"),
+        (&gateway, "gateway elsewhere/out does not exist"),
+        (&egress, "there is no Secret elsewhere/s"),
+        (split, "service new/new does not exist"),
+    ];
+    for (policy, missing) in absent {
+        let warnings = judged(&world, policy, None).warnings;
+        assert!(warnings.iter().any(|warning| warning.contains(missing)), "{missing}: {warnings:?}");
+    }
+    let follow = |world: &mut World, namespaces: &[&str]| {
+        let namespaces: Arc<BTreeSet<String>> = Arc::new(namespaces.iter().map(|name| (*name).to_owned()).collect());
+        for kind in [Kind::Service, Kind::EndpointSlice, Kind::Secret] {
+            world.set_complete(kind, Some(namespaces.clone()));
+        }
+    };
+    follow(&mut world, &["shop", "fsm-system"]);
+    for (policy, missing) in absent {
+        let warnings = judged(&world, policy, None).warnings;
+        let says = |warning: &String| missing.split(' ').any(|word| word.contains('/') && warning.contains(word));
+        assert!(!warnings.iter().any(says), "{missing}: {warnings:?}");
+    }
+    follow(&mut world, &["shop", "fsm-system", "new", "elsewhere"]);
+    for (policy, missing) in absent {
+        let warnings = judged(&world, policy, None).warnings;
+        assert!(warnings.iter().any(|warning| warning.contains(missing)), "{missing}: {warnings:?}");
+    }
+    // What is certain is said at once.
+    follow(&mut world, &["shop", "fsm-system"]);
+    let split = "{apiVersion: split.smi-spec.io/v1alpha4, kind: TrafficSplit, metadata: {namespace: shop, name: new},
+        spec: {service: web, backends: [{service: elsewhere/web, weight: 1}]}}";
+    let warnings = judged(&world, split, None).warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("`fsm namespace add elsewhere`")), "{warnings:?}");
 }

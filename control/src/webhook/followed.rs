@@ -77,6 +77,8 @@ impl Follower {
                 Some(Event::Synced) => {
                     self.ready.send_replace(true);
                 }
+                // Neither namespaces nor MeshConfigs are followed in part.
+                Some(Event::Complete { .. }) => {}
                 Some(Event::Problems { problems, .. }) => {
                     for problem in problems {
                         warn!("{}: {}", problem.reason, problem.text);

@@ -29,7 +29,11 @@ impl World {
             Object::EndpointSlice(new) => self.put_slice(&name, parse::slice(&new)),
             Object::Endpoints(new) => self.put_endpoints(&name, Some(parse::endpoints(&new))),
             Object::Secret(new) => self.put_secret(&name, parse::tls_secret(&new)),
-            Object::IngressClass(new) => self.put_ingress_service(&name, parse::ingress_service(&new.metadata)),
+            Object::IngressClass(new) => {
+                let annotations = new.metadata.annotations.as_ref();
+                let read = |name: &str| annotations?.get(name).map(String::as_str);
+                self.put_ingress_service(&name, parse::ingress_service(read))
+            }
             Object::MeshConfig(new) => self.put_mesh_config(&name, Some(new)),
             Object::TrafficTarget(new) => self.put(&name, Some(new)),
             Object::HttpRouteGroup(new) => self.put(&name, Some(new)),

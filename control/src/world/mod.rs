@@ -37,14 +37,17 @@ pub use model::{
     Account, Condition, Endpoint, EndpointPort, MeshService, Namespace, NamespacedName, Phase, Pod, PodKey, Protocol,
     RemoteTarget, Service, ServiceKey, ServicePort, Target, TargetPort, TlsSecret, WarmUp, WarmUpChoice,
 };
+pub(crate) use parse::ingress_service;
 pub use problem::{Problem, Severity};
 
 use derive::Selected;
+use fsm_api::resources::Kind;
 use group::Groups;
 use index::Index;
 use ipnet::IpNet;
 use objects::Objects;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What the world is told at its start and never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ pub struct World {
     selected: Selected,
     isolated: Vec<IpNet>,
     groups: Groups,
+    /// Of kinds that are not followed everywhere: the namespaces of which everything is here.
+    complete: BTreeMap<Kind, Arc<BTreeSet<String>>>,
     /// What happened to groups during the change that is being taken in.
     pending: Dirty,
 }
@@ -101,6 +106,7 @@ impl World {
             selected: Selected::default(),
             isolated: Vec::new(),
             groups: Groups::default(),
+            complete: BTreeMap::new(),
             pending: Dirty::default(),
         }
     }

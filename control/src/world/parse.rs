@@ -386,9 +386,10 @@ pub(super) fn tls_secret(object: &core::Secret) -> Option<TlsSecret> {
 }
 
 /// The Service of the ingress controller that an IngressClass names.
-pub(super) fn ingress_service(metadata: &ObjectMeta) -> Option<NamespacedName> {
-    let service = annotation(metadata, INGRESS_SERVICE).filter(|name| !name.is_empty())?;
-    let namespace = INGRESS_NAMESPACES.iter().find_map(|name| annotation(metadata, name))?;
+pub(crate) fn ingress_service<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> Option<NamespacedName> {
+    let annotation = |name: &str| annotation(name).map(str::trim);
+    let service = annotation(INGRESS_SERVICE).filter(|name| !name.is_empty())?;
+    let namespace = INGRESS_NAMESPACES.iter().find_map(|name| annotation(name))?;
     Some(NamespacedName::new(namespace, service))
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod egress;
+mod guess;
 mod smi;
 mod workload;
 
@@ -34,7 +35,7 @@ impl World {
         self.find_in_isolations(&mut found);
         self.find_in_plugins(&mut found);
         self.find_in_imports(&mut found);
-        found.0.into_iter().collect()
+        found.0.into_iter().filter(|problem| !self.is_guess(problem)).collect()
     }
 
     /// The policies of a kind that count, by name; every other one is reported once, unless it is another mesh's.

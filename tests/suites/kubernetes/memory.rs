@@ -18,7 +18,7 @@ const SECRETS: usize = 25;
 const PAYLOAD: usize = 20_000;
 
 /// kB of memory that the strangers' 2,000 Services, 2,000 EndpointSlices and 500 Secrets may cost.
-const BUDGET: u64 = 60_000;
+const BUDGET: u64 = 30_000;
 
 #[tokio::test]
 #[ignore = "makes 4,500 objects, which takes a minute: run it with --ignored when the source changes"]

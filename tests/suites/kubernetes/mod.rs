@@ -8,6 +8,7 @@ mod install;
 mod leadership;
 mod memory;
 mod meshes;
+mod needed;
 mod objects;
 pub(crate) mod program;
 mod refusals;
@@ -26,7 +27,8 @@ use fsm_control::world::Problem;
 use fsm_tests::{ApiServer, within};
 use kube::Config;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -35,6 +37,7 @@ struct Follower {
     events: mpsc::Receiver<Event>,
     objects: BTreeMap<ObjectKey, Object>,
     problems: BTreeMap<String, Vec<Problem>>,
+    complete: BTreeMap<Kind, Option<Arc<BTreeSet<String>>>>,
     synced: bool,
     _following: Following,
 }
@@ -47,7 +50,14 @@ impl Follower {
         let client = kubernetes::client(config).unwrap();
         let (sender, events) = mpsc::channel(64);
         let following = kubernetes::follow(client, settings, sender);
-        Self { events, objects: BTreeMap::new(), problems: BTreeMap::new(), synced: false, _following: following }
+        Self {
+            events,
+            objects: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            complete: BTreeMap::new(),
+            synced: false,
+            _following: following,
+        }
     }
 
     /// Takes in events until this holds.
@@ -77,6 +87,7 @@ impl Follower {
             Event::Removed(key) => {
                 assert!(self.objects.remove(&key).is_some(), "{key} was not there");
             }
+            Event::Complete { kind, namespaces } => drop(self.complete.insert(kind, namespaces)),
             Event::Synced => assert!(!std::mem::replace(&mut self.synced, true), "synced comes once"),
             Event::Problems { origin, problems } if problems.is_empty() => {
                 self.problems.remove(&*origin);

@@ -1,5 +1,6 @@
 //! The mesh on one machine: FSM's pages as they are written, examples, and what happens when parts of it die.
 
+mod capacity;
 mod commands;
 mod dapr;
 mod debug;

@@ -11,6 +11,7 @@ mod limits;
 
 use crate::world::{Account, Group, Pod, PodKey, ServiceKey, World};
 use fsm_api::config::Config;
+use fsm_api::resources::Kind;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -126,6 +127,17 @@ pub enum CannotExplain {
     /// The service does not exist.
     #[error("there is no Service {0}")]
     NoService(ServiceKey),
+    /// Whether it exists is not known.
+    #[error(
+        "namespace {namespace} is not in the mesh and no policy names it, so its Services are not followed: whether there is a \
+         Service {namespace}/{name} is not known here, and no sidecar of its pods is asked; calls to it are egress"
+    )]
+    NotFollowed {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// The service has no such port, or several.
     #[error("Service {service} has the TCP ports {ports}: say which one is called")]
     Port {
@@ -159,7 +171,13 @@ impl Origin<'_> {
 /// Caller, service or port do not exist.
 pub fn explain(world: &World, question: &Question) -> Result<Explanation, CannotExplain> {
     let origin = origin(world, &question.from)?;
-    let service = world.service(&question.to).ok_or_else(|| CannotExplain::NoService(question.to.clone()))?;
+    let service = world.service(&question.to).ok_or_else(|| {
+        let ServiceKey { namespace, name } = question.to.clone();
+        match world.is_complete_in(&Kind::Service, &namespace) {
+            true => CannotExplain::NoService(question.to.clone()),
+            false => CannotExplain::NotFollowed { namespace, name },
+        }
+    })?;
     let port = match question.port {
         Some(number) => service.ports.iter().find(|port| port.port == number),
         None if service.ports.len() == 1 => service.ports.first(),

@@ -9,7 +9,7 @@ use crate::source::Event;
 use crate::telemetry::Telemetry;
 use crate::world::{Problem, Settings as WorldSettings, World};
 use arc_swap::ArcSwap;
-use fsm_api::resources::{Object, ObjectKey, manifest};
+use fsm_api::resources::{Kind, Object, ObjectKey, manifest};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
@@ -196,6 +196,30 @@ fn problems_of_files_come_and_go() {
     assert!(fixture.push.telemetry.page().contains("fsm_problems{kind=\"error\"} 1"));
     fixture.say(vec![said(Vec::new())]);
     assert!(fixture.problems.load().is_empty());
+}
+
+#[test]
+fn what_is_not_followed_yet_is_not_said_to_be_missing() {
+    let ingress =
+        "{apiVersion: policy.flomesh.io/v1alpha1, kind: IngressBackend, metadata: {namespace: demo, name: in}, spec:
+        {backends: [{name: web, port: {number: 8080, protocol: http}}],
+        sources: [{kind: Service, namespace: edge, name: gate}]}}";
+    let complete = |namespaces: &[&str]| {
+        let namespaces = Arc::new(namespaces.iter().map(|name| (*name).to_owned()).collect());
+        Event::Complete { kind: Kind::Service, namespaces: Some(namespaces) }
+    };
+    let mut fixture = fixture();
+    let begin = [events(SURROUNDINGS), events(&pod_yaml("u1", "web")), vec![complete(&["demo"]), Event::Synced]];
+    fixture.say([begin.concat(), events(ingress)].concat());
+    assert_eq!(**fixture.problems.load(), []);
+    fixture.say(vec![complete(&["demo", "edge"])]);
+    let problems = fixture.problems.load_full();
+    assert!(
+        problems.len() == 1 && problems[0].text.contains("endpoints not found for service edge/gate"),
+        "{problems:?}"
+    );
+    fixture.say(vec![complete(&["demo"])]);
+    assert_eq!(**fixture.problems.load(), []);
 }
 
 /// The loop around it: a burst is published at once, a question is answered, and being ready is said.

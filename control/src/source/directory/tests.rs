@@ -78,6 +78,7 @@ impl Followed {
             }
             Event::Removed(key) => assert!(self.objects.remove(&key).is_some(), "{key} was not there"),
             Event::Synced => self.synced += 1,
+            Event::Complete { .. } => panic!("a directory is followed whole"),
             Event::Problems { origin, problems } => {
                 self.problems.remove(&*origin);
                 if !problems.is_empty() {

@@ -4,10 +4,14 @@
 //! again, after a time without connection, is compared with that: what is missing in it was deleted meanwhile, and what is
 //! unchanged is not said again. An object that cannot be read stays in force as it was last read.
 
+use super::needs::{Named, named_by};
 use super::raw::Raw;
 use super::trim::trim;
 use super::view::{MONITORED_BY, View};
+use super::watching::Namespaces;
+use crate::issued::{MANAGED_BY, MANAGER};
 use crate::source::Event;
+use crate::webhook::configuration::INSTANCE_LABEL;
 use crate::world::{Problem, Severity};
 use fsm_api::resources::{Kind, Located, Object, ObjectKey};
 use kube::runtime::watcher;
@@ -34,6 +38,10 @@ pub(super) struct Shelf {
     listed: bool,
     /// The namespaces that count, where not all of them do.
     wanted: Option<Arc<BTreeSet<String>>>,
+    /// Those of them of which everything was said.
+    complete: Arc<BTreeSet<String>>,
+    /// The API server does not have the kind.
+    absent: bool,
     hashes: RandomState,
     origin: Arc<str>,
 }
@@ -48,6 +56,10 @@ struct Known {
     broken: bool,
     /// Of a Namespace: its mesh.
     monitored_by: Option<Box<str>>,
+    /// Of a policy: the namespaces that it names.
+    named: BTreeSet<String>,
+    /// Counts in whatever namespace.
+    own: bool,
 }
 
 impl Shelf {
@@ -58,6 +70,8 @@ impl Shelf {
             listing: None,
             listed: false,
             wanted: None,
+            complete: Arc::default(),
+            absent: false,
             hashes: RandomState::new(),
             origin: ORIGIN.into(),
         }
@@ -78,10 +92,25 @@ impl Shelf {
         self.wanted.as_deref()
     }
 
+    /// The namespaces of which everything was said that there is; `None`: of all.
+    pub(super) fn complete(&self) -> Namespaces {
+        let all = self.absent || (self.listed && self.wanted.is_none());
+        (!all).then(|| self.complete.clone())
+    }
+
     /// Names of the Namespaces that are in force and of this mesh.
     pub(super) fn mesh_namespaces<'a>(&'a self, mesh: &'a str) -> impl Iterator<Item = &'a str> {
         let of_mesh = |known: &Known| known.applied && known.monitored_by.as_deref() == Some(mesh);
         self.known.iter().filter(move |(_, known)| of_mesh(known)).map(|((_, name), _)| name.as_str())
+    }
+
+    /// The namespaces that the objects in force name.
+    pub(super) fn named(&self) -> Named {
+        let mut named = Named::new();
+        for ((namespace, _), known) in self.known.iter().filter(|(_, known)| known.applied && !known.named.is_empty()) {
+            named.entry(namespace.clone()).or_default().extend(known.named.iter().cloned());
+        }
+        named
     }
 
     /// Takes in what the API server says.
@@ -100,13 +129,15 @@ impl Shelf {
             }
             watcher::Event::InitDone => {
                 self.listed = true;
+                self.absent = false;
+                self.complete = self.wanted.clone().unwrap_or_default();
                 let listing = self.listing.take().unwrap_or_default();
-                self.forget(|name| !listing.contains(name))
+                self.forget(|name, _| !listing.contains(name))
             }
             watcher::Event::Apply(raw) => self.apply(raw),
             watcher::Event::Delete(raw) => {
                 let deleted = name_of(&raw);
-                self.forget(|name| *name == deleted)
+                self.forget(|name, _| *name == deleted)
             }
         }
     }
@@ -114,20 +145,26 @@ impl Shelf {
     /// The API server does not have the kind at all, or not any more.
     pub(super) fn take_in_absence(&mut self) -> Vec<Event> {
         self.listed = true;
+        self.absent = true;
+        self.complete = Arc::default();
         self.listing = None;
-        self.forget(|_| true)
+        self.forget(|_, _| true)
     }
 
     /// Only objects of these namespaces count from now on. Those of added ones have to be listed again.
     pub(super) fn want(&mut self, namespaces: Arc<BTreeSet<String>>) -> Vec<Event> {
+        self.absent = false;
+        self.complete = Arc::new(self.complete.intersection(&namespaces).cloned().collect());
         self.wanted = Some(namespaces.clone());
-        self.forget(|(namespace, _)| !namespaces.contains(namespace))
+        self.forget(|(namespace, _), known| !namespaces.contains(namespace) && !known.own)
     }
 
     fn apply(&mut self, raw: Raw) -> Vec<Event> {
         let name = name_of(&raw);
-        if self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(&name.0)) {
-            return Vec::new();
+        let own = self.is_own(&raw);
+        if !own && self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(&name.0)) {
+            // Most of what is there was never wanted; some of it was ours a moment ago.
+            return if self.known.contains_key(&name) { self.forget(|known, _| *known == name) } else { Vec::new() };
         }
         let content = match raw.content {
             Ok(value) if self.view.trimmed => Ok(trim(&self.view.kind, value)),
@@ -141,15 +178,23 @@ impl Shelf {
         if before.is_some_and(|known| known.digest == digest) {
             return Vec::new();
         }
-        let mut known = Known { digest, ..before.cloned().unwrap_or_default() };
+        let mut known = Known { digest, own, ..before.cloned().unwrap_or_default() };
         let mut events = Vec::new();
         if let (Kind::Namespace, Ok(value)) = (&self.view.kind, &content) {
             let labels = value.pointer("/metadata/labels");
             let mesh = labels.and_then(|labels| labels.get(MONITORED_BY)).and_then(Value::as_str);
             known.monitored_by = mesh.map(Into::into);
         }
+        let names_others = self.view.names_others();
+        let named = content
+            .as_ref()
+            .ok()
+            .filter(|_| names_others)
+            .map(|value| named_by(&self.view.kind, value))
+            .unwrap_or_default();
         match content.and_then(|value| self.read(value)) {
             Ok(object) => {
+                known.named = named;
                 if std::mem::take(&mut known.broken) {
                     events.push(self.problems(&name, Vec::new()));
                 }
@@ -164,6 +209,13 @@ impl Shelf {
         }
         self.known.insert(name, known);
         events
+    }
+
+    fn is_own(&self, raw: &Raw) -> bool {
+        let (Some(mesh), Ok(value)) = (&self.view.own_secrets_of, &raw.content) else { return false };
+        let labels = value.pointer("/metadata/labels");
+        let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
+        label(MANAGED_BY) == Some(MANAGER) && label(INSTANCE_LABEL) == Some(mesh.as_str())
     }
 
     /// Items of a list of Kubernetes' own kinds do not say what they are.
@@ -196,8 +248,9 @@ impl Shelf {
         ObjectKey::new(self.view.kind.clone(), namespace, name)
     }
 
-    fn forget(&mut self, gone: impl Fn(&Name) -> bool) -> Vec<Event> {
-        let names: Vec<Name> = self.known.keys().filter(|name| gone(name)).cloned().collect();
+    fn forget(&mut self, gone: impl Fn(&Name, &Known) -> bool) -> Vec<Event> {
+        let gone = self.known.iter().filter(|(name, known)| gone(name, known));
+        let names: Vec<Name> = gone.map(|(name, _)| name.clone()).collect();
         let mut events = Vec::new();
         for name in names {
             let Some(known) = self.known.remove(&name) else { continue };

@@ -1,12 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod discovered;
+mod needed;
 mod shelves;
 mod trimmed;
 
 use super::raw::Raw;
 use super::retry::{Failure, Retry, classify};
-use super::view::{View, views};
+use super::view::{View, Within, views};
 use super::{Interest, Settings, note};
 use crate::source::Event;
 use fsm_api::resources::Kind;
@@ -33,7 +34,7 @@ fn everything_of_the_mesh_is_followed_and_of_kubernetes_what_is_read() {
     }
     let whole = Settings { interest: Interest::Whole(vec![Kind::Pod]), ..settings() };
     let [pods] = views(&whole).try_into().unwrap();
-    assert!(!pods.trimmed && !pods.within_mesh && pods.fields.is_none());
+    assert!(!pods.trimmed && pods.within == Within::Everywhere && pods.fields.is_none());
 }
 
 #[test]

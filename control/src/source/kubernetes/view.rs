@@ -26,6 +26,20 @@ const MAY_BE_CERTIFICATES: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/
 /// A page of a list is whole in memory for a moment, and each Secret may have a megabyte.
 const SECRETS_AT_ONCE: u32 = 50;
 
+/// Where most of what is listed may be dropped at once, as much memory as a page takes is all that it costs.
+const AT_ONCE: u32 = 100;
+
+/// The namespaces whose objects count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Within {
+    /// All.
+    Everywhere,
+    /// Those of the mesh, and the control plane's own.
+    Mesh,
+    /// The same, and those that policies of the mesh name.
+    Needed,
+}
+
 /// How a kind is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
@@ -35,8 +49,10 @@ pub(super) struct View {
     pub(super) labels: Option<String>,
     /// Only objects with these fields.
     pub(super) fields: Option<&'static str>,
-    /// Only objects of the mesh's namespaces.
-    pub(super) within_mesh: bool,
+    /// Only objects of these namespaces.
+    pub(super) within: Within,
+    /// Beside them the Secrets that the control plane of this mesh made, wherever they are: nobody else would remove them.
+    pub(super) own_secrets_of: Option<String>,
     /// Whether what nobody reads is dropped.
     pub(super) trimmed: bool,
     /// Only where the API server does not have this kind.
@@ -46,7 +62,15 @@ pub(super) struct View {
 impl View {
     /// All objects of a kind, whole.
     fn whole(kind: Kind) -> Self {
-        Self { kind, labels: None, fields: None, within_mesh: false, trimmed: false, instead_of: None }
+        Self {
+            kind,
+            labels: None,
+            fields: None,
+            within: Within::Everywhere,
+            own_secrets_of: None,
+            trimmed: false,
+            instead_of: None,
+        }
     }
 
     /// How the control plane follows a kind.
@@ -59,12 +83,23 @@ impl View {
                 Self { labels: Some(format!("{MONITORED_BY}={}", settings.mesh_name)), ..view }
             }
             Kind::Namespace => Self { labels: Some(MONITORED_BY.to_owned()), ..view },
-            Kind::Pod => Self { within_mesh: true, fields: Some(NOT_ENDED), ..view },
-            Kind::Secret => Self { fields: Some(MAY_BE_CERTIFICATES), ..view },
+            Kind::Pod => Self { within: Within::Mesh, fields: Some(NOT_ENDED), ..view },
+            Kind::Secret => Self {
+                within: Within::Needed,
+                own_secrets_of: Some(settings.mesh_name.clone()),
+                fields: Some(MAY_BE_CERTIFICATES),
+                ..view
+            },
+            Kind::Service | Kind::EndpointSlice => Self { within: Within::Needed, ..view },
             // Everything that is in Endpoints is in slices too, where there are slices.
-            Kind::Endpoints => Self { instead_of: Some(Kind::EndpointSlice), ..view },
+            Kind::Endpoints => Self { within: Within::Needed, instead_of: Some(Kind::EndpointSlice), ..view },
             _ => view,
         }
+    }
+
+    /// Whether objects of this kind say what else is needed.
+    pub(super) fn names_others(&self) -> bool {
+        self.trimmed && (self.kind.has_definition() || self.kind == Kind::IngressClass)
     }
 
     /// What the API server is asked for.
@@ -72,9 +107,11 @@ impl View {
         let mut config = watcher::Config::default().timeout(timeout_seconds);
         config.label_selector = self.labels.clone();
         config.field_selector = self.fields.map(str::to_owned);
-        if self.kind == Kind::Secret {
-            config.page_size = Some(SECRETS_AT_ONCE);
-        }
+        config.page_size = match (&self.kind, self.within) {
+            (Kind::Secret, _) => Some(SECRETS_AT_ONCE),
+            (_, Within::Everywhere) => config.page_size,
+            (_, Within::Mesh | Within::Needed) => Some(AT_ONCE),
+        };
         config
     }
 }

@@ -1,9 +1,11 @@
 //! Follows one kind, for ever: finds out how it is served, lists and watches it, and begins again when that ends.
 
 use super::discovery::{Availability, Served};
+use super::needs::Needed;
 use super::raw::Raw;
 use super::retry::{Failure, Retry, classify, describe, random};
 use super::shelf::Shelf;
+use super::view::Within;
 use super::{Report, View};
 use crate::source::Event;
 use fsm_api::resources::Kind;
@@ -42,6 +44,9 @@ const SETTLED: Duration = Duration::from_secs(7);
 /// Namespaces that join the mesh within this time share one new list of pods.
 const JOINING: Duration = Duration::from_millis(100);
 
+/// So long is a policy kept back, and are pods of a namespace that joins, until what they need is there.
+const NEEDED_AT_MOST: Duration = Duration::from_secs(4);
+
 type Stream = BoxStream<'static, watcher::Result<watcher::Event<Raw>>>;
 
 /// The namespaces that count; `None`: they are not known yet.
@@ -55,6 +60,8 @@ pub(super) struct Watching {
     /// Wakes discovery.
     pub(super) ask: Arc<Notify>,
     pub(super) namespaces: watch::Sender<Namespaces>,
+    /// More than them.
+    pub(super) needed: Arc<Needed>,
     pub(super) mesh_name: String,
     /// The control plane's own namespace counts always.
     pub(super) own_namespace: String,
@@ -95,7 +102,9 @@ impl Watching {
                     let first = !shelf.is_listed();
                     let events = shelf.take_in_absence();
                     self.say(events).await?;
+                    self.tell_named(shelf);
                     self.tell_namespaces(shelf);
+                    self.tell_complete(shelf).await?;
                     if first {
                         debug!("the API server has no {}; they are followed as soon as it has", self.view.kind);
                         self.report(Report::Listed).await?;
@@ -110,10 +119,16 @@ impl Watching {
 
     /// Lists and watches the kind as long as it is served so. What fails is tried again.
     async fn watch(&mut self, shelf: &mut Shelf, resource: &ApiResource) -> Result<(), Unheard> {
-        let mut namespaces = self.namespaces.subscribe();
-        if self.view.within_mesh {
+        let (mut namespaces, partly) = match self.view.within {
+            Within::Everywhere => (self.namespaces.subscribe(), false),
+            Within::Mesh => (self.namespaces.subscribe(), true),
+            Within::Needed => (self.needed.subscribe(), true),
+        };
+        if partly {
             let known = namespaces.wait_for(Option::is_some).await.map_err(|_| Unheard)?.clone();
-            self.say(known.map(|known| shelf.want(known)).unwrap_or_default()).await?;
+            let events = known.map(|known| shelf.want(known)).unwrap_or_default();
+            self.tell_complete(shelf).await?;
+            self.say(events).await?;
         }
         let mut attempts = Attempts::new();
         let mut stream = self.stream(resource);
@@ -134,7 +149,7 @@ impl Watching {
                         Availability::As(_) | Availability::Missing => return Ok(()),
                     }
                 }
-                changed = namespaces.changed(), if self.view.within_mesh => {
+                changed = namespaces.changed(), if partly => {
                     changed.map_err(|_| Unheard)?;
                     if self.adopt(shelf, &mut namespaces).await? {
                         stream = self.stream(resource);
@@ -150,8 +165,16 @@ impl Watching {
                         self.succeed(&mut attempts).await?;
                     }
                     let events = shelf.take_in(event);
+                    let news = done || !events.is_empty();
+                    if news {
+                        self.announce(shelf).await;
+                    }
                     self.say(events).await?;
+                    if news {
+                        self.tell_named(shelf);
+                    }
                     self.tell_namespaces(shelf);
+                    self.tell_complete(shelf).await?;
                     if first {
                         self.report(Report::Listed).await?;
                     }
@@ -181,23 +204,60 @@ impl Watching {
         sleep(JOINING).await;
         let Some(now) = namespaces.borrow_and_update().clone() else { return Ok(false) };
         let joined = shelf.wanted().is_none_or(|before| !now.is_subset(before));
-        let events = shelf.want(now);
+        let events = shelf.want(now.clone());
+        self.tell_complete(shelf).await?;
         self.say(events).await?;
+        if joined && self.view.within == Within::Mesh {
+            // A proxy that is told of its pod before its services were there would be told half of what it serves.
+            self.wait_for(&now).await;
+        }
         Ok(joined)
     }
 
-    /// The kind that everybody waits for: namespaces of the mesh.
+    /// Before policies are said: if they name namespaces that were not followed until now, what is in there is waited for.
+    async fn announce(&self, shelf: &Shelf) {
+        if shelf.is_listed() && self.view.names_others() {
+            let more = self.needed.update(|needs| needs.add_named(&self.view.kind, shelf.named()));
+            if let Some(needed) = more {
+                self.wait_for(&needed).await;
+            }
+        }
+    }
+
+    /// After policies were said: these namespaces they name, and no others any more.
+    fn tell_named(&self, shelf: &Shelf) {
+        if self.view.names_others() && !shelf.is_listing() {
+            self.needed.update(|needs| needs.set_named(&self.view.kind, shelf.named()));
+        }
+    }
+
+    async fn wait_for(&self, namespaces: &BTreeSet<String>) {
+        if !self.needed.wait_for(namespaces, NEEDED_AT_MOST).await {
+            debug!("{}: what it needs of other namespaces has not come; it is looked at without", self.view.kind);
+        }
+    }
+
+    /// Tells of which namespaces everything is there.
+    async fn tell_complete(&self, shelf: &Shelf) -> Result<(), Unheard> {
+        let namespaces = shelf.complete();
+        if self.view.within == Within::Needed && self.needed.set_complete(&self.view.kind, &namespaces) {
+            return self.say(vec![Event::Complete { kind: self.view.kind.clone(), namespaces }]).await;
+        }
+        Ok(())
+    }
+
+    /// Tells which are the namespaces of the mesh.
     fn tell_namespaces(&self, shelf: &Shelf) {
         if self.view.kind != Kind::Namespace || shelf.is_listing() {
             return;
         }
         let own = std::iter::once(self.own_namespace.as_str());
         let names: BTreeSet<String> = shelf.mesh_namespaces(&self.mesh_name).chain(own).map(str::to_owned).collect();
+        let names = Arc::new(names);
+        self.needed.update(|needs| needs.set_mesh(names.clone()));
         self.namespaces.send_if_modified(|known| {
-            let new = known.as_deref() != Some(&names);
-            if new {
-                *known = Some(Arc::new(names));
-            }
+            let new = *known != Some(names.clone());
+            *known = Some(names);
             new
         });
     }

@@ -179,11 +179,13 @@ impl World {
     }
 
     fn why_unknown(&self, service: &ServiceKey) -> String {
+        let is_known = self.is_complete_in(&Kind::Service, &service.namespace);
         match self.objects.services.get(service) {
-            None => "does not exist; create it or mend the name".into(),
-            Some(_) if !self.is_monitored(&service.namespace) => {
+            None if is_known => "does not exist; create it or mend the name".into(),
+            _ if !self.is_monitored(&service.namespace) => {
                 format!("is not in the mesh; run `fsm namespace add {}`", service.namespace)
             }
+            None => "is not known yet".into(),
             Some(found) if found.ports.is_empty() => "has no TCP port; add one".into(),
             Some(_) => "is kept out of the mesh (ExternalName, or an annotation flomesh.io/service-exclusion…)".into(),
         }

@@ -33,7 +33,7 @@ fn said(events: &[Event]) -> Vec<String> {
     let brief = |event: &Event| match event {
         Event::Applied(located) => format!("+{}", located.value.key().name),
         Event::Removed(key) => format!("-{}", key.name),
-        Event::Synced => panic!("a shelf never says this"),
+        Event::Synced | Event::Complete { .. } => panic!("a shelf never says this"),
         Event::Problems { origin, problems } => {
             let sign = if problems.is_empty() { "." } else { "!" };
             format!("{sign}{}", origin.rsplit('/').next().unwrap())
@@ -148,6 +148,40 @@ fn a_kind_that_is_gone_takes_its_objects_along() {
     assert_eq!(list(&mut shelf, [split("a", 1, 1.into())]), ["+a"]);
 }
 
+fn secret(namespace: &str, name: &str, mesh: &str) -> Raw {
+    let labels = json!({"app.kubernetes.io/managed-by": "fsm-control", "app.kubernetes.io/instance": mesh});
+    Raw::read(&json!({"metadata": {"namespace": namespace, "name": name, "labels": labels}}).to_string())
+}
+
+#[test]
+fn secrets_that_this_mesh_made_count_wherever_they_are() {
+    let mut shelf = Shelf::new(view(Kind::Secret));
+    shelf.want(Arc::new(BTreeSet::from(["shop".to_owned()])));
+    let all = [secret("shop", "a", "another"), secret("curl", "b", "fsm"), secret("curl", "c", "another")];
+    assert_eq!(list(&mut shelf, all), ["+a", "+b"]);
+    assert_eq!(said(&shelf.want(Arc::new(BTreeSet::new()))), ["-a"]);
+    assert_eq!(apply(&mut shelf, secret("curl", "b", "another")), ["-b"], "somebody took it over");
+    assert_eq!(apply(&mut shelf, secret("curl", "b", "another")), [""; 0]);
+}
+
+#[test]
+fn policies_in_force_name_namespaces() {
+    let mut shelf = Shelf::new(view(Kind::TrafficSplit));
+    let split = |name: &str, backend: &str| {
+        let backends = json!([{"service": backend, "weight": 1}]);
+        let object =
+            json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"service": "s", "backends": backends}});
+        Raw::read(&object.to_string())
+    };
+    list(&mut shelf, [split("a", "one/s"), split("b", "two/s"), split("c", "s")]);
+    let named = |shelf: &Shelf| shelf.named().remove("shop").unwrap_or_default().into_iter().collect::<Vec<_>>();
+    assert_eq!(named(&shelf), ["one", "two"]);
+    shelf.take_in(watcher::Event::Delete(split("a", "one/s")));
+    assert_eq!(named(&shelf), ["two"]);
+    shelf.take_in_absence();
+    assert_eq!(named(&shelf), [""; 0]);
+}
+
 #[test]
 fn every_kind_can_be_read_from_a_list_that_does_not_say_what_it_has() {
     for view in views(&settings()) {
@@ -233,7 +267,7 @@ proptest! {
                     Event::Removed(key) => { prop_assert!(listener.remove(&key.name).is_some(), "{key} was not there"); }
                     Event::Problems { origin, problems } if problems.is_empty() => { broken.remove(&*origin); }
                     Event::Problems { origin, .. } => { broken.insert(origin.to_string()); }
-                    Event::Synced => unreachable!(),
+                    Event::Synced | Event::Complete { .. } => unreachable!(),
                 }
             }
         }
@@ -246,4 +280,28 @@ proptest! {
         }
         prop_assert!(listener.keys().all(|name| server.contains_key(&name.parse().unwrap())));
     }
+}
+
+#[test]
+fn a_namespace_is_complete_when_a_list_was_that_began_after_it_was_wanted() {
+    let set = |names: &[&str]| Arc::new(names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
+    let mut shelf = Shelf::new(view(Kind::Secret));
+    assert_eq!(shelf.complete(), Some(set(&[])));
+    shelf.want(set(&["shop"]));
+    assert_eq!(shelf.complete(), Some(set(&[])));
+    list(&mut shelf, []);
+    assert_eq!(shelf.complete(), Some(set(&["shop"])));
+    shelf.want(set(&["shop", "edge"]));
+    assert_eq!(shelf.complete(), Some(set(&["shop"])), "what was there still is");
+    apply(&mut shelf, secret("edge", "a", "another"));
+    shelf.take_in(watcher::Event::Init);
+    assert_eq!(shelf.complete(), Some(set(&["shop"])));
+    shelf.take_in(watcher::Event::InitDone);
+    assert_eq!(shelf.complete(), Some(set(&["edge", "shop"])));
+    shelf.want(set(&["edge"]));
+    assert_eq!(shelf.complete(), Some(set(&["edge"])));
+    shelf.take_in_absence();
+    assert_eq!(shelf.complete(), None, "nowhere is one of a kind that there is not");
+    shelf.want(set(&["edge"]));
+    assert_eq!(shelf.complete(), Some(set(&[])), "there is such a kind again");
 }
