@@ -142,10 +142,7 @@ async fn the_api_server_passes_people_on(cluster: &Cluster, web: &str, client: &
     logs_are_told_as_they_are_asked_for(cluster, client).await;
     let failed = cluster.exec(NAMESPACE, client, "client", &["sh", "-c", "echo no >&2; exit 7"]).await;
     assert_eq!((failed.code, failed.stderr.as_str()), (7, "no\n"));
-    let exec = format!("kubectl exec -n {NAMESPACE} {client} -i -- sh -c 'cat; exit 5'");
-    let said = cluster.shows(&format!("printf typed | {exec}; echo \" $?\"")).await;
-    assert_eq!(said, "typed 5\n");
-    people_type_at_a_terminal(cluster, client).await;
+    people_type(cluster, client).await;
     let pods: Api<Pod> = Api::namespaced(cluster.client().await, NAMESPACE);
     let mut forwarded = within("port-forward begins", pods.portforward(web, &[8080])).await.unwrap();
     let mut stream = forwarded.take_stream(8080).unwrap();
@@ -155,8 +152,18 @@ async fn the_api_server_passes_people_on(cluster: &Cluster, web: &str, client: &
     assert_eq!(&answer, b"HTTP/1.1 202");
 }
 
-/// `kubectl exec -it`, at a terminal that `script` makes: what is typed arrives, and the size, and how it ended.
-async fn people_type_at_a_terminal(cluster: &Cluster, client: &str) {
+/// `kubectl exec -i`, and `-it` at a terminal that `script` makes: what is typed arrives, and the size, and how it ended.
+async fn people_type(cluster: &Cluster, client: &str) {
+    let version = cluster.shows("kubectl version --client -o json").await;
+    let version: Value = serde_json::from_str(&version).unwrap();
+    let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default();
+    if minor.trim_end_matches('+').parse::<u32>().unwrap_or_default() < 31 {
+        eprintln!("SKIPPED: `kubectl exec`, as this kubectl (1.{minor}) speaks no WebSocket: it takes 1.31 or newer");
+        return;
+    }
+    let exec = format!("kubectl exec -n {NAMESPACE} {client} -i -- sh -c 'cat; exit 5'");
+    let said = cluster.shows(&format!("printf typed | {exec}; echo \" $?\"")).await;
+    assert_eq!(said, "typed 5\n");
     let typed = r#"until [ "$(stty size)" = "33 101" ]; do sleep 0.1; done; tty && echo si""zed; exit 3"#;
     let exec = format!("stty rows 33 cols 101; kubectl exec -n {NAMESPACE} -it {client} -c client -- sh");
     let said = cluster.shows(&format!("echo '{typed}' | script -qec '{exec}' /dev/null; echo \"code $?\"")).await;
