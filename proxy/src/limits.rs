@@ -36,8 +36,12 @@ pub const DETECT_BYTES: usize = 16 << 10;
 /// an idle keep-alive connection lives, and must exceed [`POOL_IDLE_TIMEOUT`] so that a peer's pool gives up first.
 pub const HTTP1_HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Bytes that are read at once from a busy TLS connection: four full records. Quiet connections hold no such buffer.
-pub const TLS_READ_AHEAD: usize = 64 << 10;
+/// Bytes that are read at once from a busy TLS connection: eight full records. Quiet connections hold no such buffer.
+pub const TLS_READ_AHEAD: usize = 128 << 10;
+
+/// Encrypted bytes that wait for a peer that does not take them, for each connection; what is copied at once fits, records'
+/// own bytes included.
+pub const TLS_WRITE_BUFFER: usize = COPY_BUFFER_LARGE + (4 << 10);
 
 // --- HTTP -----------------------------------------------------------------------------------------------------------
 
@@ -150,7 +154,7 @@ pub const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
 pub const COPY_BUFFER_SMALL: usize = 4 << 10;
 
 /// Copy buffer of a connection that has shown to be busy.
-pub const COPY_BUFFER_LARGE: usize = 64 << 10;
+pub const COPY_BUFFER_LARGE: usize = 128 << 10;
 
 /// Bytes after which a direction counts as busy.
 pub const COPY_BUSY_BYTES: u64 = 64 << 10;

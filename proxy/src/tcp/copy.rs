@@ -8,7 +8,7 @@
 //! belongs to the worker thread and written on in the same poll. Only what the other side does not take at once goes
 //! to a buffer of the connection, at most [`COPY_BUFFER_LARGE`] for each direction, which stays while the direction is
 //! held up and is freed when it falls idle. Reading goes on until the socket is empty or the buffer is full, so that
-//! a busy connection needs one read and one write for 64 KiB.
+//! a busy connection needs one read and one write for 128 KiB.
 
 use crate::limits::{COPY_BUFFER_LARGE, COPY_BUFFER_SMALL, COPY_BUSY_BYTES};
 use crate::telemetry::counters::Counter;

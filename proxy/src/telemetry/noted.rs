@@ -66,6 +66,11 @@ impl<'a> Noted<'a> {
 }
 
 impl<'a> TraceHeaders<'a> {
+    /// Whether there is nothing but a decision (`x-b3-sampled`).
+    pub const fn is_decision_only(&self) -> bool {
+        self.b3.is_none() && self.trace_id.is_none() && self.traceparent.is_none() && self.flags.is_none()
+    }
+
     fn found(&mut self, place: impl FnOnce(&mut Self) -> &mut Option<&'a HeaderValue>) -> &mut Option<&'a HeaderValue> {
         self.any = true;
         place(self)

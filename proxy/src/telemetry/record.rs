@@ -29,7 +29,8 @@ use crate::upstream::endpoint::Endpoint;
 use arcstr::ArcStr;
 use bytes::Bytes;
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
 use slot::Slot;
 use std::net::SocketAddr;
@@ -89,14 +90,16 @@ pub struct Draft {
     telemetry: Arc<Telemetry>,
     /// Method.
     pub method: Method,
-    /// Target as it was sent on.
-    pub uri: Uri,
+    /// Path and query as the client wrote them.
+    pub target: Option<PathAndQuery>,
     /// Host header as the client wrote it.
     pub host: Option<HeaderValue>,
+    /// The host of the target, where there is no such header: HTTP/2 has it there.
+    pub authority: Option<Authority>,
     /// Version towards the client.
     pub version: Version,
     /// All headers of the request, where the remote log wants them.
-    pub request_headers: Option<HeaderMap>,
+    pub request_headers: Option<Box<HeaderMap>>,
     /// `user-agent`
     pub user_agent: Option<HeaderValue>,
     /// `x-request-id`
@@ -106,7 +109,7 @@ pub struct Draft {
     /// Both ends of the client's connection.
     pub ends: Ends,
     /// The trace that it belongs to.
-    pub span: Option<Span>,
+    pub span: Option<Box<Span>>,
     /// The service that the host led to.
     pub service: Option<Arc<Service>>,
     /// The cluster that the route chose.
@@ -128,7 +131,7 @@ pub struct Draft {
     /// How the gRPC call ended, if it is one and said so.
     pub grpc_status: Option<GrpcStatus>,
     /// All headers of the response, where the remote log wants them.
-    pub response_headers: Option<HeaderMap>,
+    pub response_headers: Option<Box<HeaderMap>>,
     /// From the request's head to the response's head.
     pub head: Duration,
     /// From the request's head to the last byte.
@@ -168,15 +171,16 @@ impl Record {
             observe: Arc::clone(observe),
             telemetry: Arc::clone(telemetry),
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            target: request.uri().path_and_query().cloned(),
             host: noted.host.cloned(),
+            authority: request.uri().authority().filter(|_| noted.host.is_none()).cloned(),
             version: request.version(),
-            request_headers: wants.contains(Wants::REMOTE).then(|| headers.clone()),
+            request_headers: wants.contains(Wants::REMOTE).then(|| Box::new(headers.clone())),
             user_agent: noted.user_agent.cloned(),
             request_id: noted.request_id.cloned(),
             forwarded_for: noted.forwarded_for.cloned(),
             ends: ends(),
-            span: hop.span().copied().or_else(|| Span::as_told(&noted.trace)),
+            span: hop.span().copied().or_else(|| Span::as_told(&noted.trace)).map(Box::new),
             service: None,
             cluster: None,
             endpoint: None,
@@ -273,7 +277,7 @@ impl Record {
             draft.upstream_reason = reply::reason_of(response.headers()).cloned();
         }
         if draft.wants.contains(Wants::REMOTE) {
-            draft.response_headers = Some(response.headers().clone());
+            draft.response_headers = Some(Box::new(response.headers().clone()));
         }
         match response.body_mut() {
             body @ ResponseBody::Upstream { .. } => body.observe(Transit(slot)),
@@ -308,10 +312,14 @@ impl Draft {
 
     /// About how much memory it takes, for the bounds of queues.
     pub fn weight(&self) -> usize {
-        let headers = |headers: &Option<HeaderMap>| -> usize {
-            headers.iter().flatten().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum()
+        let headers = |headers: &Option<Box<HeaderMap>>| -> usize {
+            headers
+                .iter()
+                .flat_map(|headers| headers.iter())
+                .map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES)
+                .sum()
         };
-        let target = self.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let target = self.target.as_ref().map_or(0, |target| target.as_str().len());
         size_of::<Self>() + target + headers(&self.request_headers) + headers(&self.response_headers)
     }
 

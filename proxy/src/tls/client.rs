@@ -10,6 +10,7 @@ use super::Alpn;
 use super::identity::{Identity, IdentityError, Material};
 use super::provider::{VERSIONS, provider};
 use super::verify::{Expect, IdentityMismatch, MeshServerVerifier, Peer};
+use crate::limits;
 use crate::reason::Reason;
 use arc_swap::ArcSwap;
 use arcstr::ArcStr;
@@ -179,11 +180,12 @@ impl ClientTls {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let server_name = self.server_name(server_name)?;
-        let stream = match timeout(deadline, self.connector().connect(server_name, io)).await {
+        let mut stream = match timeout(deadline, self.connector().connect(server_name, io)).await {
             Err(_) => return Err(ConnectError::Timeout(deadline)),
             Ok(Err(error)) => return Err(ConnectError::from_io(&error)),
             Ok(Ok(stream)) => stream,
         };
+        stream.get_mut().1.set_buffer_limit(Some(limits::TLS_WRITE_BUFFER));
         let (_, session) = stream.get_ref();
         let alpn = Alpn::negotiated(session.alpn_protocol());
         let leaf = session.peer_certificates().and_then(<[_]>::first);

@@ -8,6 +8,7 @@ use super::identity::{Identity, IdentityError, Material};
 use super::provider::{VERSIONS, provider};
 use super::read_ahead::NotTls;
 use super::verify::Peer;
+use crate::limits;
 use crate::reason::Reason;
 use crate::tcp::Resettable;
 use arc_swap::ArcSwap;
@@ -146,7 +147,7 @@ impl ServerTls {
     where
         IO: AsyncRead + AsyncWrite + Resettable + Unpin,
     {
-        let stream = match timeout(deadline, self.acceptor().accept(io).into_fallible()).await {
+        let mut stream = match timeout(deadline, self.acceptor().accept(io).into_fallible()).await {
             Err(_) => return Err(AcceptError::Timeout(deadline)),
             Ok(Err((error, io))) => {
                 let error = AcceptError::from_io(&error);
@@ -157,6 +158,7 @@ impl ServerTls {
             }
             Ok(Ok(stream)) => Box::new(stream),
         };
+        stream.get_mut().1.set_buffer_limit(Some(limits::TLS_WRITE_BUFFER));
         let (_, session) = stream.get_ref();
         let alpn = Alpn::negotiated(session.alpn_protocol());
         let leaf = session.peer_certificates().and_then(<[_]>::first);

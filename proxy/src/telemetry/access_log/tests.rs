@@ -29,6 +29,10 @@ impl Logging {
     fn request(&self, path: &str, agent: &[u8], status: u16, refused: Option<Reason>) {
         let agent = HeaderValue::from_bytes(agent).unwrap();
         let request = Request::builder().uri(path).header("host", "pay").header("user-agent", agent).body(()).unwrap();
+        self.handle(&request, status, refused);
+    }
+
+    fn handle(&self, request: &Request<()>, status: u16, refused: Option<Reason>) {
         let ends = || Ends {
             peer: "10.0.0.1:4000".parse().unwrap(),
             destination: "10.0.0.2:80".parse().unwrap(),
@@ -36,7 +40,7 @@ impl Logging {
             mtls: true,
             server_name: None,
         };
-        let mut record = Record::begin(&self.telemetry, Some(&self.observe), Direction::Inbound, &request, ends);
+        let mut record = Record::begin(&self.telemetry, Some(&self.observe), Direction::Inbound, request, ends);
         if let Some(reason) = refused {
             record.refused(&Refusal::explained(reason, "because\nof this"));
         }
@@ -88,6 +92,18 @@ fn nobody_can_forge_a_line() {
     assert_eq!(text.lines().count(), 1);
     assert!(!text.trim_end().chars().any(|character| character.is_control() || character == '\u{202e}'), "{text:?}");
     assert!(text.starts_with("GET /a ") && text.ends_with(" 200 {x} -\n"), "{text}");
+}
+
+#[test]
+fn the_host_of_a_request_over_http2_is_in_its_target() {
+    let (_directory, path) = file();
+    let template = Template::parse("{method} {host} {path}").unwrap();
+    let logging = Logging::new(Sink::File(path.clone()), Format::Text(template), false);
+    logging.telemetry.observers.access_log.start().unwrap();
+    let request = Request::builder().version(http::Version::HTTP_2).uri("http://pay.shop:80/a?b=c").body(()).unwrap();
+    logging.handle(&request, 200, None);
+    logging.flush();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "GET pay.shop:80 /a?b=c\n");
 }
 
 #[test]

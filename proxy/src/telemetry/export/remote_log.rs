@@ -54,7 +54,7 @@ fn entry(draft: &Draft, origin: &Origin) -> Value {
         "req": request(draft),
         "res": {
             "protocol": fields::protocol(draft.version),
-            "headers": draft.response_headers.as_ref().map(redact::headers).unwrap_or_default(),
+            "headers": draft.response_headers.as_deref().map(redact::headers).unwrap_or_default(),
             "status": draft.status.as_u16(),
             "statusText": draft.status.canonical_reason().unwrap_or_default(),
             "resSize": draft.response_bytes,
@@ -89,9 +89,9 @@ fn request(draft: &Draft) -> Value {
         "reqSize": draft.request_bytes(),
         "body": "",
         "protocol": fields::protocol(draft.version),
-        "headers": draft.request_headers.as_ref().map(redact::headers).unwrap_or_default(),
+        "headers": draft.request_headers.as_deref().map(redact::headers).unwrap_or_default(),
         "method": draft.method.as_str(),
         "path": fields::path_text(draft),
-        "authority": draft.host.as_ref().map(fields::header_text).unwrap_or_default(),
+        "authority": fields::host(draft).unwrap_or_default(),
     })
 }

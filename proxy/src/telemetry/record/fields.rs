@@ -51,7 +51,7 @@ fields! {
     "direction", "`inbound` or `outbound`",
         |draft| draft.direction.name().into(), |connection| connection.direction.name().into();
     "method", "method", |draft| draft.method.as_str().into(), nothing;
-    "host", "host as the client wrote it", |draft| header(draft.host.as_ref()), nothing;
+    "host", "host as the client wrote it", |draft| host(draft).map_or(Value::Null, |host| host.into()), nothing;
     "path", "path and query; values of secret parameters are hidden", |draft| path(draft), nothing;
     "protocol", "version of HTTP towards the client; `TCP` for a connection that carried no HTTP",
         |draft| protocol(draft.version).into(), |_| "TCP".into();
@@ -154,8 +154,14 @@ pub fn mtls(draft: &Draft) -> bool {
 
 /// Path and query, without what is secret.
 pub fn path_text(draft: &Draft) -> Cow<'_, str> {
-    let target = draft.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = draft.target.as_ref().map_or("/", |target| target.as_str());
     harmless(redact::target(target))
+}
+
+/// The host that the client asks for, harmless.
+pub fn host(draft: &Draft) -> Option<Cow<'_, str>> {
+    let of_target = || draft.authority.as_ref().map(|authority| harmless(authority.as_str().into()));
+    draft.host.as_ref().map(header_text).or_else(of_target)
 }
 
 /// A version as HTTP spells it.

@@ -16,6 +16,7 @@ pub(super) struct Slot(Option<Box<Option<Draft>>>);
 
 impl Slot {
     /// Puts a draft into a place.
+    #[inline]
     pub(super) fn of(draft: Draft) -> Self {
         let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
         let mut place = spare.unwrap_or_default();

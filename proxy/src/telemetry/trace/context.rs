@@ -74,6 +74,12 @@ impl Incoming {
         if !headers.any {
             return Self::default();
         }
+        if headers.is_decision_only() {
+            // What a sidecar says of the 99 in a hundred that are not recorded.
+            let sampled = text(headers.sampled).and_then(decision);
+            let forms = Forms { b3_multi: sampled.is_some(), ..Forms::default() };
+            return Self { sampled, forms, ..Self::default() };
+        }
         let (single, multi, w3c) = (read_single(headers), read_multi(headers), read_w3c(headers));
         let forms = Forms { b3_multi: multi.is_some(), b3_single: single.is_some(), w3c: w3c.is_some() };
         let chosen = if w3c_first { w3c.or(single).or(multi) } else { single.or(multi).or(w3c) };

@@ -69,7 +69,7 @@ fn span(draft: &Draft, origin: &Origin) -> Option<SpanData> {
         parent_span_id: span.parent.map_or(SpanId::INVALID, SpanId::from),
         parent_span_is_remote: span.parent.is_some(),
         span_kind: if draft.direction == Direction::Inbound { SpanKind::Server } else { SpanKind::Client },
-        name: format!("{} {}", draft.method, draft.host.as_ref().map(fields::header_text).unwrap_or_default()).into(),
+        name: format!("{} {}", draft.method, fields::host(draft).unwrap_or_default()).into(),
         start_time,
         end_time: start_time + draft.duration,
         attributes: attributes.filter(|attribute| !attribute.value.as_str().is_empty()).collect(),

@@ -107,7 +107,7 @@ pub fn other_end(draft: &Draft) -> SocketAddr {
 }
 
 fn host(draft: &Draft) -> Cow<'_, str> {
-    draft.host.as_ref().map(fields::header_text).unwrap_or_default()
+    fields::host(draft).unwrap_or_default()
 }
 
 /// What is said of a span, under the names that FSM uses; also for OTLP.
