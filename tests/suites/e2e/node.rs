@@ -52,7 +52,13 @@ fn manifests() -> String {
     });
     let client = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": NAMESPACE, "name": "client", "labels": {"app": "client"}},
-        "spec": {"containers": [{"name": "client", "image": "curlimages/curl", "command": ["sh", "-c", "echo I am here; exec sleep 1000"]}]},
+        "spec": {
+            "containers": [{
+                "name": "client", "image": "curlimages/curl", "volumeMounts": [file("scratch")],
+                "command": ["sh", "-c", "echo I am here; until [ -e /fsm-node/scratch/go ]; do sleep 0.1; done; echo I go on; exec sleep 1000"],
+            }],
+            "volumes": [{"name": "scratch", "emptyDir": {}}],
+        },
     });
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"namespace": NAMESPACE, "name": "once"},
@@ -133,10 +139,10 @@ async fn services_and_names_lead_to_pods(cluster: &Cluster, client: &str) {
 }
 
 async fn the_api_server_passes_people_on(cluster: &Cluster, web: &str, client: &str) {
-    let logs = cluster.kubectl(&["logs", "-n", NAMESPACE, client], "").await;
-    assert_eq!((logs.stdout.as_str(), logs.code), ("I am here\n", 0), "{logs:?}");
+    logs_are_told_as_they_are_asked_for(cluster, client).await;
     let failed = cluster.exec(NAMESPACE, client, "client", &["sh", "-c", "echo no >&2; exit 7"]).await;
     assert_eq!((failed.code, failed.stderr.as_str()), (7, "no\n"));
+    people_type(cluster, client).await;
     let pods: Api<Pod> = Api::namespaced(cluster.client().await, NAMESPACE);
     let mut forwarded = within("port-forward begins", pods.portforward(web, &[8080])).await.unwrap();
     let mut stream = forwarded.take_stream(8080).unwrap();
@@ -144,6 +150,44 @@ async fn the_api_server_passes_people_on(cluster: &Cluster, web: &str, client: &
     let mut answer = [0; 12];
     within("the pod answers", stream.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 202");
+}
+
+/// `kubectl exec -i`, and `-it` at a terminal that `script` makes: what is typed arrives, and the size, and how it ended.
+async fn people_type(cluster: &Cluster, client: &str) {
+    let version = cluster.shows("kubectl version --client -o json").await;
+    let version: Value = serde_json::from_str(&version).unwrap();
+    let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default();
+    if minor.trim_end_matches('+').parse::<u32>().unwrap_or_default() < 31 {
+        eprintln!("SKIPPED: `kubectl exec`, as this kubectl (1.{minor}) speaks no WebSocket: it takes 1.31 or newer");
+        return;
+    }
+    let exec = format!("kubectl exec -n {NAMESPACE} {client} -i -- sh -c 'cat; exit 5'");
+    let said = cluster.shows(&format!("printf typed | {exec}; echo \" $?\"")).await;
+    assert_eq!(said, "typed 5\n");
+    let typed = r#"until [ "$(stty size)" = "33 101" ]; do sleep 0.1; done; tty && echo si""zed; exit 3"#;
+    let exec = format!("stty rows 33 cols 101; kubectl exec -n {NAMESPACE} -it {client} -c client -- sh");
+    let said = cluster.shows(&format!("echo '{typed}' | script -qec '{exec}' /dev/null; echo \"code $?\"")).await;
+    assert!(said.contains("/dev/pts/") && said.contains("\nsized") && said.ends_with("code 3\n"), "{said}");
+}
+
+async fn logs_are_told_as_they_are_asked_for(cluster: &Cluster, client: &str) {
+    let logs = async |options: &[&str]| {
+        let words = [&["logs", "-n", NAMESPACE, client], options].concat();
+        let said = cluster.kubectl(&words, "").await;
+        assert_eq!(said.code, 0, "{options:?}: {said:?}");
+        said.stdout
+    };
+    assert_eq!(logs(&[]).await, "I am here\n");
+    eventually("what it said is longer ago than two seconds", async || logs(&["--since=2s"]).await.is_empty()).await;
+    // Followed until so many bytes were told.
+    let following = logs(&["-f", "--limit-bytes=18"]);
+    let going_on = sh(cluster, client, "client", "touch /fsm-node/scratch/go");
+    let (followed, _) = tokio::join!(following, going_on);
+    assert_eq!(followed, "I am here\nI go on\n");
+    assert_eq!(logs(&["--since=1h"]).await, "I am here\nI go on\n");
+    assert_eq!(logs(&["--since=1h", "--tail=1"]).await, "I go on\n");
+    let young = logs(&["--since=2s"]).await;
+    assert!(young.is_empty() || young == "I go on\n", "{young}");
 }
 
 async fn a_job_ends(cluster: &Cluster) {

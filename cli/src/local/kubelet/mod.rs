@@ -135,13 +135,8 @@ async fn serve(options: &Options, state: &State, node: &Node, config: Config, cl
         gateway::serve_connections(node.clone(), path)
             .with_context(|| format!("cannot listen on {}", path.display()))?;
     }
-    let service = serve::Service {
-        node: node.clone(),
-        containers: containers.clone(),
-        state: state.clone(),
-        client: client.clone(),
-        name: options.name.clone(),
-    };
+    let (seen, known) = (containers.clone(), client.clone());
+    let service = serve::Service::new(node.clone(), seen, state.clone(), known, options.name.clone());
     serve::start(service, KUBELET_PORT, &config).context("the kubelet's API cannot be served")?;
     register::node(&client, &host, node.dns_address(), KUBELET_PORT).await?;
 

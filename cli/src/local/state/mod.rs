@@ -191,10 +191,16 @@ impl State {
         self.root.join("daemon.log")
     }
 
+    /// Directory of all pods: a directory for each namespace, and below it one for each pod.
+    #[must_use]
+    pub fn pods(&self) -> PathBuf {
+        self.root.join("pods")
+    }
+
     /// Directory of one pod. The caller vouches that the names are those of an object.
     #[must_use]
     pub fn pod(&self, namespace: &str, pod: &str) -> PathBuf {
-        self.root.join("pods").join(namespace).join(pod)
+        self.pods().join(namespace).join(pod)
     }
 
     /// Log of one container; the sidecar's container is `sidecar`.

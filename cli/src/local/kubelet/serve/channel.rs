@@ -13,8 +13,10 @@ use hyper_util::rt::TokioIo;
 use std::io;
 use tokio::sync::Mutex;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 
 /// What is spoken, the best first.
 const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
@@ -93,9 +95,11 @@ impl Sender {
         self.socket.lock().await.send(Message::Binary(message.into())).await.map_err(io::Error::other)
     }
 
-    /// The end of everything.
+    /// The end of everything, as it should be: kubectl takes an end without this code for a broken connection, and does
+    /// not believe how the program is said to have ended.
     pub(super) async fn close(&self) -> io::Result<()> {
-        self.socket.lock().await.send(Message::Close(None)).await.map_err(io::Error::other)
+        let end = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        self.socket.lock().await.send(Message::Close(Some(end))).await.map_err(io::Error::other)
     }
 }
 

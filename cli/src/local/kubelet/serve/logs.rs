@@ -1,4 +1,4 @@
-//! What a container has said, from its log file, which goes on over its restarts.
+//! What a container has said, from its log file, which goes on over its restarts (so `--previous` gives all of it, too).
 
 use super::{Reply, Service, Target, is_set, parameters, text};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use hyper::body::{Frame, Incoming};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How often a log that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -19,11 +19,14 @@ pub(super) fn answer(service: &Service, target: &Target, request: &Request<Incom
     let path = service.state.log(&target.namespace, &target.pod, &target.container);
     let lines = parameters(request, "tailLines").first().and_then(|lines| lines.parse().ok());
     let limit = parameters(request, "limitBytes").first().and_then(|bytes| bytes.parse().ok());
+    let begin = match begin(request) {
+        Ok(begin) => begin,
+        Err(why) => return text(StatusCode::BAD_REQUEST, why),
+    };
     let opened = File::open(&path).and_then(|mut file| {
-        if let Some(lines) = lines {
-            let from = last_lines(&mut file, lines)?;
-            file.seek(SeekFrom::Start(from))?;
-        }
+        let young = begin.map_or(Ok(0), |time| line_of(&mut file, service.ages.since(&path, time)))?;
+        let last = lines.map_or(Ok(0), |lines| last_lines(&mut file, lines))?;
+        file.seek(SeekFrom::Start(young.max(last)))?;
         Ok(file)
     });
     let file = match opened {
@@ -44,6 +47,18 @@ pub(super) fn answer(service: &Service, target: &Target, request: &Request<Incom
     let mut reply = Response::new(BodyExt::boxed_unsync(StreamBody::new(Box::pin(stream))));
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     reply
+}
+
+/// From when on it is wanted: `sinceSeconds`, or `sinceTime` (RFC 3339).
+fn begin(request: &Request<Incoming>) -> Result<Option<SystemTime>, String> {
+    if let Some(seconds) = parameters(request, "sinceSeconds").first() {
+        let seconds = seconds.parse().map_err(|why| format!("sinceSeconds {seconds:?}: {why}\n"))?;
+        // Longer ago than there was any time is everything.
+        return Ok(SystemTime::now().checked_sub(Duration::from_secs(seconds)));
+    }
+    let Some(time) = parameters(request, "sinceTime").into_iter().next() else { return Ok(None) };
+    let read: jiff::Timestamp = time.parse().map_err(|why| format!("sinceTime {time:?}: {why}\n"))?;
+    Ok(Some(read.into()))
 }
 
 struct Reading {
@@ -81,6 +96,17 @@ impl Reading {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Where the line begins that this place is in.
+fn line_of(file: &mut (impl Read + Seek), place: u64) -> io::Result<u64> {
+    let place = place.min(file.seek(SeekFrom::End(0))?);
+    let start = place.saturating_sub(PIECE as u64);
+    let mut before = vec![0; usize::try_from(place - start).unwrap_or(PIECE)];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut before)?;
+    let end_of_another = before.iter().rposition(|byte| *byte == b'\n');
+    Ok(end_of_another.map_or(start, |at| start + at as u64 + 1))
 }
 
 /// Where the last so many lines begin.

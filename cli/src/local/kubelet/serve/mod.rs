@@ -5,6 +5,7 @@
 //! whether its owner may use `nodes/proxy`, as a kubelet with webhook authorization does. Streams are WebSockets; SPDY,
 //! which kubectl used before 1.31 for exec and port-forward, is refused with the reason.
 
+mod ages;
 mod channel;
 mod exec;
 mod forward;
@@ -13,6 +14,7 @@ mod logs;
 use crate::local::daemon::Containers;
 use crate::local::node::Node;
 use crate::local::state::State;
+use ages::Ages;
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -50,6 +52,8 @@ pub(super) struct Service {
     pub(super) client: Client,
     /// Of the node.
     pub(super) name: String,
+    /// Of logs.
+    ages: Ages,
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -71,6 +75,7 @@ struct Target {
 /// Serves on the node's address, as long as the process lives.
 pub(super) fn start(service: Service, port: u16, config: &Config) -> Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(&service, config)?));
+    service.ages.watch(&service.state);
     let listener = service.node.listen(SocketAddr::new(IpAddr::V4(service.node.address()), port))?;
     let listener = TcpListener::from_std(listener)?;
     tokio::spawn(async move {
@@ -118,6 +123,10 @@ async fn connection(service: Service, acceptor: TlsAcceptor, stream: TcpStream) 
 }
 
 impl Service {
+    pub(super) fn new(node: Node, containers: Containers, state: State, client: Client, name: String) -> Self {
+        Self { node, containers, state, client, name, ages: Ages::default() }
+    }
+
     async fn answer(&self, user: &User, request: Request<Incoming>) -> Reply {
         let path: Vec<String> = request.uri().path().trim_matches('/').split('/').map(str::to_owned).collect();
         let words: Vec<&str> = path.iter().map(String::as_str).collect();

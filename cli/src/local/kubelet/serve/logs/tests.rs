@@ -23,3 +23,12 @@ fn the_last_lines_of_a_log_are_found() {
     let long = "x".repeat(100_000);
     assert_eq!(tail(&format!("{long}\n{long}\nend\n"), 2), format!("{long}\nend\n"));
 }
+
+#[test]
+fn a_log_is_not_begun_in_the_middle_of_a_line() {
+    for (text, place, expected) in
+        [("ab\ncd\n", 0, 0), ("ab\ncd\n", 1, 0), ("ab\ncd\n", 3, 3), ("ab\ncd\n", 5, 3), ("ab\ncd\n", 6, 6)]
+    {
+        assert_eq!(line_of(&mut Cursor::new(text), place).unwrap(), expected, "{text:?} {place}");
+    }
+}
