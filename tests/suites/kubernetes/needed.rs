@@ -56,8 +56,9 @@ async fn services_come_and_go_with_the_namespaces_of_the_mesh_and_with_the_polic
     follower.until("it leaves", |follower| !has(follower, other)).await;
     assert!(has(&follower, shop) && has(&follower, edge));
     server.delete(&format!("-n {shop} ingressbackend ingress")).await;
-    follower.until("the ingress is gone", |follower| !has(follower, edge)).await;
-    assert!(has(&follower, shop) && !follower.has(Kind::Secret, edge, "s") && !complete(&follower, edge));
+    let is_gone = |follower: &Follower| !has(follower, edge) && !follower.has(Kind::Secret, edge, "s");
+    follower.until("the ingress is gone", |follower| is_gone(follower) && !complete(follower, edge)).await;
+    assert!(has(&follower, shop));
 
     // Whoever comes after all that begins with what is needed.
     server.apply(&ingress(shop, edge)).await;

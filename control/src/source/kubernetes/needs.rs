@@ -70,15 +70,18 @@ impl Needed {
         more.then_some(now)
     }
 
-    /// What a kind is complete in now. Whether that is something new.
-    pub(super) fn set_complete(&self, kind: &Kind, namespaces: &Namespaces) -> bool {
-        self.complete.send_if_modified(|complete| match complete.get_mut(kind) {
-            Some(known) if known != namespaces => {
-                known.clone_from(namespaces);
-                true
+    /// Whether a kind that is waited for was not complete in just these until now.
+    pub(super) fn is_news(&self, kind: &Kind, namespaces: &Namespaces) -> bool {
+        self.complete.borrow().get(kind).is_some_and(|known| known != namespaces)
+    }
+
+    /// What a kind is complete in now.
+    pub(super) fn set_complete(&self, kind: &Kind, namespaces: Namespaces) {
+        self.complete.send_modify(|complete| {
+            if let Some(known) = complete.get_mut(kind) {
+                *known = namespaces;
             }
-            _ => false,
-        })
+        });
     }
 
     /// Waits until everything of these namespaces is there, but not for ever: what cannot be listed must not keep back what

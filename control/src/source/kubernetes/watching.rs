@@ -239,9 +239,11 @@ impl Watching {
 
     /// Tells of which namespaces everything is there.
     async fn tell_complete(&self, shelf: &Shelf) -> Result<(), Unheard> {
-        let namespaces = shelf.complete();
-        if self.view.within == Within::Needed && self.needed.set_complete(&self.view.kind, &namespaces) {
-            return self.say(vec![Event::Complete { kind: self.view.kind.clone(), namespaces }]).await;
+        let (kind, namespaces) = (self.view.kind.clone(), shelf.complete());
+        if self.view.within == Within::Needed && self.needed.is_news(&kind, &namespaces) {
+            // Before anybody who waits for it goes on, and says what follows.
+            self.say(vec![Event::Complete { kind, namespaces: namespaces.clone() }]).await?;
+            self.needed.set_complete(&self.view.kind, namespaces);
         }
         Ok(())
     }

@@ -89,10 +89,12 @@ async fn what_is_needed_is_waited_for_until_every_kind_has_it() {
     assert_eq!(needed.update(|needs| needs.set_named(&Kind::AccessCert, Named::new())), None, "nor is less");
 
     let all = set(&["curl", "shop"]);
-    assert!(needed.set_complete(&Kind::Service, &Some(Arc::new(all.clone()))));
-    assert!(!needed.set_complete(&Kind::Service, &Some(Arc::new(all.clone()))), "nothing new");
+    let everywhere = Some(Arc::new(all.clone()));
+    assert!(needed.is_news(&Kind::Service, &everywhere));
+    needed.set_complete(&Kind::Service, everywhere.clone());
+    assert!(!needed.is_news(&Kind::Service, &everywhere));
     assert!(!needed.wait_for(&all, Duration::from_secs(4)).await, "there are no Secrets");
-    assert!(!needed.set_complete(&Kind::Pod, &None), "not one of those that are waited for");
-    let later = async { needed.set_complete(&Kind::Secret, &None) };
-    assert_eq!(tokio::join!(needed.wait_for(&all, Duration::from_secs(4)), later), (true, true));
+    assert!(!needed.is_news(&Kind::Pod, &None), "not one of those that are waited for");
+    let later = async { needed.set_complete(&Kind::Secret, None) };
+    assert_eq!(tokio::join!(needed.wait_for(&all, Duration::from_secs(4)), later), (true, ()));
 }
