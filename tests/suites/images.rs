@@ -65,10 +65,14 @@ fn recipes_build_what_they_copy_and_end_in_an_image_with_nothing_else() {
         let runs = all(&recipe, "RUN").join("\n");
         let built: BTreeSet<&str> = runs.split("-p ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
         assert_eq!(built, programs.iter().copied().collect(), "{name}");
+        let profile =
+            runs.split_once("--locked --profile ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or_default();
+        let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+        assert!(workspace.contains(&format!("[profile.{profile}]")), "{name}: there is no profile {profile:?}");
         for program in programs {
-            assert!(runs.contains(&format!("target/dist/{program}")), "{name}: {program} is built and not taken");
+            let taken = runs.contains(&format!("target/{profile}/{program}"));
+            assert!(taken, "{name}: {program} is built and not taken");
         }
-        assert!(runs.contains("--locked --profile dist"), "{name}");
         assert_eq!(all(&recipe, "USER"), [user], "{name}: nobody is root");
         let entry = format!("[\"/usr/local/bin/{}\"]", programs[0]);
         assert_eq!(all(&recipe, "ENTRYPOINT"), [entry], "{name}");

@@ -7,6 +7,7 @@ mod debug;
 mod down;
 mod examples;
 mod names;
+mod native;
 mod outage;
 mod pages;
 mod policies;

@@ -9,11 +9,23 @@ use crate::output::age;
 
 /// Containers that are ready, of how many.
 pub(super) fn ready(pod: &Value) -> String {
-    let statuses = list(pod, "/status/containerStatuses");
+    let initial = list(pod, "/status/initContainerStatuses").filter(|status| is_native(pod, status));
+    let statuses = list(pod, "/status/containerStatuses").chain(initial);
     let ready = statuses.filter(|status| status["ready"] == Value::Bool(true)).count();
     // The sidecar may be known to the status only.
     let all = list(pod, "/spec/containers").count().max(list(pod, "/status/containerStatuses").count());
-    format!("{ready}/{all}")
+    let native = list(pod, "/spec/initContainers").filter(|container| keeps_running(container)).count();
+    format!("{ready}/{}", all + native)
+}
+
+/// Whether an init container is a native sidecar.
+fn keeps_running(container: &Value) -> bool {
+    text(container, "/restartPolicy") == "Always"
+}
+
+/// Whether the status of an init container is that of a native sidecar.
+fn is_native(pod: &Value, status: &Value) -> bool {
+    list(pod, "/spec/initContainers").any(|container| container["name"] == status["name"] && keeps_running(container))
 }
 
 /// How often containers were started again, and when last.
@@ -57,7 +69,13 @@ pub(super) fn status(pod: &Value) -> String {
 fn starting(pod: &Value) -> Option<String> {
     let all = list(pod, "/spec/initContainers").count();
     for (index, status) in list(pod, "/status/initContainerStatuses").enumerate() {
+        // It runs on beside the containers, and ends after them; they have their turn when it has started.
+        if is_native(pod, status) && status["started"] == Value::Bool(true) {
+            continue;
+        }
         match status.pointer("/state/terminated") {
+            // It ends after the containers, whichever way.
+            Some(_) if is_native(pod, status) => {}
             Some(end) if number(end, "/exitCode") == 0 => {}
             Some(_) => return Some(format!("Init:{}", stopped(status).unwrap_or_default())),
             None => {

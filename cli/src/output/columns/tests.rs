@@ -35,6 +35,7 @@ fn pod(spec: Value, status: Value) -> Value {
 fn a_pod_says_what_is_going_on() {
     let two = json!({"containers": [{"name": "app"}, {"name": "sidecar"}]});
     let ready = json!({"ready": true, "state": {"running": {}}});
+    let native = json!({"initContainers": [{"name": "i", "restartPolicy": "Always"}], "containers": [{"name": "app"}]});
     let cases = [
         (pod(two.clone(), json!({})), "0/2", "Pending", "0"),
         (pod(two.clone(), json!({"phase": "Running", "containerStatuses": [ready, ready]})), "2/2", "Running", "0"),
@@ -91,6 +92,25 @@ fn a_pod_says_what_is_going_on() {
             ),
             "0/1",
             "Init:Error",
+            "0",
+        ),
+        (
+            pod(
+                native.clone(),
+                json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "ready": false, "started": false, "state": {"running": {}}}]}),
+            ),
+            "0/2",
+            "Init:0/1",
+            "0",
+        ),
+        (
+            pod(
+                native,
+                json!({"phase": "Running", "containerStatuses": [ready],
+                    "initContainerStatuses": [{"name": "i", "ready": true, "started": true, "state": {"running": {}}}]}),
+            ),
+            "2/2",
+            "Running",
             "0",
         ),
     ];
