@@ -57,6 +57,9 @@ pub const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a request for a certificate.
 pub const MAX_IDENTITY_BYTES: usize = 64 << 10;
 
+/// Before a request for a certificate is refused, the rest of it is waited for so long.
+pub const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// From the beginning of a request for a certificate to its answer.
 pub const IDENTITY_TIMEOUT: Duration = Duration::from_secs(15);
 

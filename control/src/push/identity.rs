@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// Answers a request for a certificate.
-pub(super) async fn issue(push: Arc<Push>, headers: HeaderMap, body: Incoming) -> Reply {
-    let answer = timeout(limits::IDENTITY_TIMEOUT, certify(&push, &headers, body)).await;
+pub(super) async fn issue(push: Arc<Push>, headers: HeaderMap, mut body: Incoming) -> Reply {
+    let answer = timeout(limits::IDENTITY_TIMEOUT, certify(&push, &headers, &mut body)).await;
     match answer.unwrap_or(Err(Refused::Late)) {
         Ok(json) => {
             let mut reply = Response::new(ReplyBody::whole(json));
@@ -36,7 +36,20 @@ pub(super) async fn issue(push: Arc<Push>, headers: HeaderMap, body: Incoming) -
         Err(refused) => {
             warn!("a certificate is refused: {refused}");
             push.telemetry.count_refused(refused.label());
+            let _ = timeout(limits::REFUSED_BODY_TIMEOUT, discard(&mut body)).await;
             refusal(refused.status(), &refused.to_string())
+        }
+    }
+}
+
+/// Takes what is still to come of a request, and forgets it. An answer in the middle of it is lost on some clients: curl 7.88
+/// finds its stream closed when it goes on sending, and shows no status.
+async fn discard(body: &mut Incoming) {
+    let mut length = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        length += frame.data_ref().map_or(0, Bytes::len);
+        if length > limits::MAX_IDENTITY_BYTES {
+            return;
         }
     }
 }
@@ -85,7 +98,7 @@ impl Refused {
     }
 }
 
-async fn certify(push: &Push, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refused> {
+async fn certify(push: &Push, headers: &HeaderMap, body: &mut Incoming) -> Result<Bytes, Refused> {
     let began = Instant::now();
     // Who asks is settled before anything of what is asked is read.
     let token = Token::bearer(headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()))?;

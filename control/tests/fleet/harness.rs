@@ -150,12 +150,23 @@ impl Control {
         body: Vec<u8>,
         credentials: Option<&Credentials>,
     ) -> (StatusCode, Bytes) {
+        self.post_body(path, token, Outgoing::whole(body), credentials).await
+    }
+
+    /// One request with a body that may still be under way.
+    pub(crate) async fn post_body(
+        &self,
+        path: &str,
+        token: Option<&str>,
+        body: Outgoing,
+        credentials: Option<&Credentials>,
+    ) -> (StatusCode, Bytes) {
         let mut sender = self.connect(credentials).await.unwrap();
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
             headers.insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
         }
-        let mut request = Request::post(format!("https://localhost{path}")).body(Outgoing::whole(body)).unwrap();
+        let mut request = Request::post(format!("https://localhost{path}")).body(body).unwrap();
         *request.headers_mut() = headers;
         let answer = sender.send_request(request).await.unwrap();
         (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())

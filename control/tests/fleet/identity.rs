@@ -1,11 +1,15 @@
 //! Who gets a certificate, and for whom.
 
-use super::harness::{Control, pod};
+use super::harness::{Control, Outgoing, patiently, pod};
 use fsm_control::cert::Identity;
 use http::StatusCode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_token_gets_a_certificate_for_its_own_account() {
@@ -37,6 +41,19 @@ async fn forged_expired_and_missing_tokens_are_refused() {
     assert_eq!(refused(Some(&odd)).await.status, StatusCode::FORBIDDEN);
     assert!(control.identity(Some(&good)).await.is_ok());
     assert!(control.push.telemetry.page().contains("fsm_proxy_refused_count{kind=\"token\"} 6"));
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_a_body_that_is_under_way() {
+    let control = Control::start().await;
+    let (body, outgoing) = mpsc::channel(2);
+    body.send("{\"csr\":".into()).await.unwrap();
+    let mut asking = pin!(control.post_body("/v1/identity", Some("nobody's"), Outgoing::Frames(outgoing), None));
+    // Without waiting the answer is there at once, and what the client sends after it meets a closed stream.
+    assert!(timeout(Duration::from_millis(300), &mut asking).await.is_err(), "answered in the middle of the request");
+    body.send("\"x\"}".into()).await.unwrap();
+    drop(body);
+    assert_eq!(patiently(asking).await.0, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
