@@ -1,7 +1,9 @@
 //! The headers of a request that traces and records look at, found in one pass over all of them: a search for each would cost
 //! more than everything else that is done for a request that nobody wants to know of.
 
-use http::{HeaderMap, HeaderValue};
+use super::record::texts::{Text, Texts};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Uri};
 
 /// What a request says of itself, as far as somebody may want to know. Of headers that are there several times: the first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +64,29 @@ impl<'a> Noted<'a> {
             place.get_or_insert(value);
         }
         noted
+    }
+}
+
+impl Noted<'_> {
+    /// Copies what records keep of a request to this target.
+    pub fn copy(&self, target: &Uri, mut texts: Texts) -> Texts {
+        texts.set(Text::Target, target.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes());
+        match (self.host, target.authority()) {
+            (Some(host), _) => texts.set(Text::Host, host.as_bytes()),
+            (None, Some(authority)) => texts.set(Text::Host, authority.as_str().as_bytes()),
+            (None, None) => {}
+        }
+        let rest = [
+            (Text::UserAgent, self.user_agent),
+            (Text::RequestId, self.request_id),
+            (Text::ForwardedFor, self.forwarded_for),
+        ];
+        for (text, value) in rest {
+            if let Some(value) = value {
+                texts.set(text, value.as_bytes());
+            }
+        }
+        texts
     }
 }
 

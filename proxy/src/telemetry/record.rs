@@ -11,6 +11,7 @@ pub mod connection;
 pub mod fields;
 pub mod redact;
 mod slot;
+pub mod texts;
 
 use super::grpc::GrpcStatus;
 use super::noted::Noted;
@@ -29,13 +30,13 @@ use crate::upstream::endpoint::Endpoint;
 use arcstr::ArcStr;
 use bytes::Bytes;
 use http::header::HeaderName;
-use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
 use slot::Slot;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
+use texts::{Text, Texts};
 
 /// Header that names a request across hops.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -90,22 +91,12 @@ pub struct Draft {
     telemetry: Arc<Telemetry>,
     /// Method.
     pub method: Method,
-    /// Path and query as the client wrote them.
-    pub target: Option<PathAndQuery>,
-    /// Host header as the client wrote it.
-    pub host: Option<HeaderValue>,
-    /// The host of the target, where there is no such header: HTTP/2 has it there.
-    pub authority: Option<Authority>,
+    /// What it says of itself.
+    pub texts: Texts,
     /// Version towards the client.
     pub version: Version,
     /// All headers of the request, where the remote log wants them.
     pub request_headers: Option<Box<HeaderMap>>,
-    /// `user-agent`
-    pub user_agent: Option<HeaderValue>,
-    /// `x-request-id`
-    pub request_id: Option<HeaderValue>,
-    /// `x-forwarded-for`
-    pub forwarded_for: Option<HeaderValue>,
     /// Both ends of the client's connection.
     pub ends: Ends,
     /// The trace that it belongs to.
@@ -164,21 +155,16 @@ impl Record {
         if wants.is_empty() {
             return Self { started, head: None, hop, names, draft: None };
         }
-        let draft = Slot::of(Draft {
+        let draft = Slot::of(|texts| Draft {
             direction,
             started,
             wants,
             observe: Arc::clone(observe),
             telemetry: Arc::clone(telemetry),
             method: request.method().clone(),
-            target: request.uri().path_and_query().cloned(),
-            host: noted.host.cloned(),
-            authority: request.uri().authority().filter(|_| noted.host.is_none()).cloned(),
+            texts: noted.copy(request.uri(), texts),
             version: request.version(),
-            request_headers: wants.contains(Wants::REMOTE).then(|| Box::new(headers.clone())),
-            user_agent: noted.user_agent.cloned(),
-            request_id: noted.request_id.cloned(),
-            forwarded_for: noted.forwarded_for.cloned(),
+            request_headers: wants.contains(Wants::REMOTE).then(|| copy(headers)),
             ends: ends(),
             span: hop.span().copied().or_else(|| Span::as_told(&noted.trace)).map(Box::new),
             service: None,
@@ -229,7 +215,7 @@ impl Record {
         if self.names && self.hop != Hop::Untouched && !headers.contains_key(REQUEST_ID) {
             let id = request_id();
             if let Some(draft) = self.draft() {
-                draft.request_id = Some(id.clone());
+                draft.texts.set(Text::RequestId, id.as_bytes());
             }
             headers.insert(REQUEST_ID, id);
         }
@@ -274,10 +260,10 @@ impl Record {
         }
         draft.head = self.head.unwrap_or_else(|| draft.started.elapsed());
         if draft.reason.is_none() && !draft.waits_for_an_error() {
-            draft.upstream_reason = reply::reason_of(response.headers()).cloned();
+            draft.upstream_reason = reply::reason_of(response.headers()).and_then(copy_of);
         }
         if draft.wants.contains(Wants::REMOTE) {
-            draft.response_headers = Some(Box::new(response.headers().clone()));
+            draft.response_headers = Some(copy(response.headers()));
         }
         match response.body_mut() {
             body @ ResponseBody::Upstream { .. } => body.observe(Transit(slot)),
@@ -287,6 +273,15 @@ impl Record {
             }
         }
     }
+}
+
+/// Headers in memory of their own (see [`texts`]).
+fn copy(headers: &HeaderMap) -> Box<HeaderMap> {
+    Box::new(headers.iter().filter_map(|(name, value)| Some((name.clone(), copy_of(value)?))).collect())
+}
+
+fn copy_of(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 /// A UUID of version 4 (RFC 9562). It names, it does not protect.
@@ -319,8 +314,7 @@ impl Draft {
                 .map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES)
                 .sum()
         };
-        let target = self.target.as_ref().map_or(0, |target| target.as_str().len());
-        size_of::<Self>() + target + headers(&self.request_headers) + headers(&self.response_headers)
+        size_of::<Self>() + self.texts.weight() + headers(&self.request_headers) + headers(&self.response_headers)
     }
 
     /// When the request's head was here, by the wall clock.

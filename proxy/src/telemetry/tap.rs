@@ -5,6 +5,7 @@
 
 use super::record::Draft;
 use super::record::fields::{self, Subject};
+use super::record::texts::Text;
 use crate::limits;
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -100,7 +101,7 @@ impl Filter {
         let is = |wanted: &Option<String>, holds: &dyn Fn(&str) -> bool| wanted.as_deref().is_none_or(holds);
         is(&self.direction, &|direction| draft.direction.name() == direction)
             && is(&self.method, &|method| draft.method.as_str().eq_ignore_ascii_case(method))
-            && is(&self.path, &|path| draft.target.as_ref().is_some_and(|target| target.path().starts_with(path)))
+            && is(&self.path, &|path| path_of(draft).starts_with(path))
             && self.status.is_none_or(|statuses| statuses.contain(draft.status))
             && is(&self.to, &|to| leads_to(draft, to))
             && is(&self.from, &|from| comes_from(draft, from))
@@ -108,10 +109,15 @@ impl Filter {
     }
 }
 
+fn path_of(draft: &Draft) -> &str {
+    let target = fields::target(draft);
+    target.split_once('?').map_or(target, |(path, _)| path)
+}
+
 fn leads_to(draft: &Draft, to: &str) -> bool {
     draft.cluster.as_ref().is_some_and(|cluster| cluster.contains(to))
         || draft.service.as_ref().is_some_and(|service| service.name.contains(to))
-        || fields::host(draft).is_some_and(|host| host.contains(to))
+        || fields::text_of(draft, Text::Host).contains(to)
         || draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.target.to_string().contains(to))
 }
 

@@ -3,6 +3,7 @@
 use super::Origin;
 use super::post::Collector;
 use crate::telemetry::Direction;
+use crate::telemetry::record::texts::Text;
 use crate::telemetry::record::{Draft, fields, redact};
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -92,6 +93,6 @@ fn request(draft: &Draft) -> Value {
         "headers": draft.request_headers.as_deref().map(redact::headers).unwrap_or_default(),
         "method": draft.method.as_str(),
         "path": fields::path_text(draft),
-        "authority": fields::host(draft).unwrap_or_default(),
+        "authority": fields::text_of(draft, Text::Host),
     })
 }

@@ -9,6 +9,7 @@ use crate::telemetry::record::{Ends, Record};
 use crate::telemetry::trace::Tracing;
 use crate::telemetry::trace::context::Forms;
 use crate::telemetry::trace::span::Rules;
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -150,6 +151,47 @@ async fn a_collector_that_is_down_costs_its_spans_and_nothing_else() {
     let sending = send(Export::Spans, Arc::clone(&telemetry), origin(), stop);
     tokio::time::timeout(PATIENCE, sending).await.unwrap();
     assert_eq!((spans.sent.get(), spans.failed.get()), (0, all - 100));
+}
+
+/// The buffer that a connection is read into.
+struct Buffer {
+    text: &'static str,
+    _in_use: Arc<()>,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+#[test]
+fn what_waits_for_a_collector_holds_nothing_of_the_buffer_that_it_came_in() {
+    let observe = Arc::new(observe("127.0.0.1:9".parse().unwrap(), Protocol::Zipkin));
+    let telemetry = Arc::new(Telemetry::new());
+    let buffer = Arc::new(());
+    let part = |text| Bytes::from_owner(Buffer { text, _in_use: Arc::clone(&buffer) });
+    let mut request = Request::new(());
+    *request.uri_mut() = http::Uri::from_maybe_shared(part("/pay?x=y")).unwrap();
+    for name in ["host", "user-agent", "x-request-id", "x-forwarded-for", "x-other"] {
+        let value = HeaderValue::from_maybe_shared(part("said-by-the-client")).unwrap();
+        request.headers_mut().insert(http::HeaderName::from_static(name), value);
+    }
+    let ends = || Ends {
+        peer: "10.0.0.1:4000".parse().unwrap(),
+        destination: "10.0.0.2:80".parse().unwrap(),
+        identity: None,
+        mtls: false,
+        server_name: None,
+    };
+    let record = Record::begin(&telemetry, Some(&observe), Direction::Outbound, &request, ends);
+    let mut response = Response::new(ResponseBody::full("text"));
+    response.headers_mut().insert("x-said", HeaderValue::from_maybe_shared(part("by-the-server")).unwrap());
+    record.answered(&mut response, false);
+    assert!(Arc::strong_count(&buffer) > 1);
+    drop((request, response));
+    assert_eq!(Arc::strong_count(&buffer), 1, "a record holds a part of the buffer");
+    assert_eq!((telemetry.observers.spans.waiting(), telemetry.observers.remote_log.waiting()), (1, 1));
 }
 
 /// Counts how often it is woken.

@@ -1,6 +1,7 @@
 //! The fields of a record: one table for JSON lines, text templates, the tap and the documentation.
 
 use super::connection::ConnectionDraft;
+use super::texts::Text;
 use super::{Draft, redact};
 use crate::telemetry::Direction;
 use http::{HeaderValue, Version};
@@ -51,7 +52,7 @@ fields! {
     "direction", "`inbound` or `outbound`",
         |draft| draft.direction.name().into(), |connection| connection.direction.name().into();
     "method", "method", |draft| draft.method.as_str().into(), nothing;
-    "host", "host as the client wrote it", |draft| host(draft).map_or(Value::Null, |host| host.into()), nothing;
+    "host", "host as the client wrote it", |draft| said(draft, Text::Host), nothing;
     "path", "path and query; values of secret parameters are hidden", |draft| path(draft), nothing;
     "protocol", "version of HTTP towards the client; `TCP` for a connection that carried no HTTP",
         |draft| protocol(draft.version).into(), |_| "TCP".into();
@@ -103,9 +104,9 @@ fields! {
         |draft| draft.span.as_ref().map_or(Value::Null, |span| format!("{:016x}", span.id).into()), nothing;
     "sampled", "whether the trace is recorded",
         |draft| draft.span.as_ref().map_or(Value::Null, |span| span.context.sampled.into()), nothing;
-    "requestId", "`x-request-id`", |draft| header(draft.request_id.as_ref()), nothing;
-    "userAgent", "`user-agent`", |draft| header(draft.user_agent.as_ref()), nothing;
-    "forwardedFor", "`x-forwarded-for`", |draft| header(draft.forwarded_for.as_ref()), nothing;
+    "requestId", "`x-request-id`", |draft| said(draft, Text::RequestId), nothing;
+    "userAgent", "`user-agent`", |draft| said(draft, Text::UserAgent), nothing;
+    "forwardedFor", "`x-forwarded-for`", |draft| said(draft, Text::ForwardedFor), nothing;
 }
 
 /// The field of this name.
@@ -154,14 +155,17 @@ pub fn mtls(draft: &Draft) -> bool {
 
 /// Path and query, without what is secret.
 pub fn path_text(draft: &Draft) -> Cow<'_, str> {
-    let target = draft.target.as_ref().map_or("/", |target| target.as_str());
-    harmless(redact::target(target))
+    harmless(redact::target(target(draft)))
 }
 
-/// The host that the client asks for, harmless.
-pub fn host(draft: &Draft) -> Option<Cow<'_, str>> {
-    let of_target = || draft.authority.as_ref().map(|authority| harmless(authority.as_str().into()));
-    draft.host.as_ref().map(header_text).or_else(of_target)
+/// Path and query as the client wrote them.
+pub fn target(draft: &Draft) -> &str {
+    draft.texts.get(Text::Target).and_then(|target| std::str::from_utf8(target).ok()).unwrap_or("/")
+}
+
+/// What the request says of itself, harmless; nothing if it does not.
+pub fn text_of(draft: &Draft, text: Text) -> Cow<'_, str> {
+    draft.texts.get(text).map(|value| harmless(String::from_utf8_lossy(value))).unwrap_or_default()
 }
 
 /// A version as HTTP spells it.
@@ -187,6 +191,10 @@ fn harmless(text: Cow<'_, str>) -> Cow<'_, str> {
 
 fn path(draft: &Draft) -> Value {
     path_text(draft).into()
+}
+
+fn said(draft: &Draft, text: Text) -> Value {
+    draft.texts.get(text).map_or(Value::Null, |value| harmless(String::from_utf8_lossy(value)).into())
 }
 
 fn header(value: Option<&HeaderValue>) -> Value {

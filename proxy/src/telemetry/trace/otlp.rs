@@ -6,6 +6,7 @@
 use crate::telemetry::Direction;
 use crate::telemetry::export::Origin;
 use crate::telemetry::export::post::{self, Collector, PostError};
+use crate::telemetry::record::texts::Text;
 use crate::telemetry::record::{Draft, fields};
 use crate::telemetry::trace::zipkin;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
@@ -69,7 +70,7 @@ fn span(draft: &Draft, origin: &Origin) -> Option<SpanData> {
         parent_span_id: span.parent.map_or(SpanId::INVALID, SpanId::from),
         parent_span_is_remote: span.parent.is_some(),
         span_kind: if draft.direction == Direction::Inbound { SpanKind::Server } else { SpanKind::Client },
-        name: format!("{} {}", draft.method, fields::host(draft).unwrap_or_default()).into(),
+        name: format!("{} {}", draft.method, fields::text_of(draft, Text::Host)).into(),
         start_time,
         end_time: start_time + draft.duration,
         attributes: attributes.filter(|attribute| !attribute.value.as_str().is_empty()).collect(),

@@ -3,6 +3,7 @@
 use super::context::{TraceId, digits};
 use crate::telemetry::Direction;
 use crate::telemetry::export::Origin;
+use crate::telemetry::record::texts::Text;
 use crate::telemetry::record::{Draft, fields};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -107,12 +108,11 @@ pub fn other_end(draft: &Draft) -> SocketAddr {
 }
 
 fn host(draft: &Draft) -> Cow<'_, str> {
-    fields::host(draft).unwrap_or_default()
+    fields::text_of(draft, Text::Host)
 }
 
 /// What is said of a span, under the names that FSM uses; also for OTLP.
 pub fn tags<'a>(draft: &'a Draft, origin: &'a Origin, other_end: SocketAddr) -> Vec<(&'static str, Cow<'a, str>)> {
-    let text = |value: &'a Option<http::HeaderValue>| value.as_ref().map(fields::header_text).unwrap_or_default();
     let mut tags = Vec::with_capacity(17);
     tags.extend([
         ("component", "proxy".into()),
@@ -121,8 +121,8 @@ pub fn tags<'a>(draft: &'a Draft, origin: &'a Origin, other_end: SocketAddr) -> 
         ("http.protocol", fields::protocol(draft.version).into()),
         ("http.status_code", draft.status.as_u16().to_string().into()),
         ("node_id", origin.uid.as_str().into()),
-        ("guid:x-request-id", text(&draft.request_id)),
-        ("user_agent", text(&draft.user_agent)),
+        ("guid:x-request-id", fields::text_of(draft, Text::RequestId)),
+        ("user_agent", fields::text_of(draft, Text::UserAgent)),
         ("upstream_cluster", draft.cluster.as_deref().unwrap_or_default().into()),
         ("request_size", draft.request_bytes().to_string().into()),
         ("response_size", draft.response_bytes.to_string().into()),
