@@ -11,6 +11,7 @@ use super::scope::Scope;
 use fsm_api::resources::mesh_config::MeshConfig;
 use fsm_api::resources::{Kind, Object, ObjectKey};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 impl World {
@@ -182,7 +183,9 @@ impl World {
             }
             return Dirty::default();
         }
-        let before = self.pod_scope(key);
+        // An address passes from pod to pod, and with it those who may call the services that have it as an endpoint.
+        let at = self.services_at(old.into_iter().chain(&new).flat_map(|pod| &pod.ips));
+        let before = self.pod_scope(key).and(at.clone());
         let mut groups = self.resolve(&before);
         if let Some(old) = self.objects.pods.remove(key) {
             self.index.remove(pod_terms(&old), key);
@@ -192,7 +195,7 @@ impl World {
             self.objects.pods.insert(key.clone(), new);
         }
         self.select_for_pod(key);
-        let after = self.pod_scope(key);
+        let after = self.pod_scope(key).and(at);
         for service in before.about.iter().chain(&after.about) {
             self.derive_ports(service);
         }
@@ -203,13 +206,17 @@ impl World {
 
     /// Whom a pod concerns: everybody around its services; and everybody at all where addresses stand in for identities.
     fn pod_scope(&self, key: &PodKey) -> Scope {
-        let Some(pod) = self.objects.pods.get(key) else {
-            return Scope::about(self.index.get(&Term::EndpointAt(key.clone())).cloned());
-        };
-        let selected = self.services_of_pod(key).cloned();
         let referred = self.index.get(&Term::EndpointAt(key.clone())).cloned();
-        let at = pod.ips.iter().flat_map(|ip| self.index.get(&Term::EndpointIp(*ip))).cloned();
-        Scope::about(selected.chain(referred).chain(at)).and(Scope::all_if(!self.mesh.mtls))
+        if !self.objects.pods.contains_key(key) {
+            return Scope::about(referred);
+        }
+        let selected = self.services_of_pod(key).cloned();
+        Scope::about(selected.chain(referred)).and(Scope::all_if(!self.mesh.mtls))
+    }
+
+    /// Everybody around the services that have these addresses as endpoints.
+    fn services_at<'a>(&self, ips: impl Iterator<Item = &'a IpAddr>) -> Scope {
+        Scope::about(ips.flat_map(|ip| self.index.get(&Term::EndpointIp(*ip))).cloned())
     }
 
     fn put_service(&mut self, key: &ServiceKey, new: Option<Service>) -> Dirty {

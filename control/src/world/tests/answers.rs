@@ -206,6 +206,24 @@ fn old_endpoints_count_only_without_slices_and_pods_are_known_by_address() {
 }
 
 #[test]
+fn an_address_that_passes_to_another_pod_concerns_the_callers_of_the_first() {
+    let old = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web", "namespace": "a"},
+        "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 8080}]}]});
+    let (first, caller) = (pod("a", "p", "other", "x", "10.0.0.1"), pod("a", "c", "client", "c", "10.0.0.9"));
+    let target = target("a", "t", "x", &["c"]);
+    let mut world = world([namespace("a"), strict(), service("a", "web"), old, first, caller, target]);
+    let caller = group_of(&world, "a", "c");
+    let may_call = |world: &World| world.callable_services(&Account::new("a", "c")).contains(&key("a", "web"));
+    assert!(may_call(&world));
+
+    let second = pod("a", "o", "other", "y", "10.0.0.1");
+    let dirty = put(&mut world, second.clone());
+    assert!(!may_call(&world) && dirty.groups.contains(&caller), "{dirty:?}");
+    let dirty = world.remove(&object(second).key());
+    assert!(may_call(&world) && dirty.groups.contains(&caller), "{dirty:?}");
+}
+
+#[test]
 fn a_slice_cannot_borrow_the_account_of_another_namespace() {
     let mut borrowed = slice("a", "one", "web", &[("p", "10.0.0.9")]);
     borrowed["endpoints"][0]["targetRef"]["namespace"] = json!("b");
