@@ -85,6 +85,13 @@ async fn page_1_5_without_a_policy_a_fifth_fails() {
     assert!(load.sockets <= load.count("511") + 10, "{} sockets", load.sockets);
 }
 
+/// The hundredth bad response opens the breaker. Each other worker may have counted one more before anyone has opened it, and be
+/// the first to do so.
+fn assert_hundredth(count: u32) {
+    let workers = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap());
+    assert!((100..100 + workers).contains(&count), "opened by response {count}");
+}
+
 /// `errorAmountThreshold: 100`: 430 × 200, 470 × 503 and exactly 100 × 511 on the page; it opened at request 530.
 ///
 /// Exactly 100 errors open the breaker. Up to nine more requests are under way at that moment (fortio has ten
@@ -94,7 +101,8 @@ async fn page_1_5_a_hundred_errors_open_the_breaker_which_recovers_after_ten_sec
     let Some(breaker) = start(Some(json!({"ErrorAmountThreshold": 100}))).await else { return };
     let load = breaker.load(ERRORS).await;
     let [total, slow, errors] = breaker.opening();
-    assert_eq!((slow, errors), (0, 100));
+    assert_eq!(slow, 0);
+    assert_hundredth(errors);
     assert!((350..=700).contains(&total), "the hundredth error at a rate of 1/5 came at request {total}");
     assert!((100..=109).contains(&load.count("511")), "{:?}", load.counts());
     assert!(load.count("200") + load.count("511") >= total - 9, "{:?}", load.counts());
@@ -134,7 +142,8 @@ async fn page_1_5_a_hundred_slow_calls_open_the_breaker() {
     };
     let load = breaker.load(SLOW).await;
     let [total, slow, errors] = breaker.opening();
-    assert_eq!((slow, errors), (100, 0));
+    assert_eq!(errors, 0);
+    assert_hundredth(slow);
     assert!((350..=700).contains(&total), "the hundredth slow call at a rate of 1/5 came at request {total}");
     assert_eq!(load.counts().len(), 2, "{:?}", load.counts());
     assert!(load.count("200").abs_diff(total) <= 9, "{:?}", load.counts());

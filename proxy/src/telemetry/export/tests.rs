@@ -38,6 +38,16 @@ fn observe(address: SocketAddr, protocol: Protocol) -> Observe {
     }
 }
 
+fn ends() -> Ends {
+    Ends {
+        peer: "10.0.0.1:4000".parse().unwrap(),
+        destination: "10.0.0.2:80".parse().unwrap(),
+        identity: None,
+        mtls: false,
+        server_name: None,
+    }
+}
+
 fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
     let request = Request::builder()
         .uri("/pay?token=x")
@@ -46,13 +56,6 @@ fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
         .header("x-request-id", "abc")
         .body(())
         .unwrap();
-    let ends = || Ends {
-        peer: "10.0.0.1:4000".parse().unwrap(),
-        destination: "10.0.0.2:80".parse().unwrap(),
-        identity: None,
-        mtls: false,
-        server_name: None,
-    };
     let record = Record::begin(telemetry, Some(observe), Direction::Outbound, &request, ends);
     record.answered(&mut Response::new(ResponseBody::full("text")), false);
 }
@@ -177,13 +180,6 @@ fn what_waits_for_a_collector_holds_nothing_of_the_buffer_that_it_came_in() {
         let value = HeaderValue::from_maybe_shared(part("said-by-the-client")).unwrap();
         request.headers_mut().insert(http::HeaderName::from_static(name), value);
     }
-    let ends = || Ends {
-        peer: "10.0.0.1:4000".parse().unwrap(),
-        destination: "10.0.0.2:80".parse().unwrap(),
-        identity: None,
-        mtls: false,
-        server_name: None,
-    };
     let record = Record::begin(&telemetry, Some(&observe), Direction::Outbound, &request, ends);
     let mut response = Response::new(ResponseBody::full("text"));
     response.headers_mut().insert("x-said", HeaderValue::from_maybe_shared(part("by-the-server")).unwrap());
