@@ -196,7 +196,7 @@ impl World {
         }
         self.select_for_pod(key);
         let after = self.pod_scope(key).and(at);
-        for service in before.about.iter().chain(&after.about) {
+        for service in before.about.union(&after.about) {
             self.derive_ports(service);
         }
         self.regroup(key);

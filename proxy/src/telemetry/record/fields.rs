@@ -165,7 +165,7 @@ pub fn target(draft: &Draft) -> &str {
 
 /// What the request says of itself, harmless; nothing if it does not.
 pub fn text_of(draft: &Draft, text: Text) -> Cow<'_, str> {
-    draft.texts.get(text).map(|value| harmless(String::from_utf8_lossy(value))).unwrap_or_default()
+    draft.texts.get(text).map(shown).unwrap_or_default()
 }
 
 /// A version as HTTP spells it.
@@ -179,7 +179,11 @@ pub fn protocol(version: Version) -> &'static str {
 
 /// A header's value as text, harmless.
 pub fn header_text(value: &HeaderValue) -> Cow<'_, str> {
-    harmless(String::from_utf8_lossy(value.as_bytes()))
+    shown(value.as_bytes())
+}
+
+fn shown(value: &[u8]) -> Cow<'_, str> {
+    harmless(String::from_utf8_lossy(value))
 }
 
 fn harmless(text: Cow<'_, str>) -> Cow<'_, str> {
@@ -194,7 +198,7 @@ fn path(draft: &Draft) -> Value {
 }
 
 fn said(draft: &Draft, text: Text) -> Value {
-    draft.texts.get(text).map_or(Value::Null, |value| harmless(String::from_utf8_lossy(value)).into())
+    draft.texts.get(text).map_or(Value::Null, |value| shown(value).into())
 }
 
 fn header(value: Option<&HeaderValue>) -> Value {
