@@ -189,7 +189,10 @@ def available(bench, name):
 def versions(bench):
     """What was measured, for the head of the report."""
     def first_line(*command):
-        done = subprocess.run(command, capture_output=True, text=True)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=5)
+        except subprocess.TimeoutExpired:
+            return "?"  # `pipy --version` does not always end
         return next(iter((done.stdout + done.stderr).strip().splitlines()), "?")
 
     commit = first_line("git", "-C", ROOT, "rev-parse", "--short", "HEAD")

@@ -268,7 +268,7 @@ pub const INTRODUCED_EVERY: u32 = 32;
 
 /// Places for drafts of records that each worker keeps for the next ones; each takes some 800 bytes with its texts. More are
 /// made when more requests are under way, and given up again.
-pub const SPARE_DRAFTS: usize = 64;
+pub const SPARE_DRAFTS: usize = 256;
 
 /// Memory for texts that such a place keeps; what a longer request needed is given up with its record.
 pub const SPARE_TEXT_BYTES: usize = 2 << 10;

@@ -17,7 +17,7 @@ use crate::runtime::drain::{DrainWatch, Phase};
 use crate::shared::Proxy;
 use crate::telemetry::Direction;
 use crate::telemetry::counters::ClusterCounters;
-use crate::telemetry::record::Record;
+use crate::telemetry::record::{Record, Session};
 use crate::telemetry::signals::Edge;
 use crate::tls::Alpn;
 use crate::upstream::cluster::{Cluster, Tried};
@@ -40,6 +40,8 @@ struct Connection {
     edge: OnceLock<(Arc<ClusterCounters>, Arc<Edge>)>,
     /// Responses that have had a chance to say who we are.
     responses: AtomicU32,
+    /// What records know of it, once there is one.
+    session: OnceLock<Arc<Session>>,
 }
 
 /// Serves the requests of one connection.
@@ -58,6 +60,7 @@ where
         version,
         edge: OnceLock::new(),
         responses: AtomicU32::new(0),
+        session: OnceLock::new(),
     });
     let handle = move |request| handle(Arc::clone(&connection), request);
     if let Err(error) = server::serve(io, version, drain, patience, handle).await {
@@ -69,8 +72,9 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let grpc = grpc::is_grpc(request.headers());
     let snapshot = connection.proxy.store.snapshot();
     let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
-    let ends = || connection.client.ends();
-    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Inbound, &request, ends);
+    let for_records = || Session::new(&connection.proxy.telemetry, connection.client.ends());
+    let session = || Arc::clone(connection.session.get_or_init(for_records));
+    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Inbound, &request, session);
     let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, grpc, &mut record).await {
         Ok(response) => (response, false),
         Err(refusal) => {
@@ -146,7 +150,7 @@ async fn carry(
     if let (Some(edge), Ok(response)) = (counted, &mut outcome) {
         ResponseBody::count_call(response, edge);
     }
-    record.tried(endpoint.is_some().into(), endpoint.as_ref());
+    record.tried(endpoint.is_some().into(), endpoint);
     outcome
 }
 

@@ -4,10 +4,11 @@ use crate::http::server::Version;
 use crate::listen::ConnInfo;
 use crate::runtime::drain::DrainWatch;
 use crate::shared::Proxy;
+use crate::telemetry::record::Session;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One HTTP connection from our application.
 pub(super) struct Connection {
@@ -18,4 +19,6 @@ pub(super) struct Connection {
     /// The endpoint that this connection's requests go to, where the configuration wants one choice for each
     /// downstream connection.
     pub(super) chosen: Mutex<Option<(Arc<Cluster>, Arc<Endpoint>)>>,
+    /// What records know of it, once there is one.
+    pub(super) session: OnceLock<Arc<Session>>,
 }

@@ -17,7 +17,7 @@ use crate::route::table::{Question, Service};
 use crate::runtime::drain::Phase;
 use crate::shared::Proxy;
 use crate::telemetry::Direction;
-use crate::telemetry::record::{Ends, Record};
+use crate::telemetry::record::{Ends, Record, Session};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::{Answered, Endpoint};
 use http::header::CONNECTION;
@@ -25,7 +25,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -41,6 +41,7 @@ where
         drain: drain.clone(),
         version,
         chosen: Mutex::default(),
+        session: OnceLock::new(),
     });
     let handle = move |request| handle(Arc::clone(&connection), request);
     if let Err(error) = server::serve(io, version, drain, Phase::Closing, handle).await {
@@ -53,8 +54,9 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let grpc = grpc::is_grpc(request.headers());
     let snapshot = connection.proxy.store.snapshot();
     let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
-    let ends = || Ends::of_application(&connection.info, None);
-    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Outbound, &request, ends);
+    let for_records = || Session::new(&connection.proxy.telemetry, Ends::of_application(&connection.info, None));
+    let session = || Arc::clone(connection.session.get_or_init(for_records));
+    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Outbound, &request, session);
     let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, grpc, &mut record).await {
         Ok(response) => (response, false),
         Err(refusal) => {
@@ -117,7 +119,7 @@ async fn carry(
     let mut outcome = attempts::send(&course, &mut outgoing, &mut trail).await;
     let told = Told { pods: snapshot.observe.pods, grpc };
     count(cluster, &mut outcome, trail.endpoint.as_deref(), record.responded(), told);
-    record.tried(trail.attempts, trail.endpoint.as_ref());
+    record.tried(trail.attempts, trail.endpoint);
     outcome
 }
 

@@ -67,25 +67,19 @@ impl<'a> Noted<'a> {
     }
 }
 
-impl Noted<'_> {
+impl<'a> Noted<'a> {
     /// Copies what records keep of a request to this target.
     pub fn copy(&self, target: &Uri, mut texts: Texts) -> Texts {
-        texts.set(Text::Target, target.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes());
-        match (self.host, target.authority()) {
-            (Some(host), _) => texts.set(Text::Host, host.as_bytes()),
-            (None, Some(authority)) => texts.set(Text::Host, authority.as_str().as_bytes()),
-            (None, None) => {}
-        }
-        let rest = [
-            (Text::UserAgent, self.user_agent),
-            (Text::RequestId, self.request_id),
-            (Text::ForwardedFor, self.forwarded_for),
-        ];
-        for (text, value) in rest {
-            if let Some(value) = value {
-                texts.set(text, value.as_bytes());
-            }
-        }
+        let path = target.path_and_query().map_or("/", PathAndQuery::as_str);
+        let bytes = |value: Option<&'a HeaderValue>| value.map(HeaderValue::as_bytes);
+        let authority = || target.authority().map(|authority| authority.as_str().as_bytes());
+        texts.fill([
+            (Text::Target, Some(path.as_bytes())),
+            (Text::Host, bytes(self.host).or_else(authority)),
+            (Text::UserAgent, bytes(self.user_agent)),
+            (Text::RequestId, bytes(self.request_id)),
+            (Text::ForwardedFor, bytes(self.forwarded_for)),
+        ]);
         texts
     }
 }

@@ -77,6 +77,21 @@ impl Ends {
     }
 }
 
+/// A client's connection, as far as the records of its requests have it in common.
+#[derive(Debug)]
+pub struct Session {
+    telemetry: Arc<Telemetry>,
+    /// Both ends.
+    pub ends: Ends,
+}
+
+impl Session {
+    /// A connection whose records are handed out here.
+    pub fn new(telemetry: &Arc<Telemetry>, ends: Ends) -> Arc<Self> {
+        Arc::new(Self { telemetry: Arc::clone(telemetry), ends })
+    }
+}
+
 /// One request and what became of it.
 #[derive(Debug)]
 pub struct Draft {
@@ -88,7 +103,8 @@ pub struct Draft {
     pub wants: Wants,
     /// The settings that say so.
     pub observe: Arc<Observe>,
-    telemetry: Arc<Telemetry>,
+    /// The client's connection.
+    pub session: Arc<Session>,
     /// Method.
     pub method: Method,
     /// What it says of itself.
@@ -97,8 +113,6 @@ pub struct Draft {
     pub version: Version,
     /// All headers of the request, where the remote log wants them.
     pub request_headers: Option<Box<HeaderMap>>,
-    /// Both ends of the client's connection.
-    pub ends: Ends,
     /// The trace that it belongs to.
     pub span: Option<Box<Span>>,
     /// The service that the host led to.
@@ -137,11 +151,11 @@ pub struct Draft {
 impl Record {
     /// Begins a record. Without a configuration (`observe`) nobody wants one.
     pub fn begin<B>(
-        telemetry: &Arc<Telemetry>,
+        telemetry: &Telemetry,
         observe: Option<&Arc<Observe>>,
         direction: Direction,
         request: &Request<B>,
-        ends: impl FnOnce() -> Ends,
+        session: impl FnOnce() -> Arc<Session>,
     ) -> Self {
         let started = Instant::now();
         let Some(observe) = observe.filter(|observe| observe.looks_at_requests(telemetry)) else {
@@ -160,12 +174,11 @@ impl Record {
             started,
             wants,
             observe: Arc::clone(observe),
-            telemetry: Arc::clone(telemetry),
+            session: session(),
             method: request.method().clone(),
             texts: noted.copy(request.uri(), texts),
             version: request.version(),
             request_headers: wants.contains(Wants::REMOTE).then(|| copy(headers)),
-            ends: ends(),
             span: hop.span().copied().or_else(|| Span::as_told(&noted.trace)).map(Box::new),
             service: None,
             cluster: None,
@@ -212,7 +225,12 @@ impl Record {
     /// Tells the next hop about the trace. A request that somebody writes down gets a name across hops if it has none.
     pub fn tell(&mut self, headers: &mut HeaderMap) {
         self.hop.write(headers);
-        if self.names && self.hop != Hop::Untouched && !headers.contains_key(REQUEST_ID) {
+        if !self.names || self.hop == Hop::Untouched {
+            return;
+        }
+        if let Some(id) = headers.get_mut(REQUEST_ID) {
+            id.set_sensitive(true);
+        } else {
             let id = request_id();
             if let Some(draft) = self.draft() {
                 draft.texts.set(Text::RequestId, id.as_bytes());
@@ -229,10 +247,10 @@ impl Record {
     }
 
     /// Who was asked, and how often.
-    pub fn tried(&mut self, attempts: u32, endpoint: Option<&Arc<Endpoint>>) {
+    pub fn tried(&mut self, attempts: u32, endpoint: Option<Arc<Endpoint>>) {
         if let Some(draft) = self.draft() {
             draft.attempts = attempts;
-            draft.endpoint = endpoint.cloned();
+            draft.endpoint = endpoint;
         }
     }
 
@@ -368,8 +386,8 @@ impl Transit {
         }
         draft.duration = draft.started.elapsed();
         if let Some(draft) = self.0.take() {
-            let telemetry = Arc::clone(&draft.telemetry);
-            telemetry.observers.take(draft);
+            let session = Arc::clone(&draft.session);
+            session.telemetry.observers.take(draft);
         }
     }
 }

@@ -122,8 +122,8 @@ fn leads_to(draft: &Draft, to: &str) -> bool {
 }
 
 fn comes_from(draft: &Draft, from: &str) -> bool {
-    draft.ends.identity.as_ref().is_some_and(|identity| identity.contains(from))
-        || draft.ends.peer.to_string().contains(from)
+    draft.session.ends.identity.as_ref().is_some_and(|identity| identity.contains(from))
+        || draft.session.ends.peer.to_string().contains(from)
 }
 
 fn has_reason(draft: &Draft, wanted: &str) -> bool {

@@ -33,7 +33,7 @@ pub fn body(batch: &[Arc<Draft>], origin: &Origin) -> String {
 fn entry(draft: &Draft, origin: &Origin) -> Value {
     let began = draft.started_at().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let at = |after: Duration| u64::try_from((began + after).as_millis()).unwrap_or_default();
-    let (client, destination) = (draft.ends.peer, draft.ends.destination);
+    let (client, destination) = (draft.session.ends.peer, draft.session.ends.destination);
     // FSM's own way: the two ends are swapped on the outbound side.
     let (remote, local) = match draft.direction {
         Direction::Inbound => (client, destination),
@@ -64,12 +64,12 @@ fn entry(draft: &Draft, origin: &Origin) -> Value {
         "service": {
             "name": draft.service.as_ref().map_or("anonymous", |service| &service.name),
             "target": draft.endpoint.as_ref().map(|endpoint| endpoint.target.to_string()).unwrap_or_default(),
-            "ingressMode": draft.direction == Direction::Inbound && draft.ends.identity.is_none(),
+            "ingressMode": draft.direction == Direction::Inbound && draft.session.ends.identity.is_none(),
             "egressMode": draft.direction == Direction::Outbound && !fields::mtls(draft),
         },
         "type": draft.direction.name(),
         "reason": draft.reason.map(|reason| reason.code()).unwrap_or_default(),
-        "identity": draft.ends.identity.as_deref().unwrap_or_default(),
+        "identity": draft.session.ends.identity.as_deref().unwrap_or_default(),
         "attempts": draft.attempts,
     })
 }

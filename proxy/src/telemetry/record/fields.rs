@@ -87,13 +87,13 @@ fields! {
         |draft| draft.endpoint.as_ref().map_or(Value::Null, |endpoint| endpoint.target.to_string().into()),
         |connection| connection.target.as_ref().map_or(Value::Null, |target| target.to_string().into());
     "peer", "address of the client",
-        |draft| draft.ends.peer.to_string().into(), |connection| connection.ends.peer.to_string().into();
+        |draft| draft.session.ends.peer.to_string().into(), |connection| connection.ends.peer.to_string().into();
     "destination", "where the client was connecting to",
-        |draft| draft.ends.destination.to_string().into(), |connection| connection.ends.destination.to_string().into();
+        |draft| draft.session.ends.destination.to_string().into(), |connection| connection.ends.destination.to_string().into();
     "serverName", "server that the client's TLS hello asks for (SNI)",
-        |draft| name(draft.ends.server_name.as_deref()), |connection| name(connection.ends.server_name.as_deref());
+        |draft| name(draft.session.ends.server_name.as_deref()), |connection| name(connection.ends.server_name.as_deref());
     "identity", "who the client is according to its certificate",
-        |draft| name(draft.ends.identity.as_deref()), |connection| name(connection.ends.identity.as_deref());
+        |draft| name(draft.session.ends.identity.as_deref()), |connection| name(connection.ends.identity.as_deref());
     "serverIdentity", "who the server of a TCP connection is according to its certificate",
         nothing, |connection| name(connection.server.as_deref());
     "mtls", "whether the client came over mTLS (inbound), the server was reached over it (outbound)",
@@ -148,7 +148,7 @@ impl Field {
 /// Whether the hop is mTLS.
 pub fn mtls(draft: &Draft) -> bool {
     match draft.direction {
-        Direction::Inbound => draft.ends.mtls,
+        Direction::Inbound => draft.session.ends.mtls,
         Direction::Outbound => draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.is_of_sidecar()),
     }
 }

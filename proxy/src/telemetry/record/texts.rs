@@ -47,6 +47,16 @@ impl Texts {
         self.places[text as usize] = place.unwrap_or(NOWHERE);
     }
 
+    /// Takes all of these, as far as they are there, into memory that is got at once.
+    pub fn fill(&mut self, texts: [(Text, Option<&[u8]>); COUNT]) {
+        self.bytes.reserve(texts.iter().map(|(_, value)| value.map_or(0, <[u8]>::len)).sum());
+        for (text, value) in texts {
+            if let Some(value) = value {
+                self.set(text, value);
+            }
+        }
+    }
+
     /// A text, if the request has it.
     pub fn get(&self, text: Text) -> Option<&[u8]> {
         let (start, end) = self.places[text as usize];

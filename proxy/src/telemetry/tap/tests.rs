@@ -3,7 +3,7 @@
 use super::*;
 use crate::http::body::ResponseBody;
 use crate::telemetry::observe::Observe;
-use crate::telemetry::record::{Ends, Record};
+use crate::telemetry::record::{Ends, Record, Session};
 use crate::telemetry::{Direction, Telemetry};
 use http::{Request, Response};
 use serde_json::Value;
@@ -13,15 +13,16 @@ fn request(telemetry: &Arc<Telemetry>, target: &str, status: u16) {
     let Ok(request) = request.or_else(|_| Request::builder().uri(target).header("host", "pay.shop").body(())) else {
         panic!("{target}")
     };
-    let ends = || Ends {
+    let ends = Ends {
         peer: "10.0.0.1:4000".parse().unwrap(),
         destination: "10.0.0.2:80".parse().unwrap(),
         identity: Some("web.shop.cluster.local".into()),
         mtls: true,
         server_name: None,
     };
+    let session = || Session::new(telemetry, ends);
     let observe = Arc::new(Observe::default());
-    let record = Record::begin(telemetry, Some(&observe), Direction::Inbound, &request, ends);
+    let record = Record::begin(telemetry, Some(&observe), Direction::Inbound, &request, session);
     let mut response = Response::new(ResponseBody::full("denied"));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     record.answered(&mut response, false);

@@ -171,6 +171,15 @@ pub fn write_refusal(headers: &mut HeaderMap) {
     headers.insert(SAMPLED, HeaderValue::from_static("0"));
 }
 
+/// Marks identifiers that pass as they came: the next hop's never come again, so HPACK's table is to keep none of them.
+pub fn keep_out_of_tables(headers: &mut HeaderMap) {
+    for name in [TRACE_ID, SPAN_ID, PARENT_ID, B3, TRACEPARENT] {
+        if let Some(value) = headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
 impl Context {
     /// Writes the context into a request, in every one of these forms.
     pub fn write(&self, headers: &mut HeaderMap, forms: Forms) {

@@ -124,7 +124,9 @@ impl Hop {
         match self {
             Self::Span(span) if span.writes => span.context.write(headers, span.forms),
             Self::Refused => context::write_refusal(headers),
-            Self::Untouched | Self::Span(_) => {}
+            // An HTTP/2 connection's table of headers would keep each of them, and push out what comes with every request.
+            Self::Span(_) => context::keep_out_of_tables(headers),
+            Self::Untouched => {}
         }
     }
 }

@@ -99,10 +99,10 @@ fn as_object<S: Serializer>(tags: &[(&'static str, Cow<'_, str>)], serializer: S
 /// Who is at the other end of the hop.
 pub fn other_end(draft: &Draft) -> SocketAddr {
     match draft.direction {
-        Direction::Inbound => draft.ends.peer,
+        Direction::Inbound => draft.session.ends.peer,
         Direction::Outbound => {
             let target = draft.endpoint.as_ref().and_then(|endpoint| endpoint.target.to_string().parse().ok());
-            target.unwrap_or(draft.ends.destination)
+            target.unwrap_or(draft.session.ends.destination)
         }
     }
 }
@@ -128,7 +128,7 @@ pub fn tags<'a>(draft: &'a Draft, origin: &'a Origin, other_end: SocketAddr) -> 
         ("response_size", draft.response_bytes.to_string().into()),
         ("peer.address", other_end.to_string().into()),
     ]);
-    if let Some(identity) = &draft.ends.identity {
+    if let Some(identity) = &draft.session.ends.identity {
         tags.push(("peer.identity", identity.as_str().into()));
     }
     if draft.attempts > 1 {

@@ -110,6 +110,21 @@ fn a_client_span_is_a_child_and_zipkins_server_span_is_the_clients() {
 }
 
 #[test]
+fn identifiers_that_pass_as_they_came_stay_out_of_hpacks_tables_as_well() {
+    let first = told(begin(&rules(None), Direction::Outbound, &HeaderMap::new()), &HeaderMap::new());
+    // What comes over HTTP/2 says nothing of how it was sent.
+    let mut came = HeaderMap::new();
+    came.extend(first.iter().map(|(name, value)| (name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap())));
+    let hop = begin(&rules(None), Direction::Inbound, &came);
+    let sent = told(hop, &came);
+    assert_eq!(sent, came);
+    for id in ["x-b3-traceid", "x-b3-spanid"] {
+        assert!(sent[id].is_sensitive(), "{id}");
+    }
+    assert!(!sent["x-b3-sampled"].is_sensitive(), "comes again with every request");
+}
+
+#[test]
 fn with_otlp_a_server_span_is_a_child_of_the_clients() {
     let client = span(&OTLP(), Direction::Outbound, &HeaderMap::new());
     let mut told = told(Hop::Span(client), &HeaderMap::new());
