@@ -10,7 +10,7 @@ REGISTRY ?= flomesh
 IMAGE_ARGUMENTS = --build-arg FSM_GIT_COMMIT=$$(git rev-parse --short HEAD) --build-arg FSM_BUILD_DATE=$$(date -u +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e build bench gate scale pgo lint fmt setup clean image-proxy image-control
+.PHONY: help demo test e2e build bench gate seen scale pgo lint fmt setup clean image-proxy image-control
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ gate: ## count the instructions of a request, and fail when they have become man
 	@.ci/setup gate
 	cargo build --release -p fsm-proxy
 	python3 benches/load/gate.py
+
+seen: ## what metrics, logs of errors and traces cost a pair of sidecars (root; six minutes; an idle machine)
+	@.ci/setup bench
+	cargo build --profile dist -p fsm-proxy
+	python3 benches/load/seen.py
 
 scale: ## what a sidecar costs beside 10,000 services and 10,000 connections (root; an idle machine)
 	@.ci/setup bench

@@ -134,7 +134,7 @@ class Peer:
             command = [program, "--config", config, "--log-level", "error"]
             if self.topology in RUNTIMES:
                 command += ["--workers", "2", "--runtime", RUNTIMES[self.topology]]
-            environment = self._pod_environment(side) if observed else {}
+            environment = self._pod_environment(side)
         elif self.program == "probe":
             command = [self.bench.programs["probe"], side, certificates or "-"]
         else:
