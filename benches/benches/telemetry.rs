@@ -9,7 +9,7 @@ use fsm_proxy::config::compile::{Environment, compile};
 use fsm_proxy::config::snapshot::Snapshot;
 use fsm_proxy::http::body::ResponseBody;
 use fsm_proxy::telemetry::families::{View, prometheus_text};
-use fsm_proxy::telemetry::record::{Ends, Record};
+use fsm_proxy::telemetry::record::{Ends, Record, Session};
 use fsm_proxy::telemetry::signals::PeerName;
 use fsm_proxy::telemetry::workload::Workload;
 use fsm_proxy::telemetry::{Direction, Telemetry};
@@ -49,9 +49,12 @@ fn record(bencher: Bencher<'_, '_>, change: impl FnOnce(&mut Config)) {
         .header("user-agent", "curl/8.0")
         .body(())
         .expect("a request");
+    let ends = Ends { peer: address, destination: address, identity: None, mtls: false, server_name: None };
+    let session = Session::new(&telemetry, ends);
     bencher.bench(|| {
-        let ends = || Ends { peer: address, destination: address, identity: None, mtls: false, server_name: None };
-        let mut record = Record::begin(&telemetry, Some(&snapshot.observe), Direction::Outbound, &request, ends);
+        let session = || Arc::clone(&session);
+        let mut record =
+            Record::begin(&telemetry, Some(&snapshot.observe), Direction::Outbound, &request, false, session);
         let mut headers = HeaderMap::new();
         record.tell(&mut headers);
         record.answered(&mut Response::new(ResponseBody::Empty), false);

@@ -266,13 +266,6 @@ pub const ACCESS_LOG_QUEUE: usize = 4096;
 /// one after so many.
 pub const INTRODUCED_EVERY: u32 = 32;
 
-/// Places for drafts of records that each worker keeps for the next ones; each takes some 800 bytes with its texts. More are
-/// made when more requests are under way, and given up again.
-pub const SPARE_DRAFTS: usize = 256;
-
-/// Memory for texts that such a place keeps; what a longer request needed is given up with its record.
-pub const SPARE_TEXT_BYTES: usize = 2 << 10;
-
 /// Bytes of the access log that are written at a time: what a pipe takes as a whole, so that no other line gets in between. (A
 /// longer line is written alone.)
 pub const ACCESS_LOG_WRITE: usize = 4096;

@@ -17,7 +17,7 @@ mod socks;
 #[cfg(test)]
 mod tests;
 
-use crate::detect::{self, Detected, Prefixed, Protocol};
+use crate::detect::{self, Prefixed, Protocol};
 use crate::http::body::ResponseBody;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::server::{self, Version};
@@ -150,19 +150,19 @@ impl EgressGateway {
         if self.mode == Mode::Socks5 {
             return self.answer_socks(io, &client).await;
         }
-        let detected = match alpn {
-            Alpn::H2 => Detected { io: Prefixed::new(Bytes::new(), io), protocol: Protocol::Http2 },
-            Alpn::Http1 => Detected { io: Prefixed::new(Bytes::new(), io), protocol: Protocol::Http1 },
-            Alpn::None | Alpn::Other | Alpn::MeshTcp => detect::detect_http(io, limits::DETECT_TIMEOUT).await,
-        };
-        let version = match detected.protocol {
-            Protocol::Http2 => Version::Http2,
-            Protocol::Timeout | Protocol::Closed => return Err(Reason::DownstreamTimeout.into()),
-            Protocol::Http1 | Protocol::Other | Protocol::Tls(_) => Version::Http1,
+        let (version, io) = if let Some(version) = Version::agreed(alpn) {
+            (version, Prefixed::new(Bytes::new(), io))
+        } else {
+            let detected = detect::detect_http(io, limits::DETECT_TIMEOUT).await;
+            match detected.protocol {
+                Protocol::Http2 => (Version::Http2, detected.io),
+                Protocol::Timeout | Protocol::Closed => return Err(Reason::DownstreamTimeout.into()),
+                Protocol::Http1 | Protocol::Other | Protocol::Tls(_) => (Version::Http1, detected.io),
+            }
         };
         let (gateway, shared, client) = (self, Arc::clone(proxy), Arc::new(client));
         let handle = move |request| handle(Arc::clone(&gateway), Arc::clone(&shared), Arc::clone(&client), request);
-        if let Err(error) = server::serve(detected.io, version, proxy.drain.watch(), Phase::Draining, handle).await {
+        if let Err(error) = server::serve(io, version, proxy.drain.watch(), Phase::Draining, handle).await {
             tracing::debug!(%error, "connection of a gateway's client ended");
         }
         Ok(())

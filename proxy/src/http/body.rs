@@ -169,6 +169,7 @@ impl Body for RequestBody {
 /// It holds the [`Lease`] of the upstream connection and gives it back when the last byte has passed; dropping the
 /// body earlier (the client went away) closes an HTTP/1 connection and resets an HTTP/2 stream.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // nearly all of them are the large one
 pub enum ResponseBody {
     /// No body.
     Empty,

@@ -6,7 +6,7 @@ use super::{grpc, sanitize, target, upgrade};
 use crate::reason::Reason;
 use crate::upstream::cluster::ClusterSettings;
 use crate::upstream::connect::{Protocol, Target};
-use crate::upstream::endpoint::ExchangeOptions;
+use crate::upstream::endpoint::{ExchangeOptions, ForOthers};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{Extensions, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 /// A request that is ready for any endpoint of its cluster.
 #[derive(Debug)]
-pub struct Outgoing {
+pub struct Outgoing<'a> {
     /// The request, with its target in the form that the protocol wants; taken when it is sent.
     pub request: Option<Request<RequestBody>>,
     /// How it is to be sent.
-    pub options: ExchangeOptions,
+    pub options: ExchangeOptions<'a>,
     /// The client's offer to switch protocols.
     pub upgrade: Option<Upgrade>,
 }
@@ -46,12 +46,13 @@ pub fn upstream_protocol(request: &Request<Incoming>, grpc_port: bool, preserve:
 ///
 /// # Errors
 /// [`Reason::BadHost`] when the host cannot be an authority.
-pub fn prepare(
+pub fn prepare<'a>(
     mut request: Request<Incoming>,
     protocol: Protocol,
     host: &HeaderValue,
     settings: &ClusterSettings,
-) -> Result<Outgoing, Reason> {
+    for_others: ForOthers<'a>,
+) -> Result<Outgoing<'a>, Reason> {
     let offered = offered_upgrade(&request, protocol);
     let upgrade = offered.map(|offered| Upgrade { offered, downstream: hyper::upgrade::on(&mut request) });
     let (mut parts, body) = request.into_parts();
@@ -84,12 +85,13 @@ pub fn prepare(
         response_timeout: settings.response_timeout,
         requests_per_connection: settings.requests_per_connection,
         limits: settings.limits,
+        for_others,
     };
     let request = Some(Request::from_parts(parts, RequestBody::stream(body, came_in)));
     Ok(Outgoing { request, options, upgrade })
 }
 
-impl Outgoing {
+impl Outgoing<'_> {
     /// How far the request's body has got; `None` where there is none.
     pub fn progress(&self) -> Option<Arc<BodyProgress>> {
         self.request.as_ref().and_then(|request| request.body().progress())

@@ -45,6 +45,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes a header that is hardly ever there: a look at all names is cheaper than a search for one.
+pub fn take_rare(headers: &mut HeaderMap, rare: &HeaderName) -> Option<HeaderValue> {
+    headers.keys().any(|name| name == rare).then(|| headers.remove(rare)).flatten()
+}
+
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
         || *name == KEEP_ALIVE

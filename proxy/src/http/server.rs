@@ -7,6 +7,7 @@ use super::body::ResponseBody;
 use super::reply;
 use crate::limits;
 use crate::runtime::drain::{DrainWatch, Phase};
+use crate::tls::Alpn;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -24,6 +25,17 @@ pub enum Version {
     Http1,
     /// HTTP/2.
     Http2,
+}
+
+impl Version {
+    /// The version that both sides agreed on, if they did.
+    pub const fn agreed(alpn: Alpn) -> Option<Self> {
+        match alpn {
+            Alpn::H2 | Alpn::MeshH2 => Some(Self::Http2),
+            Alpn::Http1 | Alpn::MeshHttp1 => Some(Self::Http1),
+            Alpn::None | Alpn::MeshTcp | Alpn::Other => None,
+        }
+    }
 }
 
 /// Serves a connection until it ends or the proxy drains.

@@ -6,7 +6,7 @@ use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward::{self, Outgoing};
 use crate::http::reply::{self, Answer, Refusal};
-use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
+use crate::http::sanitize::{SERVICE_IDENTITY, STATS, take_rare};
 use crate::http::server::{self, Version};
 use crate::http::{forwarded, grpc, target};
 use crate::limits;
@@ -21,7 +21,7 @@ use crate::telemetry::record::{Record, Session};
 use crate::telemetry::signals::Edge;
 use crate::tls::Alpn;
 use crate::upstream::cluster::{Cluster, Tried};
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{Endpoint, ForOthers};
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -73,8 +73,10 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let snapshot = connection.proxy.store.snapshot();
     let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
     let for_records = || Session::new(&connection.proxy.telemetry, connection.client.ends());
+    let decided = connection.client.alpn.is_between_sidecars();
     let session = || Arc::clone(connection.session.get_or_init(for_records));
-    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Inbound, &request, session);
+    let mut record =
+        Record::begin(&connection.proxy.telemetry, observe, Direction::Inbound, &request, decided, session);
     let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, grpc, &mut record).await {
         Ok(response) => (response, false),
         Err(refusal) => {
@@ -104,7 +106,7 @@ async fn carry(
 
     // Routing, on verified facts only: whatever identity the client claims is dropped here.
     let host = target::canonicalize(&mut request, client.info.destination)?;
-    request.headers_mut().remove(SERVICE_IDENTITY);
+    drop(take_rare(request.headers_mut(), &SERVICE_IDENTITY));
     let caller = client.peer.as_ref().and_then(|peer| peer.service.as_deref());
     let service = service(port, client, &host)?;
     let question =
@@ -132,7 +134,8 @@ async fn carry(
     // Load balancing and metrics.
     let cluster = cluster.ok_or(Reason::NoCluster)?;
     let protocol = forward::upstream_protocol(&request, port.carries == Carries::Grpc, false);
-    let mut outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
+    let for_others = ForOthers { trace_refused: record.refuses_trace(), ..ForOthers::default() };
+    let mut outgoing = forward::prepare(request, protocol, &host, &cluster.settings, for_others)?;
     record.sends(outgoing.progress());
     let mut endpoint = None;
     let mut outcome = send(cluster, &mut outgoing, &mut endpoint).await;
@@ -141,9 +144,8 @@ async fn carry(
     {
         let headers = response.headers_mut();
         // Whatever the application says there is not ours to vouch for.
-        let said =
-            if connection.introduces_us() { headers.insert(STATS, stats.clone()) } else { headers.remove(STATS) };
-        drop(said);
+        let introduced = connection.introduces_us();
+        drop(if introduced { headers.insert(STATS, stats.clone()) } else { take_rare(headers, &STATS) });
     }
     let status = outcome.as_ref().map_or_else(Refusal::status, Response::status);
     let counted = connection.count(cluster, status, record.responded(), grpc);
@@ -190,7 +192,7 @@ fn throttle(limit: Option<&RequestLimit>, reason: Reason) -> Result<(), Refusal>
 /// To the application; it has one endpoint, so there is nowhere else to go.
 async fn send(
     cluster: &Cluster,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     asked: &mut Option<Arc<Endpoint>>,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let endpoint = cluster.pick(Instant::now(), &Tried::new(), None).ok_or(Reason::NoEndpoint)?;

@@ -258,10 +258,8 @@ async fn detect_version<IO>(proxy: &Proxy, io: IO, alpn: Alpn) -> Result<(Versio
 where
     IO: tokio::io::AsyncRead + Unpin,
 {
-    match alpn {
-        Alpn::H2 => return Ok((Version::Http2, Prefixed::new(Bytes::new(), io))),
-        Alpn::Http1 => return Ok((Version::Http1, Prefixed::new(Bytes::new(), io))),
-        Alpn::None | Alpn::MeshTcp | Alpn::Other => {}
+    if let Some(version) = Version::agreed(alpn) {
+        return Ok((version, Prefixed::new(Bytes::new(), io)));
     }
     let detected = detect::detect_http(io, limits::DETECT_TIMEOUT).await;
     match detected.protocol {

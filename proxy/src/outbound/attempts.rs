@@ -55,7 +55,7 @@ pub(super) struct Trail {
 /// [`Refusal`] of the last attempt.
 pub(super) async fn send(
     course: &Course<'_>,
-    outgoing: &mut Outgoing,
+    outgoing: &mut Outgoing<'_>,
     trail: &mut Trail,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (request, options) = (&mut outgoing.request, outgoing.options);
@@ -81,7 +81,7 @@ async fn at_cluster(
     course: &Course<'_>,
     cluster: &Arc<Cluster>,
     request: &mut Option<Request<RequestBody>>,
-    options: ExchangeOptions,
+    options: ExchangeOptions<'_>,
     mut template: Option<&mut Template>,
     trail: &mut Trail,
 ) -> Result<Done, Refusal> {
@@ -215,7 +215,7 @@ fn outcome_of(exchanged: &Exchanged) -> AttemptOutcome {
     }
 }
 
-fn with_deadline(mut options: ExchangeOptions, policy: Option<&RetryPolicy>) -> ExchangeOptions {
+fn with_deadline<'a>(mut options: ExchangeOptions<'a>, policy: Option<&RetryPolicy>) -> ExchangeOptions<'a> {
     if let Some(per_try) = policy.and_then(RetryPolicy::per_try_timeout) {
         options.response_timeout = options.response_timeout.min(per_try);
     }
@@ -243,7 +243,7 @@ struct Template {
 }
 
 impl Template {
-    fn of(course: &Course<'_>, options: ExchangeOptions, request: &mut Request<RequestBody>) -> Option<Self> {
+    fn of(course: &Course<'_>, options: ExchangeOptions<'_>, request: &mut Request<RequestBody>) -> Option<Self> {
         let wanted = course.cluster.settings.retry.is_some() || course.failover.is_some();
         (wanted && !options.upgrade).then(|| Self {
             method: request.method().clone(),

@@ -8,7 +8,7 @@ use crate::detect::Prefixed;
 use crate::http::body::ResponseBody;
 use crate::http::forward;
 use crate::http::reply::{self, Refusal};
-use crate::http::sanitize::{SERVICE_IDENTITY, STATS};
+use crate::http::sanitize::{SERVICE_IDENTITY, STATS, take_rare};
 use crate::http::server::{self, Version};
 use crate::http::{grpc, target};
 use crate::listen::ConnInfo;
@@ -19,7 +19,7 @@ use crate::shared::Proxy;
 use crate::telemetry::Direction;
 use crate::telemetry::record::{Ends, Record, Session};
 use crate::upstream::cluster::Cluster;
-use crate::upstream::endpoint::{Answered, Endpoint};
+use crate::upstream::endpoint::{Answered, Endpoint, ForOthers};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -56,7 +56,7 @@ async fn handle(connection: Arc<Connection>, request: Request<Incoming>) -> Resp
     let observe = snapshot.as_ref().map(|snapshot| &snapshot.observe);
     let for_records = || Session::new(&connection.proxy.telemetry, Ends::of_application(&connection.info, None));
     let session = || Arc::clone(connection.session.get_or_init(for_records));
-    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Outbound, &request, session);
+    let mut record = Record::begin(&connection.proxy.telemetry, observe, Direction::Outbound, &request, false, session);
     let (mut response, last) = match carry(&connection, snapshot.as_deref(), request, grpc, &mut record).await {
         Ok(response) => (response, false),
         Err(refusal) => {
@@ -95,14 +95,14 @@ async fn carry(
 
     // Tracing. FSM's sidecars tell each other who calls then.
     record.tell(request.headers_mut());
-    if record.is_traced() && settings.stats_headers && cluster.is_of_sidecars() {
-        request.headers_mut().extend(connection.proxy.stats_request_headers.iter().cloned());
-    }
+    let introduced = record.is_traced() && settings.stats_headers && cluster.is_of_sidecars();
+    let introduction = if introduced { &*connection.proxy.stats_request_headers } else { &[] };
+    let for_others = ForOthers { trace_refused: record.refuses_trace(), introduction };
 
     // Headers: who we are, in the place where peers of FSM look for it. Ours trust the certificate instead.
     match &settings.service_identity {
         Some(identity) => drop(request.headers_mut().insert(SERVICE_IDENTITY, identity.clone())),
-        None => drop(request.headers_mut().remove(SERVICE_IDENTITY)),
+        None => drop(take_rare(request.headers_mut(), &SERVICE_IDENTITY)),
     }
 
     // Circuit breaking, load balancing and retries, attempt by attempt; then metrics.
@@ -112,7 +112,7 @@ async fn carry(
         // Pipy at the other end compares hosts letter by letter.
         canonicalize(&mut host);
     }
-    let mut outgoing = forward::prepare(request, protocol, &host, &cluster.settings)?;
+    let mut outgoing = forward::prepare(request, protocol, &host, &cluster.settings, for_others)?;
     let course = Course { connection, settings, cluster, failover: route.split.failover(), grpc, key };
     record.sends(outgoing.progress());
     let mut trail = Trail::default();
@@ -143,7 +143,7 @@ fn count(
     let Some(endpoint) = endpoint else { return cluster.counters().response(status, elapsed) };
     // What a sidecar says of itself is for us; of others it is a header like any other.
     let said = outcome.as_mut().ok().filter(|_| endpoint.is_of_sidecar());
-    let stats = said.and_then(|response| response.headers_mut().remove(STATS));
+    let stats = said.and_then(|response| take_rare(response.headers_mut(), &STATS));
     let answered = Answered { status, stats: stats.as_ref(), pods, grpc };
     let counted = endpoint.count(cluster.counters(), answered, elapsed);
     if let (Some(edge), Ok(response)) = (counted, outcome) {

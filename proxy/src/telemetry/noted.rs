@@ -69,7 +69,7 @@ impl<'a> Noted<'a> {
 
 impl<'a> Noted<'a> {
     /// Copies what records keep of a request to this target.
-    pub fn copy(&self, target: &Uri, mut texts: Texts) -> Texts {
+    pub fn copy(&self, target: &Uri, texts: &mut Texts) {
         let path = target.path_and_query().map_or("/", PathAndQuery::as_str);
         let bytes = |value: Option<&'a HeaderValue>| value.map(HeaderValue::as_bytes);
         let authority = || target.authority().map(|authority| authority.as_str().as_bytes());
@@ -80,7 +80,6 @@ impl<'a> Noted<'a> {
             (Text::RequestId, bytes(self.request_id)),
             (Text::ForwardedFor, bytes(self.forwarded_for)),
         ]);
-        texts
     }
 }
 

@@ -10,7 +10,6 @@
 pub mod connection;
 pub mod fields;
 pub mod redact;
-mod slot;
 pub mod texts;
 
 use super::grpc::GrpcStatus;
@@ -32,7 +31,6 @@ use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
-use slot::Slot;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -52,7 +50,17 @@ pub struct Record {
     hop: Hop,
     /// It gets a name across hops.
     names: bool,
-    draft: Option<Slot>,
+    draft: Option<Box<Draft>>,
+    kept: Kept,
+    outcome: Outcome,
+}
+
+/// When a record is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Always,
+    /// Somebody looks for errors, and nobody for anything else.
+    IfItFails,
 }
 
 /// What is known of the two ends of a connection.
@@ -111,93 +119,143 @@ pub struct Draft {
     pub texts: Texts,
     /// Version towards the client.
     pub version: Version,
-    /// All headers of the request, where the remote log wants them.
-    pub request_headers: Option<Box<HeaderMap>>,
     /// The trace that it belongs to.
     pub span: Option<Box<Span>>,
     /// The service that the host led to.
     pub service: Option<Arc<Service>>,
     /// The cluster that the route chose.
     pub cluster: Option<Arc<str>>,
+    outcome: Option<Box<Outcome>>,
+    rare: Option<Box<Rare>>,
+    request_body: Option<Arc<BodyProgress>>,
+}
+
+/// What became of a request. It travels beside the draft: when the server answers, other requests have pushed the draft out of
+/// the CPU's nearest caches, and most drafts need not be looked at again.
+#[derive(Debug)]
+pub struct Outcome {
     /// The endpoint that answered, or was asked last.
     pub endpoint: Option<Arc<Endpoint>>,
     /// Times that the request was sent.
     pub attempts: u32,
     /// Why the proxy answered itself.
     pub reason: Option<Reason>,
-    /// The same in words, for operators.
-    pub detail: String,
-    /// Why the proxy at the other end answered itself, as it says.
-    pub upstream_reason: Option<HeaderValue>,
     /// Status.
     pub status: StatusCode,
     /// Whether it is a gRPC call.
     grpc: bool,
     /// How the gRPC call ended, if it is one and said so.
     pub grpc_status: Option<GrpcStatus>,
-    /// All headers of the response, where the remote log wants them.
-    pub response_headers: Option<Box<HeaderMap>>,
     /// From the request's head to the response's head.
     pub head: Duration,
     /// From the request's head to the last byte.
     pub duration: Duration,
-    request_body: Option<Arc<BodyProgress>>,
     /// Bytes of the response's body.
     pub response_bytes: u64,
     /// Whether the response passed to its end.
     pub complete: bool,
 }
 
+impl Outcome {
+    /// Nothing yet.
+    const OPEN: Self = Self {
+        endpoint: None,
+        attempts: 0,
+        reason: None,
+        status: StatusCode::OK,
+        grpc: false,
+        grpc_status: None,
+        head: Duration::ZERO,
+        duration: Duration::ZERO,
+        response_bytes: 0,
+        complete: false,
+    };
+
+    /// Whether its head speaks of a failure.
+    fn has_failed(&self) -> bool {
+        self.status.is_client_error() || self.status.is_server_error() || self.reason.is_some()
+    }
+
+    /// Whether an operator who looks for errors wants to see it.
+    fn is_error(&self) -> bool {
+        self.has_failed() || !self.complete || self.grpc_status.is_some_and(|status| status != GrpcStatus::OK)
+    }
+}
+
+/// What hardly any record has something of: apart, for what a draft costs most requests is the memory that it touches.
+#[derive(Debug)]
+pub struct Rare {
+    /// All headers of the request, where the remote log wants them.
+    pub request_headers: Option<HeaderMap>,
+    /// All headers of the response, where the remote log wants them.
+    pub response_headers: Option<HeaderMap>,
+    /// Why the proxy answered itself, in words for operators.
+    pub detail: String,
+    /// Why the proxy at the other end answered itself, as it says.
+    pub upstream_reason: Option<HeaderValue>,
+}
+
+impl Rare {
+    const NOTHING: Self =
+        Self { request_headers: None, response_headers: None, detail: String::new(), upstream_reason: None };
+}
+
 impl Record {
-    /// Begins a record. Without a configuration (`observe`) nobody wants one.
+    /// Begins a record. Without a configuration (`observe`) nobody wants one. `decided`: whoever sent the request would have told
+    /// if its trace was recorded.
     pub fn begin<B>(
         telemetry: &Telemetry,
         observe: Option<&Arc<Observe>>,
         direction: Direction,
         request: &Request<B>,
+        decided: bool,
         session: impl FnOnce() -> Arc<Session>,
     ) -> Self {
         let started = Instant::now();
         let Some(observe) = observe.filter(|observe| observe.looks_at_requests(telemetry)) else {
-            return Self { started, head: None, hop: Hop::Untouched, names: false, draft: None };
+            return Self::of(started, Hop::Untouched);
         };
         let headers = request.headers();
         let noted = Noted::of(headers);
-        let hop = observe.trace.as_ref().map_or(Hop::Untouched, |rules| Hop::begin(rules, direction, &noted.trace));
+        let hop =
+            observe.trace.as_ref().map_or(Hop::Untouched, |rules| Hop::begin(rules, direction, &noted.trace, decided));
         let names = hop.is_sampled() || observe.trace.as_ref().is_some_and(|rules| rules.names_all);
         let wants = observe.wants(telemetry, direction, &hop);
         if wants.is_empty() {
-            return Self { started, head: None, hop, names, draft: None };
+            return Self { names, ..Self::of(started, hop) };
         }
-        let draft = Slot::of(|texts| Draft {
+        // Made where it stays: a box that is filled afterwards is copied into.
+        let draft = Draft {
             direction,
             started,
             wants,
             observe: Arc::clone(observe),
             session: session(),
             method: request.method().clone(),
-            texts: noted.copy(request.uri(), texts),
+            texts: Texts::default(),
             version: request.version(),
-            request_headers: wants.contains(Wants::REMOTE).then(|| copy(headers)),
             span: hop.span().copied().or_else(|| Span::as_told(&noted.trace)).map(Box::new),
             service: None,
             cluster: None,
-            endpoint: None,
-            attempts: 0,
-            reason: None,
-            detail: String::new(),
-            upstream_reason: None,
-            status: StatusCode::OK,
-            grpc: false,
-            grpc_status: None,
-            response_headers: None,
-            head: Duration::ZERO,
-            duration: Duration::ZERO,
+            outcome: None,
+            rare: None,
             request_body: None,
-            response_bytes: 0,
-            complete: false,
-        });
-        Self { started, head: None, hop, names, draft: Some(draft) }
+        };
+        let mut draft = Box::write(Box::new_uninit(), draft);
+        noted.copy(request.uri(), &mut draft.texts);
+        let sifted = wants == Wants::LOG && observe.access_log.as_ref().is_some_and(|log| log.errors_only);
+        let kept = if sifted { Kept::IfItFails } else { Kept::Always };
+        let mut record = Self { names, draft: Some(draft), kept, ..Self::of(started, hop) };
+        if wants.contains(Wants::REMOTE)
+            && let Some(draft) = record.draft()
+        {
+            draft.rare_mut().request_headers = Some(copy(headers));
+        }
+        record
+    }
+
+    const fn of(started: Instant, hop: Hop) -> Self {
+        Self { started, head: None, hop, names: false, draft: None, kept: Kept::Always, outcome: Outcome::OPEN }
     }
 
     /// Whether anything is written down.
@@ -206,7 +264,7 @@ impl Record {
     }
 
     fn draft(&mut self) -> Option<&mut Draft> {
-        self.draft.as_mut().and_then(Slot::draft)
+        self.draft.as_deref_mut()
     }
 
     /// Where the request goes.
@@ -220,6 +278,11 @@ impl Record {
     /// Whether the request belongs to a trace that is recorded.
     pub const fn is_traced(&self) -> bool {
         self.hop.is_sampled()
+    }
+
+    /// Whether the request begins a trace that is not recorded.
+    pub fn refuses_trace(&self) -> bool {
+        self.hop == Hop::Refused
     }
 
     /// Tells the next hop about the trace. A request that somebody writes down gets a name across hops if it has none.
@@ -248,17 +311,17 @@ impl Record {
 
     /// Who was asked, and how often.
     pub fn tried(&mut self, attempts: u32, endpoint: Option<Arc<Endpoint>>) {
-        if let Some(draft) = self.draft() {
-            draft.attempts = attempts;
-            draft.endpoint = endpoint;
+        if self.draft.is_some() {
+            self.outcome.attempts = attempts;
+            self.outcome.endpoint = endpoint;
         }
     }
 
     /// The proxy answers itself.
     pub fn refused(&mut self, refusal: &Refusal) {
+        self.outcome.reason = Some(refusal.reason);
         if let Some(draft) = self.draft() {
-            draft.reason = Some(refusal.reason);
-            draft.detail.clone_from(&refusal.detail);
+            draft.rare_mut().detail.clone_from(&refusal.detail);
         }
     }
 
@@ -269,33 +332,29 @@ impl Record {
 
     /// The response, to a gRPC call or not, is ready to go; the record is handed out when it has gone.
     pub fn answered(self, response: &mut Response<ResponseBody>, grpc: bool) {
-        let Some(mut slot) = self.draft else { return };
-        let Some(draft) = slot.draft() else { return };
-        draft.status = response.status();
-        draft.grpc = grpc;
+        let Self { started, head, draft: Some(mut draft), kept, mut outcome, .. } = self else { return };
+        outcome.status = response.status();
+        outcome.grpc = grpc;
         if grpc {
-            draft.grpc_status = GrpcStatus::of(response.headers());
+            outcome.grpc_status = GrpcStatus::of(response.headers());
         }
-        draft.head = self.head.unwrap_or_else(|| draft.started.elapsed());
-        if draft.reason.is_none() && !draft.waits_for_an_error() {
-            draft.upstream_reason = reply::reason_of(response.headers()).and_then(copy_of);
-        }
-        if draft.wants.contains(Wants::REMOTE) {
-            draft.response_headers = Some(copy(response.headers()));
+        outcome.head = head.unwrap_or_else(|| started.elapsed());
+        if kept == Kept::Always || outcome.has_failed() {
+            draft.heard(response.headers(), outcome.reason.is_none());
         }
         match response.body_mut() {
-            body @ ResponseBody::Upstream { .. } => body.observe(Transit(slot)),
+            body @ ResponseBody::Upstream { .. } => body.observe(Transit { draft, kept, outcome }),
             body => {
-                draft.response_bytes = body.size_hint().exact().unwrap_or_default();
-                Transit(slot).end(true);
+                outcome.response_bytes = body.size_hint().exact().unwrap_or_default();
+                Transit { draft, kept, outcome }.end(true);
             }
         }
     }
 }
 
 /// Headers in memory of their own (see [`texts`]).
-fn copy(headers: &HeaderMap) -> Box<HeaderMap> {
-    Box::new(headers.iter().filter_map(|(name, value)| Some((name.clone(), copy_of(value)?))).collect())
+fn copy(headers: &HeaderMap) -> HeaderMap {
+    headers.iter().filter_map(|(name, value)| Some((name.clone(), copy_of(value)?))).collect()
 }
 
 fn copy_of(value: &HeaderValue) -> Option<HeaderValue> {
@@ -318,6 +377,16 @@ fn request_id() -> HeaderValue {
 }
 
 impl Draft {
+    /// What hardly any record has something of.
+    pub fn rare(&self) -> &Rare {
+        static NOTHING: Rare = Rare::NOTHING;
+        self.rare.as_deref().unwrap_or(&NOTHING)
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(Rare::NOTHING))
+    }
+
     /// Bytes of the request's body that were sent on.
     pub fn request_bytes(&self) -> u64 {
         self.request_body.as_ref().map_or(0, |body| body.bytes())
@@ -325,14 +394,17 @@ impl Draft {
 
     /// About how much memory it takes, for the bounds of queues.
     pub fn weight(&self) -> usize {
-        let headers = |headers: &Option<Box<HeaderMap>>| -> usize {
+        let headers = |headers: &Option<HeaderMap>| -> usize {
             headers
                 .iter()
                 .flat_map(|headers| headers.iter())
                 .map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES)
                 .sum()
         };
-        size_of::<Self>() + self.texts.weight() + headers(&self.request_headers) + headers(&self.response_headers)
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            size_of::<Rare>() + rare.detail.len() + headers(&rare.request_headers) + headers(&rare.response_headers)
+        });
+        size_of::<Self>() + size_of::<Outcome>() + self.texts.weight() + rare
     }
 
     /// When the request's head was here, by the wall clock.
@@ -341,53 +413,63 @@ impl Draft {
         now.checked_sub(self.started.elapsed()).unwrap_or(now)
     }
 
+    /// What became of it.
+    pub fn outcome(&self) -> &Outcome {
+        static OPEN: Outcome = Outcome::OPEN;
+        self.outcome.as_deref().unwrap_or(&OPEN)
+    }
+
     /// Whether an operator who looks for errors wants to see it.
     pub fn is_error(&self) -> bool {
-        let http = self.status.is_client_error() || self.status.is_server_error();
-        http || self.reason.is_some()
-            || !self.complete
-            || self.grpc_status.is_some_and(|status| status != GrpcStatus::OK)
+        self.outcome().is_error()
     }
 
     /// Whether the server failed, for traces.
     pub fn is_failure(&self) -> bool {
-        self.status.is_server_error() || !self.complete || self.grpc_status.is_some_and(GrpcStatus::is_failure)
+        let Outcome { status, complete, grpc_status, .. } = self.outcome();
+        status.is_server_error() || !complete || grpc_status.is_some_and(GrpcStatus::is_failure)
     }
 
-    /// Whether so far nobody wants to see it: it counts only if it becomes an error.
-    fn waits_for_an_error(&self) -> bool {
-        let errors_only = || self.observe.access_log.as_ref().is_some_and(|log| log.errors_only);
-        let well = !(self.status.is_client_error() || self.status.is_server_error()) && self.reason.is_none();
-        well && self.wants == Wants::LOG && errors_only()
+    /// Notes of a response's head what somebody may want to read.
+    fn heard(&mut self, headers: &HeaderMap, of_others: bool) {
+        if of_others && let Some(reason) = reply::reason_of(headers) {
+            self.rare_mut().upstream_reason = copy_of(reason);
+        }
+        if self.wants.contains(Wants::REMOTE) {
+            self.rare_mut().response_headers = Some(copy(headers));
+        }
     }
 }
 
 /// A record whose response is passing; handed out when it has passed, or never will.
 #[derive(Debug)]
-pub struct Transit(Slot);
+pub struct Transit {
+    draft: Box<Draft>,
+    kept: Kept,
+    outcome: Outcome,
+}
 
 impl Transit {
     /// A frame of the body has passed.
     pub fn frame(&mut self, frame: &Frame<Bytes>) {
-        let Some(draft) = self.0.draft() else { return };
+        let outcome = &mut self.outcome;
         if let Some(data) = frame.data_ref() {
-            draft.response_bytes += data.len() as u64;
-        } else if let Some(trailers) = frame.trailers_ref().filter(|_| draft.grpc) {
-            draft.grpc_status = GrpcStatus::of(trailers).or(draft.grpc_status);
+            outcome.response_bytes += data.len() as u64;
+        } else if let Some(trailers) = frame.trailers_ref().filter(|_| outcome.grpc) {
+            outcome.grpc_status = GrpcStatus::of(trailers).or(outcome.grpc_status);
         }
     }
 
     /// The response has passed, or will never pass. The record is handed out, if it is of interest still.
-    pub fn end(mut self, complete: bool) {
-        let Some(draft) = self.0.draft() else { return };
-        draft.complete = complete;
-        if draft.waits_for_an_error() && !draft.is_error() {
+    pub fn end(self, complete: bool) {
+        let Self { mut draft, kept, mut outcome } = self;
+        outcome.complete = complete;
+        if kept == Kept::IfItFails && !outcome.is_error() {
             return;
         }
-        draft.duration = draft.started.elapsed();
-        if let Some(draft) = self.0.take() {
-            let session = Arc::clone(&draft.session);
-            session.telemetry.observers.take(draft);
-        }
+        outcome.duration = draft.started.elapsed();
+        draft.outcome = Some(Box::new(outcome));
+        let session = Arc::clone(&draft.session);
+        session.telemetry.observers.take(*draft);
     }
 }

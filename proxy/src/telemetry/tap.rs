@@ -102,7 +102,7 @@ impl Filter {
         is(&self.direction, &|direction| draft.direction.name() == direction)
             && is(&self.method, &|method| draft.method.as_str().eq_ignore_ascii_case(method))
             && is(&self.path, &|path| path_of(draft).starts_with(path))
-            && self.status.is_none_or(|statuses| statuses.contain(draft.status))
+            && self.status.is_none_or(|statuses| statuses.contain(draft.outcome().status))
             && is(&self.to, &|to| leads_to(draft, to))
             && is(&self.from, &|from| comes_from(draft, from))
             && is(&self.reason, &|reason| has_reason(draft, reason))
@@ -118,7 +118,7 @@ fn leads_to(draft: &Draft, to: &str) -> bool {
     draft.cluster.as_ref().is_some_and(|cluster| cluster.contains(to))
         || draft.service.as_ref().is_some_and(|service| service.name.contains(to))
         || fields::text_of(draft, Text::Host).contains(to)
-        || draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.target.to_string().contains(to))
+        || draft.outcome().endpoint.as_ref().is_some_and(|endpoint| endpoint.target.to_string().contains(to))
 }
 
 fn comes_from(draft: &Draft, from: &str) -> bool {
@@ -127,8 +127,8 @@ fn comes_from(draft: &Draft, from: &str) -> bool {
 }
 
 fn has_reason(draft: &Draft, wanted: &str) -> bool {
-    let own = draft.reason.map(|reason| reason.code());
-    let other = draft.upstream_reason.as_ref().and_then(|reason| reason.to_str().ok());
+    let own = draft.outcome().reason.map(|reason| reason.code());
+    let other = draft.rare().upstream_reason.as_ref().and_then(|reason| reason.to_str().ok());
     own.or(other).is_some_and(|reason| wanted == "any" || reason == wanted)
 }
 

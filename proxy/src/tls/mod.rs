@@ -38,6 +38,10 @@ pub enum Alpn {
     H2,
     /// `http/1.1`
     Http1,
+    /// `fsm-h2`: HTTP/2 between two of our own sidecars.
+    MeshH2,
+    /// `fsm-http/1.1`: HTTP/1.1 between two of our own sidecars.
+    MeshHttp1,
     /// `fsm-tcp`: bytes between two of our own sidecars.
     MeshTcp,
     /// Something else.
@@ -47,9 +51,16 @@ pub enum Alpn {
 impl Alpn {
     /// The offer of a port or cluster that speaks HTTP.
     pub const HTTP: &'static [&'static [u8]] = &[b"h2", b"http/1.1"];
-    /// The offer of a cluster that must speak HTTP/2 (gRPC).
+    /// The offer of a port of the mesh that speaks HTTP, to our own sidecars first.
+    pub const MESH_HTTP: &'static [&'static [u8]] = &[b"fsm-h2", b"fsm-http/1.1", b"h2", b"http/1.1"];
+    /// The offer of our own sidecars for HTTP/2. Where it is agreed on, the client's sidecar has decided about every trace: a
+    /// request that says nothing of one belongs to none that is recorded.
+    pub const MESH_H2: &'static [&'static [u8]] = &[b"fsm-h2", b"h2"];
+    /// The same for HTTP/1.1.
+    pub const MESH_HTTP1: &'static [&'static [u8]] = &[b"fsm-http/1.1", b"http/1.1"];
+    /// The offer of a client that must speak HTTP/2.
     pub const H2_ONLY: &'static [&'static [u8]] = &[b"h2"];
-    /// The offer of a cluster that must speak HTTP/1.1.
+    /// The offer of a client that must speak HTTP/1.1.
     pub const HTTP1_ONLY: &'static [&'static [u8]] = &[b"http/1.1"];
     /// The offer for bytes between our own sidecars, which say goodbye as TLS wants it.
     pub const MESH_TCP: &'static [&'static [u8]] = &[b"fsm-tcp"];
@@ -61,9 +72,16 @@ impl Alpn {
             None => Self::None,
             Some(b"h2") => Self::H2,
             Some(b"http/1.1") => Self::Http1,
+            Some(b"fsm-h2") => Self::MeshH2,
+            Some(b"fsm-http/1.1") => Self::MeshHttp1,
             Some(b"fsm-tcp") => Self::MeshTcp,
             Some(_) => Self::Other,
         }
+    }
+
+    /// Whether one of our own sidecars is at the other end, and knows that we are one.
+    pub const fn is_between_sidecars(self) -> bool {
+        matches!(self, Self::MeshH2 | Self::MeshHttp1 | Self::MeshTcp)
     }
 }
 

@@ -291,6 +291,12 @@ async fn alpn_is_a_choice_only_where_we_have_an_opinion() {
         (Alpn::HTTP, Alpn::HTTP1_ONLY, Alpn::Http1),
         (Alpn::HTTP, Alpn::H2_ONLY, Alpn::H2),
         (Alpn::HTTP, Alpn::ANY, Alpn::None),
+        (Alpn::MESH_HTTP, Alpn::MESH_H2, Alpn::MeshH2),
+        (Alpn::MESH_HTTP, Alpn::MESH_HTTP1, Alpn::MeshHttp1),
+        // A sidecar of an earlier version, or somebody else, at one of the ends.
+        (Alpn::MESH_HTTP, Alpn::H2_ONLY, Alpn::H2),
+        (Alpn::HTTP, Alpn::MESH_H2, Alpn::H2),
+        (Alpn::HTTP, Alpn::MESH_HTTP1, Alpn::Http1),
         (Alpn::ANY, Alpn::HTTP, Alpn::None),
         (Alpn::ANY, MYSTERY, Alpn::None),
         (MYSTERY, MYSTERY, Alpn::Other),

@@ -13,7 +13,7 @@ use crate::tcp::{Moved, RelayOptions, Relayed, Resettable, relay_or_reset};
 use crate::telemetry::counters::{ClusterCounters, Counter};
 use crate::tls::client::{ClientTls, ConnectError};
 use crate::tls::verify::Expect;
-use crate::tls::{Alpn, Lenient, Peer, ReadAhead};
+use crate::tls::{Lenient, Peer, ReadAhead};
 use arcstr::ArcStr;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -50,6 +50,16 @@ pub enum Host {
     Name(ArcStr),
     /// Every name below this one (`*.example.org`, one or more labels): leads to the host that a TLS client names.
     Below(ArcStr),
+}
+
+impl Target {
+    /// The address, unless it is a name.
+    pub const fn address(&self) -> Option<SocketAddr> {
+        match self.host {
+            Host::Address(address) => Some(SocketAddr::new(address, self.port)),
+            Host::Name(_) | Host::Below(_) => None,
+        }
+    }
 }
 
 impl Host {
@@ -185,6 +195,8 @@ pub struct Opened {
     pub connection: Connection,
     /// What the server's verified certificate says; `None` where it showed none.
     pub server: Option<Peer>,
+    /// Whether it is one of our own sidecars, which knows that we are one.
+    pub ours: bool,
 }
 
 impl Connection {
@@ -225,7 +237,7 @@ pub async fn connect(
     names: &ResolvedNames,
     counters: &ClusterCounters,
 ) -> Result<Opened, UpstreamError> {
-    let nameless = |connection| Opened { connection, server: None };
+    let nameless = |connection| Opened { connection, server: None, ours: false };
     if let Some(gateways) = &transport.via {
         let gateway = gateways.pick(target)?;
         let stream = connect_tcp(&gateway.target, transport, &gateway.names, counters).await?;
@@ -258,7 +270,7 @@ pub async fn connect(
             if !connected.named {
                 counters.unnamed_identities.increment();
             }
-            let ours = connected.alpn == Alpn::MeshTcp;
+            let ours = connected.alpn.is_between_sidecars();
             let connection = match protocol {
                 Protocol::Tcp if tls.send_server_name => {
                     Connection::TlsToOther(Box::new(Lenient::of_outside(connected.stream)))
@@ -266,7 +278,7 @@ pub async fn connect(
                 Protocol::Tcp if !ours => Connection::TlsToOther(Box::new(Lenient::of_pipy(connected.stream))),
                 Protocol::Tcp | Protocol::Http1 | Protocol::Http2 => Connection::Tls(Box::new(connected.stream)),
             };
-            Ok(Opened { connection, server: Some(connected.peer) })
+            Ok(Opened { connection, server: Some(connected.peer), ours })
         }
         Err(error) => {
             counters.connect_failures.increment();

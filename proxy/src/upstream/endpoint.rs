@@ -11,11 +11,12 @@ use crate::policy::outlier::EndpointHealth;
 use crate::reason::Reason;
 use crate::telemetry::counters::ClusterCounters;
 use crate::telemetry::signals::{Edge, PeerName};
+use crate::telemetry::trace::context;
 use crate::telemetry::workload;
 use crate::tls::Peer;
 use arc_swap::ArcSwapOption;
 use arcstr::ArcStr;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub struct Endpoint {
 
 /// What an exchange must know besides the request.
 #[derive(Clone, Copy, Debug)]
-pub struct ExchangeOptions {
+pub struct ExchangeOptions<'a> {
     /// Protocol towards the endpoint.
     pub protocol: Protocol,
     /// The connection must serve nothing else before or after: it will be upgraded.
@@ -59,6 +60,28 @@ pub struct ExchangeOptions {
     pub requests_per_connection: Option<u32>,
     /// The cluster's limits.
     pub limits: GateLimits,
+    /// What others than our own sidecars are told with the request.
+    pub for_others: ForOthers<'a>,
+}
+
+/// What our own sidecars know without a header, and others do not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ForOthers<'a> {
+    /// The request begins a trace that is not recorded. Our own sidecars gather that from its silence.
+    pub trace_refused: bool,
+    /// Who calls, as FSM's sidecars say it. Our own go by the certificate.
+    pub introduction: &'a [(HeaderName, HeaderValue)],
+}
+
+impl ForOthers<'_> {
+    fn tell(&self, headers: &mut HeaderMap) {
+        if self.trace_refused {
+            context::write_refusal(headers);
+        }
+        for (name, value) in self.introduction {
+            headers.insert(name, value.clone());
+        }
+    }
 }
 
 /// One endpoint as shown to people.
@@ -210,7 +233,7 @@ impl Endpoint {
     pub async fn exchange(
         &self,
         request: &mut Option<Request<RequestBody>>,
-        options: ExchangeOptions,
+        options: ExchangeOptions<'_>,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let in_flight = self.load.begin(Instant::now());
         let mut outcome = match options.protocol {
@@ -284,7 +307,7 @@ impl Endpoint {
         self.pool.sweep();
     }
 
-    fn dial(&self, options: ExchangeOptions) -> Dial<'_> {
+    fn dial(&self, options: ExchangeOptions<'_>) -> Dial<'_> {
         Dial {
             target: &self.target,
             transport: &self.transport,
@@ -298,14 +321,17 @@ impl Endpoint {
     async fn exchange_http1(
         &self,
         request: &mut Option<Request<RequestBody>>,
-        options: ExchangeOptions,
+        options: ExchangeOptions<'_>,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let guard = self.gate.request(options.limits).map_err(|reason| self.overloaded(reason))?;
         let mut failure = None;
         while request.is_some() {
             let opened = self.pool.http1(self.dial(options), options.upgrade).await;
             let (mut connection, reused) = opened.map_err(|error| self.without_connection(error))?;
-            let Some(outgoing) = request.take() else { break };
+            let Some(mut outgoing) = request.take() else { break };
+            if !connection.ours {
+                options.for_others.tell(outgoing.headers_mut());
+            }
             let progress = outgoing.body().progress();
             let spare = if reused { repeatable(&outgoing) } else { None };
             let sending = connection.sender.try_send_request(outgoing);
@@ -325,7 +351,7 @@ impl Endpoint {
     async fn exchange_http2(
         &self,
         request: &mut Option<Request<RequestBody>>,
-        options: ExchangeOptions,
+        options: ExchangeOptions<'_>,
     ) -> Result<Response<ResponseBody>, UpstreamError> {
         let guard = self.gate.request(options.limits).map_err(|reason| self.overloaded(reason))?;
         let mut failure = None;
@@ -333,7 +359,10 @@ impl Endpoint {
         while request.is_some() {
             let opened = self.pool.http2(self.dial(options)).await;
             let (stream, reused) = opened.map_err(|error| self.without_connection(error))?;
-            let Some(outgoing) = request.take() else { break };
+            let Some(mut outgoing) = request.take() else { break };
+            if !stream.is_ours() {
+                options.for_others.tell(outgoing.headers_mut());
+            }
             let progress = outgoing.body().progress();
             let spare = if reused { repeatable(&outgoing) } else { None };
             let sending = stream.sender().try_send_request(outgoing);
@@ -377,7 +406,7 @@ impl Endpoint {
         response: Response<Incoming>,
         mut connection: Http1Connection,
         request: Option<Arc<BodyProgress>>,
-        options: ExchangeOptions,
+        options: ExchangeOptions<'_>,
         guard: RequestGuard,
     ) -> Response<ResponseBody> {
         connection.served += 1;
@@ -390,7 +419,7 @@ impl Endpoint {
 
     /// Waits for the response head. The deadline starts anew while the request body makes progress, so that a long
     /// upload is not mistaken for a silent server.
-    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, options: ExchangeOptions) -> Responded
+    async fn respond<F>(&self, sending: F, progress: Option<&BodyProgress>, options: ExchangeOptions<'_>) -> Responded
     where
         F: Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>>,
     {
@@ -460,4 +489,23 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     Some(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_as_often_as_they_are_asked_and_hear_it_once() {
+        let caller = [(HeaderName::from_static("fsm-stats-name"), HeaderValue::from_static("web"))];
+        let for_others = ForOthers { trace_refused: true, introduction: &caller };
+        let mut headers = HeaderMap::new();
+        ForOthers::default().tell(&mut headers);
+        assert!(headers.is_empty());
+        for _attempt in 0..2 {
+            for_others.tell(&mut headers);
+            let told: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+            assert_eq!(told, [("x-b3-sampled", b"0".as_slice()), ("fsm-stats-name", b"web")]);
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! Each worker has its own shelf, so workers do not contend; a shelf's lock is never held across an await.
 
 use super::balance::InFlight;
-use super::connect::{Connection, Counted, Protocol, ResolvedNames, Target, Transport, connect};
+use super::connect::{Connection, Counted, Opened, Protocol, ResolvedNames, Target, Transport, connect};
 use super::error::UpstreamError;
 use super::gate::{ConnectionGuard, Gate, GateLimits, RequestGuard};
 use super::gateway::Tunnel;
@@ -50,6 +50,8 @@ pub struct Http1Connection {
     pub sender: http1::SendRequest<RequestBody>,
     /// Requests it has served before this one.
     pub served: u32,
+    /// Whether one of our own sidecars is at its other end.
+    pub ours: bool,
     /// The task that drives the connection; `None` for one that is to be upgraded.
     task: Option<AbortHandle>,
 }
@@ -68,6 +70,7 @@ impl Drop for Http1Connection {
 #[derive(Debug)]
 pub struct Http2Connection {
     sender: http2::SendRequest<RequestBody>,
+    ours: bool,
     streams: AtomicUsize,
     served: AtomicUsize,
 }
@@ -135,17 +138,19 @@ impl Pool {
         upgrade: bool,
         guard: ConnectionGuard,
     ) -> Result<Http1Connection, UpstreamError> {
-        let (sender, task) = match open(dial, Protocol::Http1, guard).await? {
-            (Connection::Plain(stream), guard) => handshake_http1(stream, dial, guard).await?,
-            (Connection::Tls(stream), guard) => handshake_http1(stream, dial, guard).await?,
-            (Connection::TlsToOther(stream), guard) => handshake_http1(stream, dial, guard).await?,
-            (Connection::Tunnel(tunnel), guard) => match *tunnel {
+        let opened = open(dial, Protocol::Http1).await?;
+        let ours = opened.ours;
+        let (sender, task) = match opened.connection {
+            Connection::Plain(stream) => handshake_http1(stream, dial, guard).await?,
+            Connection::Tls(stream) => handshake_http1(stream, dial, guard).await?,
+            Connection::TlsToOther(stream) => handshake_http1(stream, dial, guard).await?,
+            Connection::Tunnel(tunnel) => match *tunnel {
                 Tunnel::Http2(stream) => handshake_http1(stream, dial, guard).await?,
                 Tunnel::Socks5(stream) => handshake_http1(stream, dial, guard).await?,
                 Tunnel::Socks5Tls(stream) => handshake_http1(*stream, dial, guard).await?,
             },
         };
-        Ok(Http1Connection { sender, served: 0, task: (!upgrade).then_some(task) })
+        Ok(Http1Connection { sender, served: 0, ours, task: (!upgrade).then_some(task) })
     }
 
     /// Gives an HTTP/1 connection back, once its exchange is over.
@@ -174,9 +179,9 @@ impl Pool {
             }
         };
         // Rare and large, as that of HTTP/1 is.
-        let sender = Box::pin(open_http2(dial, guard)).await?;
+        let (sender, ours) = Box::pin(open_http2(dial, guard)).await?;
         let connection =
-            Arc::new(Http2Connection { sender, streams: AtomicUsize::new(1), served: AtomicUsize::new(1) });
+            Arc::new(Http2Connection { sender, ours, streams: AtomicUsize::new(1), served: AtomicUsize::new(1) });
         shelf.http2.lock().push(Arc::clone(&connection));
         Ok((Http2Stream { connection }, false))
     }
@@ -228,6 +233,11 @@ impl Http2Stream {
     /// Sends requests on the connection.
     pub fn sender(&self) -> http2::SendRequest<RequestBody> {
         self.connection.sender.clone()
+    }
+
+    /// Whether one of our own sidecars is at the connection's other end.
+    pub fn is_ours(&self) -> bool {
+        self.connection.ours
     }
 }
 
@@ -330,27 +340,27 @@ impl Lease {
     }
 }
 
-/// A connection that counts; `guard` has made room for it.
-async fn open(
-    dial: Dial<'_>,
-    protocol: Protocol,
-    guard: ConnectionGuard,
-) -> Result<(Connection, ConnectionGuard), UpstreamError> {
-    let counters = dial.gate.counters();
-    connect(dial.target, dial.transport, protocol, dial.names, counters).await.map(|opened| (opened.connection, guard))
+async fn open(dial: Dial<'_>, protocol: Protocol) -> Result<Opened, UpstreamError> {
+    connect(dial.target, dial.transport, protocol, dial.names, dial.gate.counters()).await
 }
 
-async fn open_http2(dial: Dial<'_>, guard: ConnectionGuard) -> Result<http2::SendRequest<RequestBody>, UpstreamError> {
-    match open(dial, Protocol::Http2, guard).await? {
-        (Connection::Plain(stream), guard) => handshake_http2(stream, dial, guard).await,
-        (Connection::Tls(stream), guard) => handshake_http2(stream, dial, guard).await,
-        (Connection::TlsToOther(stream), guard) => handshake_http2(stream, dial, guard).await,
-        (Connection::Tunnel(tunnel), guard) => match *tunnel {
-            Tunnel::Http2(stream) => handshake_http2(stream, dial, guard).await,
-            Tunnel::Socks5(stream) => handshake_http2(stream, dial, guard).await,
-            Tunnel::Socks5Tls(stream) => handshake_http2(*stream, dial, guard).await,
+/// An HTTP/2 connection, and whether one of our own sidecars is at its other end.
+async fn open_http2(
+    dial: Dial<'_>,
+    guard: ConnectionGuard,
+) -> Result<(http2::SendRequest<RequestBody>, bool), UpstreamError> {
+    let opened = open(dial, Protocol::Http2).await?;
+    let sender = match opened.connection {
+        Connection::Plain(stream) => handshake_http2(stream, dial, guard).await?,
+        Connection::Tls(stream) => handshake_http2(stream, dial, guard).await?,
+        Connection::TlsToOther(stream) => handshake_http2(stream, dial, guard).await?,
+        Connection::Tunnel(tunnel) => match *tunnel {
+            Tunnel::Http2(stream) => handshake_http2(stream, dial, guard).await?,
+            Tunnel::Socks5(stream) => handshake_http2(stream, dial, guard).await?,
+            Tunnel::Socks5Tls(stream) => handshake_http2(*stream, dial, guard).await?,
         },
-    }
+    };
+    Ok((sender, opened.ours))
 }
 
 type Http1Handle = (http1::SendRequest<RequestBody>, AbortHandle);

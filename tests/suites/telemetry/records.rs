@@ -1,6 +1,6 @@
 //! Access logs and live requests of a pair of sidecars.
 
-use fsm_tests::{Pair, Scene, eventually, within};
+use fsm_tests::{Pair, Reply, Scene, TlsClient, eventually, http2, within};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -158,5 +158,49 @@ async fn requests_that_nobody_writes_down_get_no_identifiers() {
         for name in ["x-b3-traceid", "x-b3-spanid", "x-request-id"] {
             assert_eq!(headers[name].is_null(), errors_only, "{name}: {headers}");
         }
+    }
+}
+
+/// What the application got of a request without any context.
+fn decision(reply: &Reply) -> Value {
+    let echo: Value = serde_json::from_slice(&reply.body).unwrap();
+    echo["headers"]["x-b3-sampled"].clone()
+}
+
+fn traced(fraction: &str) -> Value {
+    json!({ "tracing": { "address": "127.0.0.1:9", "sampledFraction": fraction } })
+}
+
+#[tokio::test]
+async fn only_our_own_sidecars_are_not_told_that_a_trace_is_not_recorded() {
+    for mtls in [true, false] {
+        let Some(mut scene) = Scene::new() else { return };
+        // The server's sidecar does not trace: it passes on what it was told.
+        scene.client_document = scene.client_document.set("/Spec/Observability", traced("0"));
+        if !mtls {
+            scene.client_document = scene.client_document.set("/Certificate", Value::Null);
+            scene.server_document = scene.server_document.set("/Certificate", Value::Null);
+        }
+        let pair = scene.start().await;
+        let service = &pair.scene.http;
+        let told = if mtls { Value::Null } else { json!(["0"]) };
+        for _ in 0..2 {
+            assert_eq!(decision(&pair.http1(service).await.get(&service.host(), "/").await), told, "mTLS: {mtls}");
+            assert_eq!(decision(&pair.http2(service).await.get(&service.host(), "/").await), told, "mTLS: {mtls}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_silence_of_our_own_sidecars_is_a_decision_and_that_of_others_is_none() {
+    let Some(mut scene) = Scene::new() else { return };
+    scene.server_document = scene.server_document.set("/Spec/Observability", traced("1"));
+    let pair = scene.start().await;
+    let leaf = pair.leaf("web.shop");
+    for (protocol, sampled) in [("fsm-h2", "0"), ("h2", "1")] {
+        let tls = TlsClient::new(&leaf).alpn(&[protocol]);
+        let wire = tls.connect(&pair.scene.stranger, pair.inbound(&pair.scene.http)).await.unwrap();
+        let reply = http2(wire).await.get(&pair.scene.http.host(), "/").await;
+        assert_eq!(decision(&reply), json!([sampled]), "{protocol}");
     }
 }

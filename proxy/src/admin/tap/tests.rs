@@ -32,7 +32,8 @@ fn request(telemetry: &Arc<Telemetry>, path: &str) {
         server_name: None,
     };
     let session = || Session::new(telemetry, ends);
-    let record = Record::begin(telemetry, Some(&Arc::new(Observe::default())), Direction::Inbound, &request, session);
+    let record =
+        Record::begin(telemetry, Some(&Arc::new(Observe::default())), Direction::Inbound, &request, false, session);
     record.answered(&mut Response::new(ResponseBody::Empty), false);
 }
 

@@ -192,8 +192,8 @@ impl Compiler<'_> {
                 let expect = Expect::of_mesh(identities);
                 let client = |alpn| ClientTls::of_mesh(identity, expect.clone(), alpn);
                 Some(UpstreamTls {
-                    http1: client(Alpn::HTTP1_ONLY)?,
-                    http2: client(Alpn::H2_ONLY)?,
+                    http1: client(Alpn::MESH_HTTP1)?,
+                    http2: client(Alpn::MESH_H2)?,
                     tcp: client(Alpn::MESH_TCP)?,
                     send_server_name: false,
                 })

@@ -213,7 +213,7 @@ impl<'a> Compiler<'a> {
         let workloads_only = own.is_some_and(|certificate| certificate.is_issued_by_control());
         let both = || {
             Ok::<_, IdentityError>(MeshTls::On {
-                http: server(Alpn::HTTP)?,
+                http: server(Alpn::MESH_HTTP)?,
                 tcp: server(Alpn::MESH_TCP)?,
                 tcp_outside: server(Alpn::ANY)?,
                 workloads_only,

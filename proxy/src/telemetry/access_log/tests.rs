@@ -41,7 +41,8 @@ impl Logging {
             server_name: None,
         };
         let session = || Session::new(&self.telemetry, ends);
-        let mut record = Record::begin(&self.telemetry, Some(&self.observe), Direction::Inbound, request, session);
+        let mut record =
+            Record::begin(&self.telemetry, Some(&self.observe), Direction::Inbound, request, false, session);
         if let Some(reason) = refused {
             record.refused(&Refusal::explained(reason, "because\nof this"));
         }

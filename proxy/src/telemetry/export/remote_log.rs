@@ -42,8 +42,8 @@ fn entry(draft: &Draft, origin: &Origin) -> Value {
     let ip = |address: SocketAddr| address.ip().to_string();
     json!({
         "reqTime": at(Duration::ZERO),
-        "resTime": at(draft.head),
-        "endTime": at(draft.duration),
+        "resTime": at(draft.outcome().head),
+        "endTime": at(draft.outcome().duration),
         "meshName": origin.mesh,
         "remoteAddr": ip(remote),
         "remotePort": remote.port(),
@@ -55,22 +55,22 @@ fn entry(draft: &Draft, origin: &Origin) -> Value {
         "req": request(draft),
         "res": {
             "protocol": fields::protocol(draft.version),
-            "headers": draft.response_headers.as_deref().map(redact::headers).unwrap_or_default(),
-            "status": draft.status.as_u16(),
-            "statusText": draft.status.canonical_reason().unwrap_or_default(),
-            "resSize": draft.response_bytes,
+            "headers": draft.rare().response_headers.as_ref().map(redact::headers).unwrap_or_default(),
+            "status": draft.outcome().status.as_u16(),
+            "statusText": draft.outcome().status.canonical_reason().unwrap_or_default(),
+            "resSize": draft.outcome().response_bytes,
             "body": "",
         },
         "service": {
             "name": draft.service.as_ref().map_or("anonymous", |service| &service.name),
-            "target": draft.endpoint.as_ref().map(|endpoint| endpoint.target.to_string()).unwrap_or_default(),
+            "target": draft.outcome().endpoint.as_ref().map(|endpoint| endpoint.target.to_string()).unwrap_or_default(),
             "ingressMode": draft.direction == Direction::Inbound && draft.session.ends.identity.is_none(),
             "egressMode": draft.direction == Direction::Outbound && !fields::mtls(draft),
         },
         "type": draft.direction.name(),
-        "reason": draft.reason.map(|reason| reason.code()).unwrap_or_default(),
+        "reason": draft.outcome().reason.map(|reason| reason.code()).unwrap_or_default(),
         "identity": draft.session.ends.identity.as_deref().unwrap_or_default(),
-        "attempts": draft.attempts,
+        "attempts": draft.outcome().attempts,
     })
 }
 
@@ -90,7 +90,7 @@ fn request(draft: &Draft) -> Value {
         "reqSize": draft.request_bytes(),
         "body": "",
         "protocol": fields::protocol(draft.version),
-        "headers": draft.request_headers.as_deref().map(redact::headers).unwrap_or_default(),
+        "headers": draft.rare().request_headers.as_ref().map(redact::headers).unwrap_or_default(),
         "method": draft.method.as_str(),
         "path": fields::path_text(draft),
         "authority": fields::text_of(draft, Text::Host),

@@ -57,7 +57,7 @@ fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
         .header("x-request-id", "abc")
         .body(())
         .unwrap();
-    let record = Record::begin(telemetry, Some(observe), Direction::Outbound, &request, || session(telemetry));
+    let record = Record::begin(telemetry, Some(observe), Direction::Outbound, &request, false, || session(telemetry));
     record.answered(&mut Response::new(ResponseBody::full("text")), false);
 }
 
@@ -181,7 +181,8 @@ fn what_waits_for_a_collector_holds_nothing_of_the_buffer_that_it_came_in() {
         let value = HeaderValue::from_maybe_shared(part("said-by-the-client")).unwrap();
         request.headers_mut().insert(http::HeaderName::from_static(name), value);
     }
-    let record = Record::begin(&telemetry, Some(&observe), Direction::Outbound, &request, || session(&telemetry));
+    let record =
+        Record::begin(&telemetry, Some(&observe), Direction::Outbound, &request, false, || session(&telemetry));
     let mut response = Response::new(ResponseBody::full("text"));
     response.headers_mut().insert("x-said", HeaderValue::from_maybe_shared(part("by-the-server")).unwrap());
     record.answered(&mut response, false);

@@ -56,27 +56,27 @@ fields! {
     "path", "path and query; values of secret parameters are hidden", |draft| path(draft), nothing;
     "protocol", "version of HTTP towards the client; `TCP` for a connection that carried no HTTP",
         |draft| protocol(draft.version).into(), |_| "TCP".into();
-    "status", "status of the response", |draft| draft.status.as_u16().into(), nothing;
+    "status", "status of the response", |draft| draft.outcome().status.as_u16().into(), nothing;
     "grpcStatus", "status of the gRPC call, 0 to 16", |draft| {
-        draft.grpc_status.map_or(Value::Null, |status| status.number().into())
+        draft.outcome().grpc_status.map_or(Value::Null, |status| status.number().into())
     }, nothing;
     "reason", "why the proxy answered itself, or refused or ended the connection ([reasons](reasons.md))",
-        |draft| draft.reason.map_or(Value::Null, |reason| reason.code().into()),
+        |draft| draft.outcome().reason.map_or(Value::Null, |reason| reason.code().into()),
         |connection| connection.reason.map_or(Value::Null, |reason| reason.code().into());
     "upstreamReason", "why the proxy at the other end answered itself",
-        |draft| header(draft.upstream_reason.as_ref()), nothing;
-    "detail", "the reason in words, with addresses", |draft| text(&draft.detail), |connection| text(&connection.detail);
+        |draft| header(draft.rare().upstream_reason.as_ref()), nothing;
+    "detail", "the reason in words, with addresses", |draft| text(&draft.rare().detail), |connection| text(&connection.detail);
     "ended", "how a TCP connection ended: `closed` in order, `idle`, or broken off by `client` or `server`",
         nothing, |connection| connection.end.map_or(Value::Null, |end| end.name().into());
     "durationMs", "from the request's head to the last byte of the response; how long the connection lived",
-        |draft| milliseconds(draft.duration), |connection| milliseconds(connection.duration);
-    "headMs", "from the request's head to the response's head", |draft| milliseconds(draft.head), nothing;
-    "attempts", "how often the request was sent", |draft| draft.attempts.into(), nothing;
-    "complete", "`false`: client or server broke off", |draft| draft.complete.into(), nothing;
+        |draft| milliseconds(draft.outcome().duration), |connection| milliseconds(connection.duration);
+    "headMs", "from the request's head to the response's head", |draft| milliseconds(draft.outcome().head), nothing;
+    "attempts", "how often the request was sent", |draft| draft.outcome().attempts.into(), nothing;
+    "complete", "`false`: client or server broke off", |draft| draft.outcome().complete.into(), nothing;
     "requestBytes", "bytes of the request's body; bytes of the connection from its client",
         |draft| draft.request_bytes().into(), |connection| connection.sent.into();
     "responseBytes", "bytes of the response's body; bytes of the connection to its client",
-        |draft| draft.response_bytes.into(), |connection| connection.received.into();
+        |draft| draft.outcome().response_bytes.into(), |connection| connection.received.into();
     "service", "rule set that the host led to", |draft| {
         draft.service.as_ref().map_or(Value::Null, |service| Value::from(&*service.name))
     }, nothing;
@@ -84,7 +84,7 @@ fields! {
         |draft| draft.cluster.as_deref().map_or(Value::Null, Value::from),
         |connection| connection.cluster.as_deref().map_or(Value::Null, Value::from);
     "endpoint", "endpoint that answered, or was asked last",
-        |draft| draft.endpoint.as_ref().map_or(Value::Null, |endpoint| endpoint.target.to_string().into()),
+        |draft| draft.outcome().endpoint.as_ref().map_or(Value::Null, |endpoint| endpoint.target.to_string().into()),
         |connection| connection.target.as_ref().map_or(Value::Null, |target| target.to_string().into());
     "peer", "address of the client",
         |draft| draft.session.ends.peer.to_string().into(), |connection| connection.ends.peer.to_string().into();
@@ -149,7 +149,7 @@ impl Field {
 pub fn mtls(draft: &Draft) -> bool {
     match draft.direction {
         Direction::Inbound => draft.session.ends.mtls,
-        Direction::Outbound => draft.endpoint.as_ref().is_some_and(|endpoint| endpoint.is_of_sidecar()),
+        Direction::Outbound => draft.outcome().endpoint.as_ref().is_some_and(|endpoint| endpoint.is_of_sidecar()),
     }
 }
 
@@ -183,7 +183,10 @@ pub fn header_text(value: &HeaderValue) -> Cow<'_, str> {
 }
 
 fn shown(value: &[u8]) -> Cow<'_, str> {
-    harmless(String::from_utf8_lossy(value))
+    match std::str::from_utf8(value) {
+        Ok(text) => redact::harmless(text),
+        Err(_) => harmless(String::from_utf8_lossy(value)),
+    }
 }
 
 fn harmless(text: Cow<'_, str>) -> Cow<'_, str> {

@@ -4,7 +4,7 @@
 //! buffer, up to 64 KiB for a name of ten letters, from the moment when the request came until somebody has written the record
 //! down; and the connection would need a new one. So texts are copied. The memory is used again for the next record.
 
-use crate::limits;
+use smallvec::SmallVec;
 
 /// One of the texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,19 +22,21 @@ pub enum Text {
 }
 
 const COUNT: usize = 5;
+/// Bytes that most requests do with, and that lie beside what else is known of them.
+const INSIDE: usize = 112;
 /// An end before its start: no part of anything.
 const NOWHERE: (u32, u32) = (1, 0);
 
 /// The texts of one request.
 #[derive(Debug)]
 pub struct Texts {
-    bytes: Vec<u8>,
+    bytes: SmallVec<[u8; INSIDE]>,
     places: [(u32, u32); COUNT],
 }
 
 impl Default for Texts {
     fn default() -> Self {
-        Self { bytes: Vec::new(), places: [NOWHERE; COUNT] }
+        Self { bytes: SmallVec::new(), places: [NOWHERE; COUNT] }
     }
 }
 
@@ -43,17 +45,21 @@ impl Texts {
     pub fn set(&mut self, text: Text, value: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        let place = u32::try_from(start).ok().zip(u32::try_from(self.bytes.len()).ok());
-        self.places[text as usize] = place.unwrap_or(NOWHERE);
+        self.places[text as usize] = place(start, self.bytes.len());
     }
 
-    /// Takes all of these, as far as they are there, into memory that is got at once.
+    /// Copies all of these, as far as they are there.
+    #[inline]
     pub fn fill(&mut self, texts: [(Text, Option<&[u8]>); COUNT]) {
-        self.bytes.reserve(texts.iter().map(|(_, value)| value.map_or(0, <[u8]>::len)).sum());
+        let length: usize = texts.iter().map(|(_, value)| value.map_or(0, <[u8]>::len)).sum();
+        let mut start = self.bytes.len();
+        self.bytes.resize(start + length, 0);
         for (text, value) in texts {
-            if let Some(value) = value {
-                self.set(text, value);
-            }
+            let Some(value) = value else { continue };
+            let end = start + value.len();
+            self.bytes[start..end].copy_from_slice(value);
+            self.places[text as usize] = place(start, end);
+            start = end;
         }
     }
 
@@ -65,17 +71,14 @@ impl Texts {
 
     /// Bytes of all of them.
     pub fn weight(&self) -> usize {
-        self.bytes.len()
+        if self.bytes.spilled() { self.bytes.capacity() } else { 0 }
     }
+}
 
-    /// Without texts, but with the memory for the next ones.
-    pub(super) fn clear(&mut self) {
-        self.places = [NOWHERE; COUNT];
-        self.bytes.clear();
-        if self.bytes.capacity() > limits::SPARE_TEXT_BYTES {
-            self.bytes = Vec::new();
-        }
-    }
+/// The limits of heads are far below four gigabytes.
+#[allow(clippy::cast_possible_truncation)]
+const fn place(start: usize, end: usize) -> (u32, u32) {
+    (start as u32, end as u32)
 }
 
 #[cfg(test)]
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_kept_apart_and_forgotten() {
+    fn texts_are_kept_apart() {
         let mut texts = Texts::default();
         texts.set(Text::Host, b"pay.shop");
         texts.set(Text::Target, b"");
@@ -95,21 +98,21 @@ mod tests {
         assert_eq!(texts.get(Text::Target).unwrap(), b"");
         assert_eq!(texts.get(Text::RequestId).unwrap(), b"new");
         assert_eq!(texts.get(Text::UserAgent), None);
-        texts.clear();
-        for text in [Text::Target, Text::Host, Text::UserAgent, Text::RequestId, Text::ForwardedFor] {
-            assert_eq!(texts.get(text), None);
-        }
     }
 
     #[test]
-    fn the_memory_of_a_long_text_is_not_kept() {
+    fn a_long_text_lies_elsewhere_and_has_its_weight() {
         let mut texts = Texts::default();
-        texts.set(Text::Target, &vec![b'a'; limits::SPARE_TEXT_BYTES + 1]);
-        texts.clear();
-        assert_eq!(texts.bytes.capacity(), 0);
-        texts.set(Text::Target, b"/");
-        let kept = texts.bytes.capacity();
-        texts.clear();
-        assert_eq!(texts.bytes.capacity(), kept);
+        texts.fill([
+            (Text::Target, Some(&[b'a'; INSIDE - 3])),
+            (Text::Host, Some(b"pay")),
+            (Text::UserAgent, None),
+            (Text::RequestId, None),
+            (Text::ForwardedFor, None),
+        ]);
+        assert_eq!(texts.weight(), 0);
+        texts.set(Text::RequestId, b"x");
+        assert!(texts.weight() > INSIDE);
+        assert_eq!((texts.get(Text::Host), texts.get(Text::RequestId)), (Some(&b"pay"[..]), Some(&b"x"[..])));
     }
 }

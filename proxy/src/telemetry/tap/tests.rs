@@ -22,7 +22,7 @@ fn request(telemetry: &Arc<Telemetry>, target: &str, status: u16) {
     };
     let session = || Session::new(telemetry, ends);
     let observe = Arc::new(Observe::default());
-    let record = Record::begin(telemetry, Some(&observe), Direction::Inbound, &request, session);
+    let record = Record::begin(telemetry, Some(&observe), Direction::Inbound, &request, false, session);
     let mut response = Response::new(ResponseBody::full("denied"));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     record.answered(&mut response, false);
@@ -33,8 +33,11 @@ fn while_nobody_watches_nothing_is_written_down() {
     let telemetry = Arc::new(Telemetry::new());
     let observe = Arc::new(Observe::default());
     let request = Request::new(());
-    let begin =
-        || Record::begin(&telemetry, Some(&observe), Direction::Inbound, &request, || panic!("nobody wants to know"));
+    let begin = || {
+        Record::begin(&telemetry, Some(&observe), Direction::Inbound, &request, false, || {
+            panic!("nobody wants to know")
+        })
+    };
     assert!(!begin().is_kept());
     let watch = telemetry.observers.tap.watch(Filter::default()).unwrap();
     assert!(telemetry.observers.tap.is_watched());

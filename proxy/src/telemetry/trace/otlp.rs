@@ -72,12 +72,12 @@ fn span(draft: &Draft, origin: &Origin) -> Option<SpanData> {
         span_kind: if draft.direction == Direction::Inbound { SpanKind::Server } else { SpanKind::Client },
         name: format!("{} {}", draft.method, fields::text_of(draft, Text::Host)).into(),
         start_time,
-        end_time: start_time + draft.duration,
+        end_time: start_time + draft.outcome().duration,
         attributes: attributes.filter(|attribute| !attribute.value.as_str().is_empty()).collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: if failed { Status::error(draft.detail.clone()) } else { Status::Unset },
+        status: if failed { Status::error(draft.rare().detail.clone()) } else { Status::Unset },
         instrumentation_scope: InstrumentationScope::builder("fsm-proxy").build(),
     })
 }

@@ -29,7 +29,8 @@ pub enum Hop {
     /// Nothing: its headers pass as they are.
     #[default]
     Untouched,
-    /// A trace would begin here, and is not recorded: the next hop is told that and no more.
+    /// A trace would begin here, and is not recorded: the next hop is told that and no more, where it is sent to
+    /// (`upstream::endpoint::ForOthers`).
     Refused,
     /// It is one.
     Span(Span),
@@ -69,11 +70,11 @@ impl Rules {
 }
 
 impl Hop {
-    /// What is done about a request.
-    pub fn begin(rules: &Rules, direction: Direction, headers: &TraceHeaders<'_>) -> Self {
+    /// What is done about a request. `decided`: whoever sent it would have told if its trace was recorded.
+    pub fn begin(rules: &Rules, direction: Direction, headers: &TraceHeaders<'_>, decided: bool) -> Self {
         let incoming = Incoming::read(headers, rules.w3c_first);
         let Some((trace, span)) = incoming.trace.zip(incoming.span) else {
-            return Self::root(rules, &incoming);
+            return Self::root(rules, &incoming, decided && incoming.forms.is_empty());
         };
         let sampled = incoming.sampled.unwrap_or_else(|| rules.samples(trace));
         let forms = incoming.forms;
@@ -89,18 +90,19 @@ impl Hop {
     }
 
     /// The first hop of a trace. Its span's id is the lower half of the trace's, as Zipkin's tools expect.
-    fn root(rules: &Rules, incoming: &Incoming) -> Self {
+    fn root(rules: &Rules, incoming: &Incoming, refused: bool) -> Self {
         if incoming.sampled == Some(false) && incoming.trace.is_none() && !rules.always_new {
             return Self::Untouched;
         }
         let id = new_id();
-        if incoming.forms.is_empty() && !rules.names_all && !rules.forms.w3c && !rules.samples_half(id) {
+        let refused = refused || !rules.samples_half(id);
+        if incoming.forms.is_empty() && !rules.names_all && !rules.forms.w3c && refused {
             return Self::Refused;
         }
         let trace = incoming
             .trace
             .unwrap_or_else(|| TraceId { value: u128::from(new_id()) << 64 | u128::from(id), short: false });
-        let sampled = incoming.sampled.unwrap_or_else(|| rules.samples(trace));
+        let sampled = incoming.sampled.unwrap_or_else(|| !refused && rules.samples(trace));
         let forms = if incoming.forms.is_empty() { rules.forms } else { incoming.forms };
         let context = Context { trace, span: id, parent: None, sampled };
         Self::Span(Span { id, parent: None, shared: false, context, forms, writes: true })
@@ -123,10 +125,9 @@ impl Hop {
     pub fn write(&self, headers: &mut HeaderMap) {
         match self {
             Self::Span(span) if span.writes => span.context.write(headers, span.forms),
-            Self::Refused => context::write_refusal(headers),
             // An HTTP/2 connection's table of headers would keep each of them, and push out what comes with every request.
             Self::Span(_) => context::keep_out_of_tables(headers),
-            Self::Untouched => {}
+            Self::Untouched | Self::Refused => {}
         }
     }
 }
@@ -134,6 +135,9 @@ impl Hop {
 impl Span {
     /// The trace that a request says it belongs to, for records only.
     pub fn as_told(headers: &TraceHeaders<'_>) -> Option<Self> {
+        if !headers.any {
+            return None;
+        }
         let incoming = Incoming::read(headers, false);
         let (trace, span) = incoming.trace.zip(incoming.span)?;
         let sampled = incoming.sampled.unwrap_or_default();

@@ -16,7 +16,8 @@ pub const ENDPOINT: &str = "/api/v2/spans";
 
 /// A JSON array of spans.
 pub fn body(batch: &[Arc<Draft>], origin: &Origin) -> String {
-    let spans: Vec<Span<'_>> = batch.iter().filter_map(|draft| span(draft, origin)).collect();
+    let own = endpoint(origin.ip.parse().ok(), 0, Some(origin.service()));
+    let spans: Vec<Span<'_>> = batch.iter().filter_map(|draft| span(draft, origin, own)).collect();
     // Nothing in it can fail to be worded.
     serde_json::to_string(&spans).unwrap_or_default()
 }
@@ -25,10 +26,10 @@ pub fn body(batch: &[Arc<Draft>], origin: &Origin) -> String {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Span<'a> {
-    trace_id: String,
-    id: String,
+    trace_id: Digits,
+    id: Digits,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parent_id: Option<String>,
+    parent_id: Option<Digits>,
     name: Cow<'a, str>,
     timestamp: u64,
     duration: u64,
@@ -42,7 +43,7 @@ struct Span<'a> {
     tags: Vec<(&'static str, Cow<'a, str>)>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Endpoint<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,33 +55,49 @@ struct Endpoint<'a> {
     service_name: Option<&'a str>,
 }
 
-fn span<'a>(draft: &'a Draft, origin: &'a Origin) -> Option<Span<'a>> {
+fn span<'a>(draft: &'a Draft, origin: &'a Origin, own: Endpoint<'a>) -> Option<Span<'a>> {
     let span = draft.span.as_ref()?;
     let began = draft.started_at().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or_default();
     let other_end = other_end(draft);
     Some(Span {
         trace_id: trace_id(span.context.trace),
-        id: hexadecimal::<16>(span.id.into()),
-        parent_id: span.parent.map(|parent| hexadecimal::<16>(parent.into())),
+        id: Digits::short(span.id.into()),
+        parent_id: span.parent.map(|parent| Digits::short(parent.into())),
         name: host(draft),
         timestamp: microseconds(began),
-        duration: microseconds(draft.duration).max(1),
+        duration: microseconds(draft.outcome().duration).max(1),
         kind: if draft.direction == Direction::Inbound { "SERVER" } else { "CLIENT" },
         shared: span.shared.then_some(true),
-        local_endpoint: endpoint(origin.ip.parse().ok(), 0, Some(origin.service())),
+        local_endpoint: own,
         remote_endpoint: endpoint(Some(other_end.ip()), other_end.port(), None),
         annotations: [],
         tags: tags(draft, origin, other_end),
     })
 }
 
-fn trace_id(trace: TraceId) -> String {
-    if trace.short { hexadecimal::<16>(trace.value) } else { hexadecimal::<32>(trace.value) }
+fn trace_id(trace: TraceId) -> Digits {
+    if trace.short { Digits::short(trace.value) } else { Digits { all: digits(trace.value), shown: 32 } }
 }
 
-fn hexadecimal<const COUNT: usize>(number: u128) -> String {
-    digits::<COUNT>(number).into_iter().map(char::from).collect()
+/// An identifier in hexadecimal digits.
+struct Digits {
+    all: [u8; 32],
+    /// How many of them, from the end.
+    shown: usize,
+}
+
+impl Digits {
+    fn short(number: u128) -> Self {
+        Self { all: digits(number), shown: 16 }
+    }
+}
+
+impl Serialize for Digits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Digits are ASCII.
+        serializer.serialize_str(std::str::from_utf8(&self.all[32 - self.shown..]).unwrap_or_default())
+    }
 }
 
 fn endpoint(address: Option<IpAddr>, port: u16, service_name: Option<&str>) -> Endpoint<'_> {
@@ -101,7 +118,7 @@ pub fn other_end(draft: &Draft) -> SocketAddr {
     match draft.direction {
         Direction::Inbound => draft.session.ends.peer,
         Direction::Outbound => {
-            let target = draft.endpoint.as_ref().and_then(|endpoint| endpoint.target.to_string().parse().ok());
+            let target = draft.outcome().endpoint.as_ref().and_then(|endpoint| endpoint.target.address());
             target.unwrap_or(draft.session.ends.destination)
         }
     }
@@ -119,33 +136,35 @@ pub fn tags<'a>(draft: &'a Draft, origin: &'a Origin, other_end: SocketAddr) -> 
         ("http.url", ["http://", &host(draft), &fields::path_text(draft)].concat().into()),
         ("http.method", draft.method.as_str().into()),
         ("http.protocol", fields::protocol(draft.version).into()),
-        ("http.status_code", draft.status.as_u16().to_string().into()),
+        ("http.status_code", draft.outcome().status.as_u16().to_string().into()),
         ("node_id", origin.uid.as_str().into()),
         ("guid:x-request-id", fields::text_of(draft, Text::RequestId)),
         ("user_agent", fields::text_of(draft, Text::UserAgent)),
         ("upstream_cluster", draft.cluster.as_deref().unwrap_or_default().into()),
         ("request_size", draft.request_bytes().to_string().into()),
-        ("response_size", draft.response_bytes.to_string().into()),
+        ("response_size", draft.outcome().response_bytes.to_string().into()),
         ("peer.address", other_end.to_string().into()),
     ]);
     if let Some(identity) = &draft.session.ends.identity {
         tags.push(("peer.identity", identity.as_str().into()));
     }
-    if draft.attempts > 1 {
-        tags.push(("attempts", draft.attempts.to_string().into()));
+    if draft.outcome().attempts > 1 {
+        tags.push(("attempts", draft.outcome().attempts.to_string().into()));
     }
-    let upstream = draft.upstream_reason.as_ref().map(fields::header_text);
-    let reason = draft.reason.map(|reason| reason.code().into()).or(upstream);
+    let upstream = draft.rare().upstream_reason.as_ref().map(fields::header_text);
+    let reason = draft.outcome().reason.map(|reason| reason.code().into()).or(upstream);
     if let Some(reason) = &reason {
         tags.push(("fsm.reason", reason.clone()));
     }
-    if let Some(status) = draft.grpc_status {
+    if let Some(status) = draft.outcome().grpc_status {
         tags.push(("rpc.grpc.status_code", status.number().to_string().into()));
     }
     if draft.is_failure() {
-        let status =
-            draft.grpc_status.map_or_else(|| Cow::from(draft.status.as_str()), |status| Cow::from(status.name()));
-        let broken = if draft.complete { status } else { "broken off".into() };
+        let status = draft
+            .outcome()
+            .grpc_status
+            .map_or_else(|| Cow::from(draft.outcome().status.as_str()), |status| Cow::from(status.name()));
+        let broken = if draft.outcome().complete { status } else { "broken off".into() };
         tags.push(("error", reason.unwrap_or(broken)));
     }
     tags

@@ -20,7 +20,7 @@ fn rules(fraction: Option<f64>) -> Rules {
 }
 
 fn begin(rules: &Rules, direction: Direction, headers: &HeaderMap) -> Hop {
-    Hop::begin(rules, direction, &Noted::of(headers).trace)
+    Hop::begin(rules, direction, &Noted::of(headers).trace, false)
 }
 
 fn span(rules: &Rules, direction: Direction, headers: &HeaderMap) -> Span {
@@ -57,13 +57,32 @@ fn a_fraction_of_the_traces_that_begin_here_is_recorded() {
 fn of_a_trace_that_is_not_recorded_only_that_is_told() {
     let none = HeaderMap::new();
     let first = begin(&rules(Some(0.0)), Direction::Outbound, &none);
-    let sent = told(first, &none);
+    assert_eq!((first, told(first, &none)), (Hop::Refused, none), "it is told where it is sent to");
+    let mut sent = HeaderMap::new();
+    context::write_refusal(&mut sent);
     assert_eq!(sent, headers(&[("x-b3-sampled", "0")]));
     // Nobody behind it begins another one.
     for direction in Direction::ALL {
         let next = begin(&rules(None), direction, &sent);
         assert_eq!((next, told(next, &sent)), (Hop::Untouched, sent.clone()));
     }
+}
+
+#[test]
+fn silence_refuses_a_trace_only_where_it_was_agreed_on() {
+    let begin = |rules: &Rules, pairs, decided| {
+        let headers = headers(pairs);
+        Hop::begin(rules, Direction::Inbound, &Noted::of(&headers).trace, decided)
+    };
+    assert_eq!(begin(&rules(None), &[], true), Hop::Refused);
+    assert!(begin(&rules(None), &[], false).is_sampled());
+    // Who says something is believed, and so is who leaves the decision open.
+    for said in [&[("x-b3-sampled", "1")][..], &[("b3", "80f198ee56343ba8-e457b5a2e4d86bd1")]] {
+        assert!(begin(&rules(None), said, true).is_sampled(), "{said:?}");
+    }
+    let named = Rules { names_all: true, ..rules(None) };
+    let Hop::Span(span) = begin(&named, &[], true) else { panic!("every request has a name") };
+    assert!(!span.context.sampled);
 }
 
 #[test]
