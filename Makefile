@@ -47,7 +47,7 @@ gate: ## count the instructions of a request, and fail when they have become man
 	cargo build --release -p fsm-proxy
 	python3 benches/load/gate.py
 
-seen: ## what metrics, logs of errors and traces cost a pair of sidecars (root; six minutes; an idle machine)
+seen: ## what metrics, logs of errors and traces cost a pair of sidecars (root; ten minutes; an idle machine)
 	@.ci/setup bench
 	cargo build --profile dist -p fsm-proxy
 	python3 benches/load/seen.py

@@ -9,7 +9,7 @@ Rounds of two seconds (`bench.py`) differ by more than what is sought. So each p
 order, and the processor time comes from the scheduler, in nanoseconds. Pairs are started afresh now and then, because where a
 program lies in memory makes a difference of its own. Needs root, nginx, iperf3 and h2load, and a quiet machine.
 
-    seen.py            all cases, about six minutes
+    seen.py            all cases, about ten minutes
     seen.py h2 --slices 50
 """
 import argparse
@@ -20,16 +20,33 @@ import statistics
 import subprocess
 import sys
 
+import generators
 import pods
 from bench import ROOT, Bench, check_machine
 from peers import Peer, PeerError
 
 PAIRS = ("fsm-mtls", "fsm-before", "fsm-observed")
-# name -> (what, requests in a slice, arguments of h2load, kind)
+
+
+def closed_loop(kind, *arguments):
+    def run(peer, requests):
+        command = ["h2load", "-t1", f"-n{requests}", *arguments, peer.url(kind, "/s")]
+        done = subprocess.run(peer.in_client_pod(command), capture_output=True, text=True, timeout=60)
+        return requests if f" {requests} succeeded" in done.stdout else 0, done.stdout + done.stderr
+    return run
+
+
+def open_loop(peer, requests):
+    result = generators.open_loop(peer, "h1", "/s", 32, requests, 1)
+    return 0 if result["failed"] else result["n"], str(result)
+
+
+# name -> (what, requests in a slice, how they are made: how many were, none if one of them failed)
 CASES = {
-    "c1": ("HTTP/1.1, one connection", 3_000, ["--h1", "-c1"], "h1"),
-    "c32": ("HTTP/1.1, 32 connections", 10_000, ["--h1", "-c32"], "h1"),
-    "h2": ("HTTP/2, 32 connections with 8 streams each", 16_000, ["-c32", "-m8"], "h2"),
+    "c1": ("HTTP/1.1, one connection", 3_000, closed_loop("h1", "--h1", "-c1")),
+    "c32": ("HTTP/1.1, 32 connections", 10_000, closed_loop("h1", "--h1", "-c32")),
+    "h2": ("HTTP/2, 32 connections with 8 streams each", 16_000, closed_loop("h2", "-c32", "-m8")),
+    "1k": ("HTTP/1.1, 32 connections, 1,000 requests/s (slices of a second)", 1_000, open_loop),
 }
 
 
@@ -46,13 +63,12 @@ def processor_time(peer):
 
 def slice_of(peer, case):
     """Microseconds of processor time for a request."""
-    _, requests, arguments, kind = CASES[case]
+    _, requests, run = CASES[case]
     before = processor_time(peer)
-    command = ["h2load", "-t1", f"-n{requests}", *arguments, peer.url(kind, "/s")]
-    done = subprocess.run(peer.in_client_pod(command), capture_output=True, text=True, timeout=60)
-    if f" {requests} succeeded" not in done.stdout:
-        sys.exit(f"{case} {peer.name}: not all of {requests} succeeded: {(done.stdout + done.stderr)[-500:]}")
-    return (processor_time(peer) - before) / requests / 1_000
+    done, output = run(peer, requests)
+    if not done:
+        sys.exit(f"{case} {peer.name}: a request of {requests} failed: {output[-500:]}")
+    return (processor_time(peer) - before) / done / 1_000
 
 
 def measure(bench, case, arguments):

@@ -224,8 +224,7 @@ impl Record {
         if wants.is_empty() {
             return Self { names, ..Self::of(started, hop) };
         }
-        // Made where it stays: a box that is filled afterwards is copied into.
-        let draft = Draft {
+        let mut draft = Box::new(Draft {
             direction,
             started,
             wants,
@@ -240,8 +239,7 @@ impl Record {
             outcome: None,
             rare: None,
             request_body: None,
-        };
-        let mut draft = Box::write(Box::new_uninit(), draft);
+        });
         noted.copy(request.uri(), &mut draft.texts);
         let sifted = wants == Wants::LOG && observe.access_log.as_ref().is_some_and(|log| log.errors_only);
         let kept = if sifted { Kept::IfItFails } else { Kept::Always };

@@ -89,14 +89,15 @@ impl Hop {
         Self::Span(Span { id, parent: Some(span), shared: false, context, forms, writes: true })
     }
 
-    /// The first hop of a trace. Its span's id is the lower half of the trace's, as Zipkin's tools expect.
+    /// The first hop of a trace. Its span's id is the lower half of the trace's, as Zipkin's tools expect. `refused`: the sender
+    /// has decided against it.
     fn root(rules: &Rules, incoming: &Incoming, refused: bool) -> Self {
         if incoming.sampled == Some(false) && incoming.trace.is_none() && !rules.always_new {
             return Self::Untouched;
         }
         let id = new_id();
-        let refused = refused || !rules.samples_half(id);
-        if incoming.forms.is_empty() && !rules.names_all && !rules.forms.w3c && refused {
+        let nameless = incoming.forms.is_empty() && !rules.names_all && !rules.forms.w3c;
+        if nameless && (refused || !rules.samples_half(id)) {
             return Self::Refused;
         }
         let trace = incoming

@@ -107,9 +107,10 @@ fn traceparent_says_that_a_trace_is_not_recorded_only_with_its_name() {
 fn every_proxy_decides_alike_about_a_trace() {
     let undecided = [("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"), ("x-b3-spanid", "e457b5a2e4d86bd1")];
     for (fraction, sampled) in [(0.3, false), (0.5, true)] {
-        for direction in Direction::ALL {
-            let span = span(&rules(Some(fraction)), direction, &headers(&undecided));
-            assert_eq!(span.context.sampled, sampled, "{fraction} {direction:?}");
+        // Also of one without a span.
+        for (direction, told) in Direction::ALL.into_iter().flat_map(|direction| [(direction, 2), (direction, 1)]) {
+            let span = span(&rules(Some(fraction)), direction, &headers(&undecided[..told]));
+            assert_eq!(span.context.sampled, sampled, "{fraction} {direction:?} {told}");
         }
     }
 }
