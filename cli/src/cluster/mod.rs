@@ -23,7 +23,7 @@ pub use error::ClusterError;
 pub(crate) use error::explain;
 pub use helm::{Helm, HelmError, Running};
 pub use meshes::{CONTROLLER, ControlPlane};
-pub use objects::{Selector, Type, types};
+pub use objects::{Happenings, Selector, Type, types};
 
 /// A cluster to speak to.
 pub struct Cluster {

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::core::TypeMeta;
 use serde_json::Value;
 
@@ -107,6 +111,11 @@ impl<'a> Selector<'a> {
     }
 }
 
+/// A watch.
+pub struct Happenings {
+    stream: Option<BoxStream<'static, Result<WatchEvent<DynamicObject>, kube::Error>>>,
+}
+
 impl Cluster {
     /// The objects of a type, in one namespace or (`None`) in all or none; empty where the type is not there.
     ///
@@ -134,6 +143,45 @@ impl Cluster {
                 None => return Ok(found),
             }
         }
+    }
+
+    /// What happens to the objects of a type in one namespace, beginning with those that are there.
+    ///
+    /// # Errors
+    /// The API server cannot be reached, or refuses.
+    pub fn watch(&self, of: Type, namespace: &str, labels: &str) -> Result<Happenings, ClusterError> {
+        let what = format!("watch {}{}", of.plural, within(Some(namespace)));
+        let parameters = WatchParams::default().labels(labels);
+        let api = self.api(of, Some(namespace));
+        let stream =
+            self.ask(&what, async { api.watch(&parameters, "0").await.map(futures_util::StreamExt::boxed) })?;
+        Ok(Happenings { stream: Some(stream) })
+    }
+
+    /// Waits so long, and gives each object that came, changed or went meanwhile as it was then. A watch that breaks off tells
+    /// nothing any more.
+    pub fn happenings(&self, of: &mut Happenings, time: Duration) -> Vec<Value> {
+        let mut seen = Vec::new();
+        self.run(async {
+            let pause = tokio::time::sleep(time);
+            tokio::pin!(pause);
+            while let Some(stream) = &mut of.stream {
+                let event = tokio::select! {
+                    biased;
+                    event = stream.next() => event,
+                    () = &mut pause => return,
+                };
+                match event {
+                    Some(Ok(
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
+                    )) => seen.push(object),
+                    Some(Ok(WatchEvent::Bookmark(_))) => {}
+                    Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => of.stream = None,
+                }
+            }
+            pause.await;
+        });
+        seen.iter().filter_map(|object| serde_json::to_value(object).ok()).collect()
     }
 
     /// One object, if it is there.

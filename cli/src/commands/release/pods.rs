@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Selector, types};
+use crate::cluster::{Cluster, Happenings, Selector, types};
 use crate::commands::pods::is_ready;
 use crate::output::columns;
 
@@ -49,22 +49,40 @@ impl Watch {
         Ok(self.take_in(&pods, &deployments))
     }
 
+    /// Follows what happens between two looks: a hook's pod may come and go between them.
+    pub(super) fn follow(&self, cluster: &Cluster) -> Result<Happenings> {
+        Ok(cluster.watch(types::POD, &self.namespace, &self.labels)?)
+    }
+
+    /// Takes in what has happened since the last look.
+    pub(super) fn happened(&mut self, pods: &[Value]) -> Vec<String> {
+        let mut look = Look::default();
+        for pod in pods {
+            self.see(&mut look, pod);
+        }
+        look.news
+    }
+
+    fn see(&mut self, look: &mut Look, pod: &Value) {
+        let (app, name) = (app(pod), name(pod));
+        let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Pending");
+        let hook = pod.pointer("/metadata/labels/job-name").is_some();
+        if phase == "Succeeded" || (!hook && is_ready(pod)) {
+            self.working.retain(|(_, working)| working != name);
+            self.tell(look, app, name);
+        } else if hook && phase != "Failed" {
+            self.working.insert((app.to_owned(), name.to_owned()));
+        } else if hook {
+            self.working.retain(|(_, working)| working != name);
+        }
+    }
+
     fn take_in(&mut self, pods: &[Value], deployments: &[Value]) -> Look {
         let mut look = Look::default();
         let mut there = BTreeSet::new();
         for pod in pods {
-            let (app, name) = (app(pod), name(pod));
-            there.insert(name.to_owned());
-            let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Pending");
-            let hook = pod.pointer("/metadata/labels/job-name").is_some();
-            if phase == "Succeeded" || (!hook && is_ready(pod)) {
-                self.working.retain(|(_, working)| working != name);
-                self.tell(&mut look, app, name);
-            } else if hook && phase != "Failed" {
-                self.working.insert((app.to_owned(), name.to_owned()));
-            } else if hook {
-                self.working.retain(|(_, working)| working != name);
-            }
+            there.insert(name(pod).to_owned());
+            self.see(&mut look, pod);
         }
         let gone: Vec<_> = self.working.iter().filter(|(_, name)| !there.contains(name)).cloned().collect();
         for (app, name) in gone {
@@ -160,6 +178,18 @@ mod tests {
         assert_eq!(watch.take_in(&[controller(false)], &[]).news, ["fsm-preinstall[p] Done"]);
         assert_eq!(watch.take_in(&[controller(true)], &[]).news, ["fsm-controller[c] Done"]);
         assert!(watch.take_in(&[controller(true)], &[]).news.is_empty());
+    }
+
+    #[test]
+    fn a_hook_that_came_and_went_between_two_looks_is_told_of_as_well() {
+        let mut watch = Watch::new("fsm", "fsm-system");
+        let quick = |phase| pod("fsm-preinstall", "p", true, phase, false);
+        assert!(watch.happened(&[quick("Pending"), quick("Running")]).is_empty());
+        assert_eq!(watch.happened(&[quick("Succeeded"), quick("Succeeded")]), ["fsm-preinstall[p] Done"]);
+        assert_eq!(watch.take_in(&[], &[]), Look::default());
+        // One that is removed before anybody hears how it ended has ended well: helm keeps those that failed.
+        assert!(watch.happened(&[pod("fsm-cleanup", "q", true, "Running", false)]).is_empty());
+        assert_eq!(watch.take_in(&[], &[]).news, ["fsm-cleanup[q] Done"]);
     }
 
     #[test]
