@@ -111,7 +111,8 @@ impl<'a> Selector<'a> {
     }
 }
 
-/// A watch.
+/// A watch, or (by default) none.
+#[derive(Default)]
 pub struct Happenings {
     stream: Option<BoxStream<'static, Result<WatchEvent<DynamicObject>, kube::Error>>>,
 }
@@ -154,7 +155,7 @@ impl Cluster {
         let parameters = WatchParams::default().labels(labels);
         let api = self.api(of, Some(namespace));
         let stream =
-            self.ask(&what, async { api.watch(&parameters, "0").await.map(futures_util::StreamExt::boxed) })?;
+            self.ask(&what, async { api.watch(&parameters, "0").await.map(|events| events.boxed()) })?;
         Ok(Happenings { stream: Some(stream) })
     }
 

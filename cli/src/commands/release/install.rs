@@ -96,7 +96,7 @@ pub(super) fn follow(
     let give_up = Instant::now() + limit;
     let mut watch = Watch::new(mesh, namespace);
     watch.pass_over(cluster)?;
-    let mut happenings = watch.follow(cluster)?;
+    let mut happenings = watch.follow(cluster);
     let mut helm = Some(helm.start(arguments)?);
     loop {
         let helm_done = helm.as_mut().is_none_or(Running::is_done);
