@@ -154,8 +154,7 @@ impl Cluster {
         let what = format!("watch {}{}", of.plural, within(Some(namespace)));
         let parameters = WatchParams::default().labels(labels);
         let api = self.api(of, Some(namespace));
-        let stream =
-            self.ask(&what, async { api.watch(&parameters, "0").await.map(|events| events.boxed()) })?;
+        let stream = self.ask(&what, async { api.watch(&parameters, "0").await.map(|events| events.boxed()) })?;
         Ok(Happenings { stream: Some(stream) })
     }
 

@@ -1,5 +1,6 @@
 //! What tests of pages and ports look at: snapshots with known clusters.
 
+use super::record::{Ends, Session};
 use super::workload::Workload;
 use super::{Direction, Telemetry, families::View};
 use crate::config::compile::{Environment, compile};
@@ -52,4 +53,16 @@ pub(crate) fn view(clusters: Vec<Arc<Cluster>>) -> View {
 /// The pod `shop/web-7d4b9-x2x`.
 pub(crate) fn workload() -> Workload {
     Workload { namespace: "shop".into(), kind: "Deployment".into(), name: "web".into(), pod: "web-7d4b9-x2x".into() }
+}
+
+/// A client's connection from 10.0.0.1:4000 to 10.0.0.2:80, over mTLS if it has an identity.
+pub(crate) fn session(telemetry: &Arc<Telemetry>, identity: Option<&str>) -> Arc<Session> {
+    let ends = Ends {
+        peer: ([10, 0, 0, 1], 4000).into(),
+        destination: ([10, 0, 0, 2], 80).into(),
+        identity: identity.map(Into::into),
+        mtls: identity.is_some(),
+        server_name: None,
+    };
+    Session::new(telemetry, ends)
 }

@@ -4,8 +4,9 @@ use crate::admin::fixtures::{PATIENCE, apply, get, listener, state};
 use crate::admin::{AdminState, serve};
 use crate::http::body::ResponseBody;
 use crate::reason::Reason;
+use crate::telemetry::fixtures::session;
 use crate::telemetry::observe::Observe;
-use crate::telemetry::record::{Ends, Record, Session};
+use crate::telemetry::record::Record;
 use crate::telemetry::signals::PeerName;
 use crate::telemetry::{Direction, Telemetry};
 use http::{Request, Response, StatusCode};
@@ -24,14 +25,7 @@ async fn open() -> (SocketAddr, Arc<AdminState>) {
 
 fn request(telemetry: &Arc<Telemetry>, path: &str) {
     let request = Request::builder().uri(path).header("host", "pay").body(()).unwrap();
-    let ends = Ends {
-        peer: "10.0.0.1:4000".parse().unwrap(),
-        destination: "10.0.0.2:80".parse().unwrap(),
-        identity: None,
-        mtls: false,
-        server_name: None,
-    };
-    let session = || Session::new(telemetry, ends);
+    let session = || session(telemetry, None);
     let record =
         Record::begin(telemetry, Some(&Arc::new(Observe::default())), Direction::Inbound, &request, false, session);
     record.answered(&mut Response::new(ResponseBody::Empty), false);

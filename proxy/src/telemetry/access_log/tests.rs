@@ -4,8 +4,9 @@ use super::*;
 use crate::http::body::ResponseBody;
 use crate::http::reply::Refusal;
 use crate::reason::Reason;
+use crate::telemetry::fixtures::session;
 use crate::telemetry::observe::Observe;
-use crate::telemetry::record::{Ends, Record, Session};
+use crate::telemetry::record::Record;
 use crate::telemetry::{Direction, Telemetry};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
@@ -33,14 +34,7 @@ impl Logging {
     }
 
     fn handle(&self, request: &Request<()>, status: u16, refused: Option<Reason>) {
-        let ends = Ends {
-            peer: "10.0.0.1:4000".parse().unwrap(),
-            destination: "10.0.0.2:80".parse().unwrap(),
-            identity: Some("web.shop.cluster.local".into()),
-            mtls: true,
-            server_name: None,
-        };
-        let session = || Session::new(&self.telemetry, ends);
+        let session = || session(&self.telemetry, Some("web.shop.cluster.local"));
         let mut record =
             Record::begin(&self.telemetry, Some(&self.observe), Direction::Inbound, request, false, session);
         if let Some(reason) = refused {

@@ -4,8 +4,9 @@ use super::*;
 use crate::http::body::ResponseBody;
 use crate::telemetry::Direction;
 use crate::telemetry::export::remote_log::RemoteLog;
+use crate::telemetry::fixtures::session;
 use crate::telemetry::observe::Observe;
-use crate::telemetry::record::{Ends, Record, Session};
+use crate::telemetry::record::Record;
 use crate::telemetry::trace::Tracing;
 use crate::telemetry::trace::context::Forms;
 use crate::telemetry::trace::span::Rules;
@@ -38,17 +39,6 @@ fn observe(address: SocketAddr, protocol: Protocol) -> Observe {
     }
 }
 
-fn session(telemetry: &Arc<Telemetry>) -> Arc<Session> {
-    let ends = Ends {
-        peer: "10.0.0.1:4000".parse().unwrap(),
-        destination: "10.0.0.2:80".parse().unwrap(),
-        identity: None,
-        mtls: false,
-        server_name: None,
-    };
-    Session::new(telemetry, ends)
-}
-
 fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
     let request = Request::builder()
         .uri("/pay?token=x")
@@ -57,7 +47,8 @@ fn request(telemetry: &Arc<Telemetry>, observe: &Arc<Observe>) {
         .header("x-request-id", "abc")
         .body(())
         .unwrap();
-    let record = Record::begin(telemetry, Some(observe), Direction::Outbound, &request, false, || session(telemetry));
+    let record =
+        Record::begin(telemetry, Some(observe), Direction::Outbound, &request, false, || session(telemetry, None));
     record.answered(&mut Response::new(ResponseBody::full("text")), false);
 }
 
@@ -182,7 +173,7 @@ fn what_waits_for_a_collector_holds_nothing_of_the_buffer_that_it_came_in() {
         request.headers_mut().insert(http::HeaderName::from_static(name), value);
     }
     let record =
-        Record::begin(&telemetry, Some(&observe), Direction::Outbound, &request, false, || session(&telemetry));
+        Record::begin(&telemetry, Some(&observe), Direction::Outbound, &request, false, || session(&telemetry, None));
     let mut response = Response::new(ResponseBody::full("text"));
     response.headers_mut().insert("x-said", HeaderValue::from_maybe_shared(part("by-the-server")).unwrap());
     record.answered(&mut response, false);

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::http::body::ResponseBody;
+use crate::telemetry::fixtures::session;
 use crate::telemetry::observe::Observe;
-use crate::telemetry::record::{Ends, Record, Session};
+use crate::telemetry::record::Record;
 use crate::telemetry::{Direction, Telemetry};
 use http::{Request, Response};
 use serde_json::Value;
@@ -13,14 +14,7 @@ fn request(telemetry: &Arc<Telemetry>, target: &str, status: u16) {
     let Ok(request) = request.or_else(|_| Request::builder().uri(target).header("host", "pay.shop").body(())) else {
         panic!("{target}")
     };
-    let ends = Ends {
-        peer: "10.0.0.1:4000".parse().unwrap(),
-        destination: "10.0.0.2:80".parse().unwrap(),
-        identity: Some("web.shop.cluster.local".into()),
-        mtls: true,
-        server_name: None,
-    };
-    let session = || Session::new(telemetry, ends);
+    let session = || session(telemetry, Some("web.shop.cluster.local"));
     let observe = Arc::new(Observe::default());
     let record = Record::begin(telemetry, Some(&observe), Direction::Inbound, &request, false, session);
     let mut response = Response::new(ResponseBody::full("denied"));
